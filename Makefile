@@ -1,0 +1,41 @@
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+CHECKS := check-format check-lint check-types
+
+.DEFAULT_GOAL := help
+.PHONY: help eval test bench check fix $(CHECKS)
+
+help: ## List what there is to make
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+eval: $(INSTALLED) ## Evaluate every entry whose weights and data are here, and show the leaderboard
+	$(BIN)/python -m eval --all
+
+test: $(INSTALLED) ## Run the tests; PYTEST_ARGS='-n 2 tests/test_x.py' adds arguments
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(CHECKS) ## Formatting, lint and types, changing nothing
+
+fix: $(INSTALLED) ## Repair what ruff can repair: lint, then formatting
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(INSTALLED) ## Measure speed, side by side, as ratios in one run
+	$(BIN)/python -m benchmarks
+
+check-format: $(INSTALLED)
+	$(BIN)/ruff format --check
+
+check-lint: $(INSTALLED)
+	$(BIN)/ruff check
+
+check-types: $(INSTALLED)
+	$(BIN)/mypy
+
+# All the set-up there is: made when missing, brought up to date when the dependencies change.
+$(INSTALLED): pyproject.toml
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@

@@ -1,0 +1,1 @@
+"""Files of a dataset to batches on a device."""

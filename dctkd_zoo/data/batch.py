@@ -1,0 +1,15 @@
+"""What a network and a loss term are fed with."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Normalised images (B, 3, S, S), labels (B,) int64, and positions in the split (B,) int64."""
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor

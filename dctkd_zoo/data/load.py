@@ -1,0 +1,69 @@
+"""Dataset -> its splits "train" and "test", checked against what the catalog says of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from dctkd_zoo import discover
+from dctkd_zoo.data import sources
+from dctkd_zoo.data.content import cache_home, twins
+from dctkd_zoo.data.split import Split
+from dctkd_zoo.data.tree import incomplete
+from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.spec import Dataset
+
+log = logging.getLogger(__name__)
+
+
+def data_root(data: Path | None = None) -> Path:
+    """The folder that holds a folder per dataset: `data`, `$DCTKD_ZOO_DATA`, or `data` in the cache."""
+    if data is not None:
+        return data
+    named = os.environ.get("DCTKD_ZOO_DATA")
+    return Path(named).expanduser() if named else cache_home() / "data"
+
+
+def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
+    """Both splits as they lie on disk, unchecked and with every image; `DatasetError` where files are missing."""
+    source = discover.load(sources.__name__, dataset.source)
+    root = data_root(data) / dataset.name
+    return {split: source.read(root, split) for split in ("train", "test")}
+
+
+def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
+    """Both splits to train and evaluate on, without leaked test images where the dataset says so.
+
+    `DatasetError` where images are missing, or classes differ in number or order.
+    """
+    splits = read(dataset, data)
+    root = data_root(data) / dataset.name
+    for name, due in (("train", dataset.train), ("test", dataset.test)):
+        _check(root, name, splits[name], due, dataset.num_classes)
+    _check_order(root, splits["train"].classes, splits["test"].classes)
+    return without_leaks(splits) if dataset.drop_leaked else splits
+
+
+def without_leaks(splits: dict[str, Split]) -> dict[str, Split]:
+    """The splits, without the test images whose bytes also stand in the training set."""
+    train, test = splits["train"], splits["test"]
+    leaked = twins(train, test)
+    kept = [index for index in range(len(test)) if index not in leaked]
+    log.info("left out %d of %d test images: their bytes also stand in train", len(leaked), len(test))
+    return {"train": train, "test": test.take(kept)}
+
+
+def _check(root: Path, name: str, split: Split, due: int, num_classes: int) -> None:
+    if len(split.classes) != num_classes:
+        raise incomplete(root, f"{len(split.classes):,} classes, {num_classes:,} expected")
+    if len(split) < due:
+        raise incomplete(root, f"{len(split):,} of {due:,} {name} images are there")
+
+
+def _check_order(root: Path, train: tuple[str, ...], test: tuple[str, ...]) -> None:
+    differing = [
+        f"{index}: {a} in train, {b} in test" for index, (a, b) in enumerate(zip(train, test, strict=True)) if a != b
+    ]
+    if differing:
+        raise DatasetError(f"{root}: train and test number the classes differently: {', '.join(differing[:5])}")

@@ -1,0 +1,124 @@
+"""A split of a dataset: ids, labels and images in a fixed order, whatever they lie in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+class Images(Protocol):
+    """Images by position, decoded on demand; `payload` is what their identity is hashed from."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Image.Image:
+        """The image as RGB; raises `OSError` where it does not decode."""
+        ...
+
+    def payload(self, index: int) -> bytes:
+        """The bytes that stand for the image: its file's, or its pixels'."""
+        ...
+
+
+@dataclass(frozen=True)
+class Files:
+    """Images in files below a folder."""
+
+    root: Path
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def load(self, index: int) -> Image.Image:
+        """Decode one file as RGB; raises `OSError` with its path where that fails."""
+        path = self.root / self.names[index]
+        try:
+            with Image.open(path) as image:
+                return image.convert("RGB")
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise OSError(f"{path}: {error}") from error
+
+    def payload(self, index: int) -> bytes:
+        """The file's bytes."""
+        return (self.root / self.names[index]).read_bytes()
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """Images in one array, uint8 (N, H, W, 3)."""
+
+    pixels: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def load(self, index: int) -> Image.Image:
+        """One image as RGB."""
+        return Image.fromarray(self.pixels[index])
+
+    def payload(self, index: int) -> bytes:
+        """The image's raw pixels."""
+        return self.pixels[index : index + 1].tobytes()
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with labels; `classes[labels[i]]` is the class of `images.load(i)`, called `ids[i]`.
+
+    `masks` (N, H, W) is true where an image shows what decides its class, for the sets that know.
+    """
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    images: Images
+    masks: NDArray[np.bool_] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, keep: Sequence[int]) -> Split:
+        """The images at the positions `keep`, in that order."""
+        masks = None if self.masks is None else self.masks[list(keep)]
+        images: Images = Subset(self.images, tuple(keep))
+        return Split(self.classes, tuple(self.ids[i] for i in keep), self.labels[list(keep)], images, masks)
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The images at the positions `keep` of others."""
+
+    images: Images
+    keep: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.keep)
+
+    def load(self, index: int) -> Image.Image:
+        """One image as RGB."""
+        return self.images.load(self.keep[index])
+
+    def payload(self, index: int) -> bytes:
+        """The bytes that stand for the image."""
+        return self.images.payload(self.keep[index])
+
+
+def fingerprints(split: Split) -> list[str]:
+    """sha256 of each image's payload, in order."""
+    return [hashlib.sha256(split.images.payload(i)).hexdigest() for i in range(len(split))]
+
+
+def digest(split: Split, prints: Sequence[str] | None = None) -> str:
+    """sha256 of a split: classes, ids, labels and contents. Two copies of a set agree, wherever they lie."""
+    hasher = hashlib.sha256("\n".join(split.classes).encode())
+    for name, label, content in zip(split.ids, split.labels, prints or fingerprints(split), strict=True):
+        hasher.update(f"\n{name}\t{label}\t{content}".encode())
+    return hasher.hexdigest()

@@ -1,0 +1,100 @@
+"""A pixel store to batches on a device: crop, flip and normalisation as tensor operations."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.data.store import Store
+from dctkd_zoo.spec import Dataset, Recipe
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Where each image of an epoch is cropped and whether it is mirrored, all (N,)."""
+
+    tops: Tensor
+    lefts: Tensor
+    flips: Tensor
+
+
+@dataclass(frozen=True)
+class Views:
+    """Batches of a store under a recipe; the same seed gives the same batches, whatever the device."""
+
+    store: Store
+    labels: Tensor
+    recipe: Recipe
+    dataset: Dataset
+    device: torch.device
+
+    def train(self, seed: int, epoch: int) -> Iterator[Batch]:
+        """All images once, in random order, each cropped and flipped at random."""
+        generator = torch.Generator().manual_seed(derive(seed, "views", epoch))
+        order = torch.randperm(len(self.labels), generator=generator)
+        windows = random_windows(self.store, self.recipe, generator)
+        for ids in order.split(self.recipe.batch_size):
+            yield self.batch(ids, windows)
+
+    def test(self, batch_size: int) -> Iterator[Batch]:
+        """All images that decoded, in order, cropped at the centre."""
+        windows = centre_windows(self.store, self.recipe)
+        decoded = torch.nonzero(self.store.heights.cpu()).flatten()
+        for ids in decoded.split(batch_size):
+            yield self.batch(ids, windows)
+
+    def batch(self, ids: Tensor, windows: Windows) -> Batch:
+        """The images `ids` (B,) of an epoch as one batch on the device."""
+        pixels = crop(self.store, ids, windows, self.recipe.crop).to(self.device, non_blocking=True)
+        flips = windows.flips[ids].to(self.device)
+        pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
+        images = normalise(pixels, self.dataset.mean, self.dataset.std)
+        return Batch(images, self.labels[ids].to(self.device), ids.to(self.device))
+
+
+def derive(seed: int, *purpose: object) -> int:
+    """A seed for one purpose, so that no two uses of a run's seed share random numbers."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def random_windows(store: Store, recipe: Recipe, generator: torch.Generator) -> Windows:
+    """A crop anywhere in each image, and a flip of every other."""
+    count = len(store.heights)
+    tops, lefts = (
+        (torch.rand(count, generator=generator, dtype=torch.float64) * (sides.cpu() - recipe.crop + 1)).long()
+        for sides in (store.heights, store.widths)
+    )
+    flips = torch.rand(count, generator=generator) < 0.5
+    return Windows(tops, lefts, flips if recipe.flip else torch.zeros_like(flips))
+
+
+def centre_windows(store: Store, recipe: Recipe) -> Windows:
+    """The centre of each image, rounded as torchvision's `CenterCrop` rounds, not mirrored."""
+    tops, lefts = (((sides.cpu() - recipe.crop).double() / 2).round().long() for sides in (store.heights, store.widths))
+    return Windows(tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
+
+
+def crop(store: Store, ids: Tensor, windows: Windows, size: int) -> Tensor:
+    """Square windows of the images `ids` (B,) as uint8 (B, size, size, 3).
+
+    A row of a window is `3 size` bytes that lie together, so the whole batch is one gather of rows.
+    """
+    tops, lefts, widths, offsets = (t.cpu()[ids] for t in (windows.tops, windows.lefts, store.widths, store.offsets))
+    rows = tops[:, None] + torch.arange(size)
+    starts = offsets[:, None] + (rows * widths[:, None] + lefts[:, None]) * 3
+    length = 3 * size
+    every_row = store.pixels.as_strided((len(store.pixels) - length + 1, length), (1, 1))
+    return every_row[starts.to(store.pixels.device)].view(len(ids), size, size, 3)
+
+
+def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory; the arithmetic is torchvision's."""
+    images = pixels.permute(0, 3, 1, 2).float().div(255)
+    offset, scale = (images.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    return images.sub(offset).div(scale)

@@ -1,0 +1,33 @@
+"""The errors a user can meet. Each message names the value at fault and the way on."""
+
+from __future__ import annotations
+
+
+class ZooError(Exception):
+    """What every error of this package is, so that a command line prints it without a traceback."""
+
+
+class UnknownEntry(ZooError, KeyError):
+    """A name that no catalog has."""
+
+    __str__ = Exception.__str__  # a KeyError would show the message as a quoted key
+
+
+class WeightsNotFound(ZooError):
+    """An entry whose weights are neither bundled, published nor trained on this machine."""
+
+
+class CorruptWeights(ZooError):
+    """Bytes that do not match their recorded hash, after one more download."""
+
+
+class DatasetError(ZooError):
+    """A dataset that is missing, partial, undecodable or has its classes in another order."""
+
+
+class TeacherMismatch(ZooError):
+    """A teacher that does not fit its student: classes, map sizes, or accuracy at chance."""
+
+
+class NonFiniteLoss(ZooError):
+    """A term of the objective that became infinite or not a number."""

@@ -1,0 +1,50 @@
+"""Trained networks to folders in timm's format, ready for the Hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from timm.models import save_for_hf
+from torch import nn
+
+from dctkd_zoo.data import atomic
+from dctkd_zoo.spec import Dataset, Entry
+from dctkd_zoo.weights import WEIGHTS, write_hashes
+
+
+def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What `save_for_hf` has to be told, or timm would evaluate with the architecture's own preprocessing."""
+    size = (3, entry.recipe.crop, entry.recipe.crop)
+    data = {
+        "input_size": size,
+        "crop_pct": entry.recipe.crop / entry.recipe.resize,
+        "crop_mode": "center",
+        "interpolation": "bilinear",
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
+    lineage = {"name": entry.name, "teacher": entry.teacher, "weights": dict(entry.weights)}
+    told = {"tag": entry.name, "license": "apache-2.0", "origin_url": None, "paper_ids": "arXiv:2205.01997"}
+    model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": told}
+    return {"data_config": data, "model_config": model}
+
+
+def export(model: nn.Module, entry: Entry, dataset: Dataset, classes: tuple[str, ...], folder: Path) -> None:
+    """Write `config.json` and `model.safetensors` so that plain timm loads the network and its preprocessing."""
+    with _staged(folder) as beside:
+        save_for_hf(model, str(beside), safe_serialization=True, **config(entry, dataset, classes))
+    write_hashes(folder)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A folder to write into beside the files of `folder`; they replace those one by one, the weights last."""
+    beside = folder / ".export"
+    beside.mkdir(parents=True, exist_ok=True)
+    yield beside
+    for file in sorted(beside.iterdir(), key=lambda p: p.name == WEIGHTS):
+        atomic.settle(file, folder / file.name)
+    beside.rmdir()

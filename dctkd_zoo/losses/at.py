@@ -1,0 +1,28 @@
+"""Attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv 1612.03928), activation-based, p = 2."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dctkd_zoo.attention import activation_map
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+from dctkd_zoo.losses.term import Term, check_levels
+
+
+def at(student_map: Tensor, teacher_map: Tensor) -> Tensor:
+    """Mean squared difference of two maps (B, H, W), each of unit L2 norm -> (B,)."""
+    student, teacher = (F.normalize(m.flatten(1), dim=1) for m in (student_map, teacher_map))
+    return (student - teacher).square().mean(dim=1)
+
+
+class AT(Term):
+    """Attention transfer, summed over the levels."""
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,)."""
+        check_levels(student, teacher)
+        pairs = zip(student.maps, teacher.maps, strict=True)
+        return torch.stack([at(activation_map(s), activation_map(t)) for s, t in pairs]).sum(dim=0)

@@ -1,0 +1,31 @@
+"""What a term of the objective is: two outputs and a batch to one number per image."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+
+
+class Term(nn.Module):
+    """A loss term: `term(student, teacher, batch) -> (B,)`.
+
+    `needs_teacher` is false for a term that reads the student and the labels alone.
+    """
+
+    needs_teacher = True
+
+    def setup(self, student: Output, teacher: Output) -> None:
+        """Create what depends on the outputs' shapes; called once, with real outputs, before training."""
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,)."""
+        raise NotImplementedError
+
+
+def check_levels(student: Output, teacher: Output) -> None:
+    """Refuse outputs whose maps cannot be compared level by level."""
+    ours, theirs = ([tuple(m.shape[-2:]) for m in output.maps] for output in (student, teacher))
+    if ours != theirs:
+        raise ValueError(f"maps of the student are {ours} px, of the teacher {theirs}: the levels do not match")

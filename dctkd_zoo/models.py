@@ -1,0 +1,118 @@
+"""Entries to networks: plain timm models, untrained or with their weights, and their preprocessing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import timm
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torchvision import transforms
+
+from dctkd_zoo import (
+    registry,
+    resnet_cifar,  # noqa: F401  registers the CIFAR ResNets with timm
+    weights,
+)
+from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from dctkd_zoo.spec import Entry
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A timm model; `scratch` are arguments that make an untrained one start as torchvision's does."""
+
+    timm_name: str
+    scratch: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
+
+
+_RESNET = {"zero_init_last": False}  # the released students start as torchvision's do (LIBRARIES.md 5.4)
+
+ARCHS: Mapping[str, Arch] = {
+    "r18": Arch("resnet18", scratch=_RESNET),
+    "r34": Arch("resnet34", scratch=_RESNET),
+    "r50": Arch("resnet50", scratch=_RESNET),
+    "r152": Arch("resnet152", scratch=_RESNET),
+    "mbv2": Arch("mobilenetv2_100", train={"drop_rate": 0.2}),
+    "r8": Arch("resnet8_cifar"),
+    "r14": Arch("resnet14_cifar"),
+    "r20": Arch("resnet20_cifar"),
+    "r32": Arch("resnet32_cifar"),
+    "r44": Arch("resnet44_cifar"),
+    "r56": Arch("resnet56_cifar"),
+    "r110": Arch("resnet110_cifar"),
+    "r8x4": Arch("resnet8x4_cifar"),
+    "r32x4": Arch("resnet32x4_cifar"),
+}
+
+
+def create(arch: str, num_classes: int) -> nn.Module:
+    """An untrained network of architecture `arch` ("r18") in training mode, initialised as its recipes start it."""
+    spec = ARCHS[arch]
+    return timm.create_model(spec.timm_name, num_classes=num_classes, **spec.scratch, **spec.train)
+
+
+def initial(entry: Entry, num_classes: int) -> nn.Module:
+    """The network an entry's training starts from: from scratch, or timm weights where its recipe names a tag."""
+    if entry.recipe.pretrained is None:
+        return create(entry.arch, num_classes)
+    spec = ARCHS[entry.arch]
+    tagged = f"{spec.timm_name}.{entry.recipe.pretrained}"
+    return timm.create_model(tagged, pretrained=True, num_classes=num_classes, **spec.train)
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of trained values."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def create_model(name: str, pretrained: bool | str = False, num_classes: int | None = None) -> nn.Module:
+    """The network of an entry, a plain timm model in eval mode.
+
+    `pretrained=True` loads the entry's own weights (bundled, published, or trained on this
+    machine), a string those of a folder or `hf-hub:org/name@rev`. Another `num_classes` than the
+    entry's starts the head afresh, which is logged.
+    """
+    entry = registry.get_entry(name)
+    due = registry.get_dataset(entry.dataset).num_classes
+    if pretrained is False:
+        return create(entry.arch, num_classes or due).eval()
+    model = load(entry.arch, weights.find(entry) if pretrained is True else weights.locate(pretrained))
+    if num_classes not in (None, model.num_classes):
+        log.warning("%s: %s classes in place of %s, the head starts afresh", name, num_classes, model.num_classes)
+        model.reset_classifier(num_classes)  # type: ignore[operator]
+    return model
+
+
+def load(arch: str, found: weights.Weights) -> nn.Module:
+    """The network of a folder in timm's format, in eval mode; refuses another architecture than `arch`."""
+    holds, due = weights.read_config(found.folder).get("architecture"), ARCHS[arch].timm_name
+    if holds != due:
+        raise WeightsNotFound(f"{found.folder}: holds a {holds}, not a {due}")
+    try:
+        return timm.create_model(f"local-dir:{found.folder}", pretrained=True).eval()
+    except (SafetensorError, RuntimeError) as error:
+        raise CorruptWeights(f"{found.folder / weights.WEIGHTS}: {error}") from error
+
+
+def create_transform(name: str) -> Callable[[Image.Image], Tensor]:
+    """PIL image -> normalised tensor (3, S, S), as the entry is evaluated: resize, centre crop, normalise."""
+    entry = registry.get_entry(name)
+    dataset = registry.get_dataset(entry.dataset)
+    pipeline: Callable[[Image.Image], Tensor] = transforms.Compose(
+        [
+            transforms.Lambda(lambda image: image.convert("RGB")),
+            transforms.Resize(entry.recipe.resize),
+            transforms.CenterCrop(entry.recipe.crop),
+            transforms.ToTensor(),
+            transforms.Normalize(dataset.mean, dataset.std),
+        ]
+    )
+    return pipeline

@@ -1,0 +1,39 @@
+"""The weighted sum of an entry's terms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from dctkd_zoo import losses
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+from dctkd_zoo.losses.term import Term
+
+
+class Objective(nn.Module):
+    """Terms by name with their weights: `L = sum over terms of weight * mean over the batch`."""
+
+    def __init__(self, weights: Mapping[str, float], options: Mapping[str, Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.weights = dict(weights)
+        self.terms = nn.ModuleDict({name: losses.create(name, **options.get(name, {})) for name in weights})
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term reads the teacher's output."""
+        return any(term.needs_teacher for term in self._terms().values())
+
+    def _terms(self) -> dict[str, Term]:
+        return {name: term for name, term in self.terms.items() if isinstance(term, Term)}
+
+    def setup(self, student: Output, teacher: Output) -> None:
+        """Let each term create what depends on the outputs' shapes."""
+        for term in self._terms().values():
+            term.setup(student, teacher)
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
+        """The weighted value of each term, scalars; their sum is the loss."""
+        return {name: self.weights[name] * term(student, teacher, batch).mean() for name, term in self._terms().items()}

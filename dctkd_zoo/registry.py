@@ -1,0 +1,92 @@
+"""Entries of the catalog by name or pattern."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from types import MappingProxyType, ModuleType
+
+from dctkd_zoo import catalog, discover
+from dctkd_zoo.errors import DatasetError, UnknownEntry
+from dctkd_zoo.spec import Dataset, Entry
+
+
+@lru_cache(maxsize=1)
+def _bundled_catalog() -> tuple[Mapping[str, Dataset], Mapping[str, Entry]]:
+    names = discover.modules(catalog.__name__)
+    return _tables(discover.load(catalog.__name__, name) for name in names)
+
+
+def _tables(modules: Iterable[ModuleType]) -> tuple[Mapping[str, Dataset], Mapping[str, Entry]]:
+    datasets: dict[str, Dataset] = {}
+    entries: dict[str, Entry] = {}
+    for module in modules:
+        datasets[module.DATASET.name] = module.DATASET
+        for entry in module.ENTRIES:
+            if entry.name in entries:
+                raise ValueError(f"two entries are called {entry.name!r}")
+            entries[entry.name] = entry
+    return MappingProxyType(datasets), MappingProxyType(entries)
+
+
+def entries() -> Mapping[str, Entry]:
+    """All entries by name, in the order of the catalog."""
+    return _bundled_catalog()[1]
+
+
+def datasets() -> Mapping[str, Dataset]:
+    """All datasets by name."""
+    return _bundled_catalog()[0]
+
+
+def get_entry(name: str) -> Entry:
+    """The entry of that name; `UnknownEntry` with the closest names where there is none."""
+    try:
+        return entries()[name]
+    except KeyError:
+        close = difflib.get_close_matches(name, entries(), n=3, cutoff=0.6)
+        hint = f"; did you mean {', '.join(close)}?" if close else "."
+        raise UnknownEntry(f"unknown entry {name!r}{hint} `python -m dctkd_zoo list` shows all") from None
+
+
+def get_dataset(name: str) -> Dataset:
+    """The dataset of that name; `DatasetError` with the names there are where there is none."""
+    try:
+        return datasets()[name]
+    except KeyError:
+        raise DatasetError(f"unknown dataset {name!r}; there are {', '.join(datasets())}") from None
+
+
+def natural(name: str) -> list[str | int]:
+    """Sort key that puts r8 before r18."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+
+
+def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
+    """Names that match a shell pattern, of one dataset if given, in natural order."""
+    if dataset is not None:
+        get_dataset(dataset)
+    found = fnmatch.filter(entries(), pattern)
+    return sorted((n for n in found if dataset in (None, entries()[n].dataset)), key=natural)
+
+
+def distilled(name: str) -> list[str]:
+    """Names of the entries whose teacher is `name`."""
+    return [entry.name for entry in entries().values() if entry.teacher == name]
+
+
+def resolve(patterns: Iterable[str]) -> list[str]:
+    """Names and shell patterns to names, each once; `UnknownEntry` for one that matches nothing."""
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        found = find(pattern) or [get_entry(pattern).name]
+        names.update(dict.fromkeys(found))
+    return list(names)
+
+
+def teachers_first(names: Iterable[str]) -> list[str]:
+    """The same names, those that teach others of them before their students."""
+    return sorted(names, key=lambda name: entries()[name].teacher is not None)

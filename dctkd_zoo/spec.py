@@ -1,0 +1,170 @@
+"""What a dataset, a recipe and an entry of the zoo are: frozen dataclasses, standard library only."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+NAME = re.compile(
+    r"(?P<arch>(?:r\d+(?:x\d+)?|mbv2))"
+    r"(?P<terms>(?:_[a-z]+)*?)"
+    r"_(?P<dataset>[a-z][a-z0-9]*)"
+    r"(?:\.(?P<variant>[a-z0-9]+))?"
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """Learning rate times `gamma` every `every` epochs."""
+
+    every: int
+    gamma: float = 0.1
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        return self.gamma ** int(epoch // self.every)
+
+
+@dataclass(frozen=True)
+class MultiStep:
+    """Learning rate times `gamma` at each epoch of `at`."""
+
+    at: tuple[int, ...]
+    gamma: float = 0.1
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        return self.gamma ** sum(epoch >= milestone for milestone in self.at)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear rise over the share `warmup` of the run, then half a cosine to zero."""
+
+    warmup: float = 0.1
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        progress = epoch / epochs
+        if progress < self.warmup:
+            return progress / self.warmup
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+
+
+Schedule = Step | MultiStep | Cosine
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an entry is trained: SGD with momentum, one crop and flip per image and epoch.
+
+    `resize` is the short side in px of the stored image (bilinear), `pad` px of `pad_mode` are
+    added around it, `crop` px of that are seen: anywhere in training, the centre in evaluation.
+    """
+
+    epochs: int
+    batch_size: int
+    lr: float
+    schedule: Schedule
+    resize: int
+    crop: int
+    pad: int = 0
+    pad_mode: str = "constant"  # or "reflect"
+    flip: bool = True
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 1e-4
+    pretrained: str | None = None  # timm tag of the weights to start from; None: from scratch
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.crop > self.resize + 2 * self.pad:
+            raise ValueError(f"crop {self.crop} does not fit into resize {self.resize} + 2 x pad {self.pad}")
+        if self.pad_mode not in ("constant", "reflect"):
+            raise ValueError(f"pad_mode {self.pad_mode!r} is neither 'constant' nor 'reflect'")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A file to download for a dataset; `unpack=False` keeps it as it is."""
+
+    url: str
+    unpack: bool = True
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A set of labelled images: where it comes from and how its pixels are normalised.
+
+    `source` names a module of `dctkd_zoo.data.sources`; `classes` is the number of classes,
+    `train` and `test` the numbers of images a complete copy has. `drop_leaked` leaves out test
+    images whose bytes also stand in the training set.
+    """
+
+    name: str
+    title: str
+    source: str
+    num_classes: int
+    train: int
+    test: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    license: str
+    url: str
+    archives: tuple[Archive, ...] = ()
+    drop_leaked: bool = False
+    notes: str = ""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network of the zoo: its name says architecture, loss terms, dataset and variant.
+
+    `weights` weighs each term of the objective, `options` are keyword arguments of a term.
+    """
+
+    name: str
+    recipe: Recipe
+    weights: Mapping[str, float]
+    teacher: str | None = None
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        match = NAME.fullmatch(self.name)
+        if match is None:
+            raise ValueError(f"{self.name!r} is not of the form <arch>[_<term>...]_<dataset>[.<variant>]")
+        if set(self.weights) != {"ce", *self.terms}:
+            raise ValueError(f"{self.name}: weights are for {sorted(self.weights)}, terms are {['ce', *self.terms]}")
+        if not set(self.options) <= set(self.weights):
+            raise ValueError(f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, no such term")
+        if self.terms and self.teacher is None:
+            raise ValueError(f"{self.name}: terms {self.terms} need a teacher")
+
+    def _part(self, part: str) -> str:
+        match = NAME.fullmatch(self.name)
+        assert match is not None
+        return match[part] or ""
+
+    @property
+    def arch(self) -> str:
+        """Short name of the architecture, `r18`."""
+        return self._part("arch")
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Distillation terms beside cross-entropy, `("dctkd", "kd")`; none for a teacher or baseline."""
+        return tuple(self._part("terms").split("_")[1:])
+
+    @property
+    def dataset(self) -> str:
+        """Name of the dataset, `ade20k`."""
+        return self._part("dataset")
+
+    @property
+    def variant(self) -> str:
+        """What else tells it apart, `dct2`, or the empty string."""
+        return self._part("variant")

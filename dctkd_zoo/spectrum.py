@@ -1,0 +1,79 @@
+"""Activation maps to normalised spectra: the frequency transforms of the DCT loss, as matrix products.
+
+The maps are small (7 to 56 px), so a transform is two products with a constant matrix, in
+float32 whatever the autocast. Each transform removes the map's mean first and brings the
+coefficients to [0, 1] per image, which makes the loss blind to the scale of the features.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from dctkd_zoo.attention import extremes, minmax, over
+
+Transform = Callable[[Tensor], Tensor]
+
+
+@lru_cache(maxsize=64)
+def _dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Orthonormal DCT-II matrix (size, size), rows are frequencies."""
+    n = torch.arange(size, dtype=torch.float64)
+    matrix = torch.cos(math.pi * n[:, None] * (2 * n + 1) / (2 * size)) * math.sqrt(2 / size)
+    matrix[0] /= math.sqrt(2)
+    return matrix.to(device, dtype)
+
+
+@lru_cache(maxsize=64)
+def _dft_matrices(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine matrices (size, size) of the DFT; the phase is reduced to stay exact."""
+    n = torch.arange(size)
+    phase = (n[:, None] * n % size).double() * (2 * math.pi / size)
+    return phase.cos().to(device, dtype), phase.sin().to(device, dtype)
+
+
+def dct2_coefficients(maps: Tensor) -> Tensor:
+    """Orthonormal 2-D DCT-II of mean-free maps, (B, H, W) -> (B, H, W)."""
+    height, width = maps.shape[1:]
+    with torch.autocast(maps.device.type, enabled=False):
+        rows = _dct_matrix(height, maps.dtype, maps.device)
+        columns = _dct_matrix(width, maps.dtype, maps.device)
+        return rows @ _mean_free(maps) @ columns.T
+
+
+def dft_coefficients(maps: Tensor) -> Tensor:
+    """Real part of the 2-D DFT of mean-free maps, (B, H, W) -> (B, H, W): `Re FFT2(A) = C A C - S A S`."""
+    height, width = maps.shape[1:]
+    with torch.autocast(maps.device.type, enabled=False):
+        cos_rows, sin_rows = _dft_matrices(height, maps.dtype, maps.device)
+        cos_columns, sin_columns = _dft_matrices(width, maps.dtype, maps.device)
+        free = _mean_free(maps)
+        return cos_rows @ free @ cos_columns - sin_rows @ free @ sin_columns
+
+
+def _mean_free(maps: Tensor) -> Tensor:
+    return maps - maps.mean(dim=(1, 2), keepdim=True)
+
+
+def dct2(maps: Tensor) -> Tensor:
+    """The true DCT-II, min-max normalised: what the loss is named for."""
+    return minmax(dct2_coefficients(maps))
+
+
+def dft_abs(maps: Tensor) -> Tensor:
+    """Magnitude of the real DFT over its largest: what produced the reported tables (METHOD.md D-1, D-2)."""
+    magnitudes = dft_coefficients(maps).abs()
+    low, high = extremes(magnitudes)
+    return over(magnitudes - low, high)
+
+
+def dft_signed(maps: Tensor) -> Tensor:
+    """Real part of the DFT, min-max normalised: the released main branch (METHOD.md section 1.1, D-2)."""
+    return minmax(dft_coefficients(maps))
+
+
+TRANSFORMS: dict[str, Transform] = {f.__name__: f for f in (dct2, dft_abs, dft_signed)}

@@ -1,0 +1,145 @@
+"""Entries to the folders that hold their weights: found by name, fetched, checked by hash; no network is built."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from dctkd_zoo.data import atomic
+from dctkd_zoo.data.content import cache_home
+from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from dctkd_zoo.spec import Entry
+
+log = logging.getLogger(__name__)
+
+PACKAGE = Path(__file__).parent
+BUNDLED = PACKAGE / "bundled"
+PUBLISHED = PACKAGE / "catalog" / "published.csv"
+WEIGHTS, CONFIG, HASHES = "model.safetensors", "config.json", "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A folder that timm loads (`config.json`, `model.safetensors`), where it came from, and the weights' sha256."""
+
+    folder: Path
+    origin: str
+    sha256: str
+
+
+def checkpoints() -> Path:
+    """Where training writes by default: `checkpoints` in `$DCTKD_ZOO_HOME`, or in `~/.cache/dctkd_zoo`."""
+    return cache_home() / "checkpoints"
+
+
+@lru_cache(maxsize=1)
+def published() -> Mapping[str, Mapping[str, str]]:
+    """Rows of `published.csv` by entry: name, repo, revision, sha256."""
+    with PUBLISHED.open(newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def available(name: str, trained: Path | None = None) -> bool:
+    """Whether the weights of an entry can be had now: bundled, published, or trained on this machine."""
+    return name in published() or any(is_whole(place / name) for place in (BUNDLED, trained or checkpoints()))
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a folder holds an exported network; its hashes are written last."""
+    return all((folder / file).is_file() for file in (WEIGHTS, CONFIG, HASHES))
+
+
+def find(entry: Entry, trained: Path | None = None) -> Weights:
+    """The entry's own weights: bundled, published (downloaded), or trained into `trained`.
+
+    `WeightsNotFound` names the ways on, `CorruptWeights` says that bytes do not match their hash.
+    """
+    trained = trained or checkpoints()
+    if is_whole(BUNDLED / entry.name):
+        return from_folder(BUNDLED / entry.name, "bundled")
+    if entry.name in published():
+        row = published()[entry.name]
+        return from_hub(row["repo"], row["revision"], row["sha256"])
+    if is_whole(trained / entry.name):
+        log.info("%s is not published: using the checkpoint trained on this machine, %s", entry.name, trained)
+        return from_folder(trained / entry.name, "trained here")
+    raise WeightsNotFound(
+        f"no weights of {entry.name}: not bundled, not published, not in {trained}. Either train it "
+        f"(`python -m train {entry.name}`), point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold it, "
+        f"or publish it and update this package."
+    )
+
+
+def locate(source: str) -> Weights:
+    """Weights outside the catalog: a folder's path, or `hf-hub:org/name[@revision]`."""
+    if source.startswith("hf-hub:"):
+        repo, _, revision = source.removeprefix("hf-hub:").partition("@")
+        return from_hub(repo, revision or "main", None)
+    folder = Path(source).expanduser()
+    if not all((folder / file).is_file() for file in (WEIGHTS, CONFIG)):
+        raise WeightsNotFound(f"{folder}: no {CONFIG} and {WEIGHTS} there; nothing but safetensors is loaded")
+    return from_folder(folder, "given folder")
+
+
+def from_folder(folder: Path, origin: str) -> Weights:
+    """The network in a folder, its bytes compared with the folder's own `SHA256SUMS` where it has one."""
+    found = sha256(folder / WEIGHTS)
+    if (folder / HASHES).is_file():
+        wanted = read_hashes(folder)[WEIGHTS]
+        if found != wanted:
+            raise CorruptWeights(
+                f"{folder / WEIGHTS}: sha256 is {found}, {wanted} was recorded; train or copy it again"
+            )
+    return Weights(folder, origin, found)
+
+
+def from_hub(repo: str, revision: str, wanted: str | None) -> Weights:
+    """Download a network at a revision; bytes that do not match `wanted` are fetched once more, then refused."""
+    from huggingface_hub import hf_hub_download  # a slow import that finding weights on disk does without
+
+    try:
+        hf_hub_download(repo, CONFIG, revision=revision)
+        path = Path(hf_hub_download(repo, WEIGHTS, revision=revision))
+        if wanted and sha256(path) != wanted:
+            log.warning("%s@%s: the file does not match its hash, fetching it once more", repo, revision)
+            path = Path(hf_hub_download(repo, WEIGHTS, revision=revision, force_download=True))
+    except (OSError, ValueError) as error:
+        raise WeightsNotFound(f"hf-hub:{repo}@{revision} cannot be fetched: {error}") from error
+    found = sha256(path)
+    if wanted and found != wanted:
+        path.resolve().unlink()  # the blob behind the snapshot's link
+        path.unlink(missing_ok=True)
+        raise CorruptWeights(f"hf-hub:{repo}@{revision}: sha256 is {found} twice, {wanted} was published")
+    return Weights(path.parent, f"hf-hub:{repo}@{revision}", found)
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_hashes(folder: Path) -> dict[str, str]:
+    """File name -> sha256, from a folder's `SHA256SUMS`."""
+    lines = (folder / HASHES).read_text().splitlines()
+    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+
+
+def write_hashes(folder: Path) -> None:
+    """Write `SHA256SUMS` over the folder's safetensors and config: the mark of a whole export."""
+    names = sorted(p.name for p in folder.iterdir() if p.suffix == ".safetensors" or p.name == CONFIG)
+    names = [name for name in names if not name.startswith((".", "checkpoint"))]
+    atomic.write_text(folder / HASHES, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The `config.json` of an exported network."""
+    loaded: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    return loaded

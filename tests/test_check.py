@@ -1,0 +1,155 @@
+"""dctkd_zoo.data.check on splits with one thing wrong at a time."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from rich.console import Console
+
+from dctkd_zoo.data.check import check, render
+from dctkd_zoo.data.load import read
+from dctkd_zoo.data.split import Arrays, Split
+from dctkd_zoo.spec import Dataset
+
+TINY = Dataset(
+    name="tiny",
+    title="Tiny",
+    source="folders",
+    num_classes=2,
+    train=2,
+    test=2,
+    mean=(0.5, 0.5, 0.5),
+    std=(0.2, 0.2, 0.2),
+    license="none",
+    url="https://example.org",
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """A cache of its own for each test."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """The folder of a complete copy of `TINY`."""
+    for shade, name in enumerate(["train/a/1.png", "train/b/2.png", "test/a/3.png", "test/b/4.png"]):
+        draw(tmp_path / "tiny" / name, shade)
+    return tmp_path / "tiny"
+
+
+def draw(path, shade):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4), (shade, 0, 0)).save(path)
+
+
+def found(root, dataset=TINY):
+    report = check(dataset, read(dataset, root.parent))
+    return report, {finding.what: (finding.severity, finding.first, finding.count) for finding in report.findings}
+
+
+def test_complete_copy(tiny):
+    report, findings = found(tiny)
+    assert report.ok and not findings and report.sizes == {"train": 2, "test": 2}
+
+
+def test_numbers(tiny):
+    report, findings = found(tiny, replace(TINY, train=1500, test=1))
+    assert not report.ok
+    assert findings["train images missing: 2, 1,500 expected"] == ("error", (), 1498)
+    assert findings["test images too many: 2, 1 expected"] == ("error", (), 1)
+
+
+def test_number_of_classes(tiny):
+    report, findings = found(tiny, replace(TINY, num_classes=15))
+    assert not report.ok and "2 classes, 15 expected" in findings
+
+
+def test_undecodable(tiny):
+    (tiny / "train/b/2.png").write_bytes(b"no image")
+    report, findings = found(tiny)
+    severity, first, count = findings["train images that do not decode"]
+    assert not report.ok and (severity, count) == ("error", 1)
+    assert first[0].startswith(f"{tiny}/train/b/2.png: ")
+
+
+def test_truncated_image(tiny):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tiny / "test/a/3.png")
+    (tiny / "test/a/3.png").write_bytes((tiny / "test/a/3.png").read_bytes()[:2000])
+    _, findings = found(tiny)
+    assert findings["test images that do not decode"][2] == 1
+
+
+def test_leak(tiny):
+    draw(tiny / "test/b/4.png", 0)
+    report, findings = found(tiny)
+    assert report.ok
+    leak = ("warning", ("test/b/4.png = train/a/1.png",), 1)
+    assert findings == {"test images whose bytes also stand in train": leak}
+
+
+def test_doubled_in_train(tiny):
+    for index in range(6):
+        draw(tiny / f"train/b/copy{index}.png", 0)
+    report, findings = found(tiny, replace(TINY, train=8))
+    severity, first, count = findings["train images whose bytes stand there before"]
+    assert report.ok and (severity, count) == ("warning", 6)
+    assert first[0] == "train/b/copy0.png = train/a/1.png" and len(first) == 5
+
+
+def test_same_names_in_both_splits(tiny):
+    (tiny / "test/b/4.png").rename(tiny / "test/b/2.png")
+    _, findings = found(tiny)
+    same = ("warning", ("b/2.png",), 1)
+    assert findings == {"names of a class's images that stand in both splits": same}
+
+
+def test_classes_without_images(tiny):
+    (tiny / "test/b/4.png").unlink()
+    report, findings = found(tiny, replace(TINY, test=1))
+    assert report.ok and findings == {"classes without an image in test": ("warning", ("b",), 1)}
+
+
+def test_images_that_no_list_names(tmp_path):
+    root = tmp_path / "tiny"
+    for shade, name in enumerate(["a/1.png", "b/2.png", "a/3.png", "b/4.png", "b/5.png"]):
+        draw(root / "Images" / name, shade)
+    (root / "TrainImages.txt").write_text("a/1.png\nb/2.png\n")
+    (root / "TestImages.txt").write_text("a/3.png\nb/4.png\n")
+    report, findings = found(root, replace(TINY, source="mit67"))
+    extra = ("note", (str(root / "Images/b/5.png"),), 1)
+    assert report.ok and findings == {"images beside the others that belong to no split": extra}
+
+
+def test_class_orders():
+    pixels = np.arange(2 * 48, dtype=np.uint8).reshape(2, 4, 4, 3)
+    train = Split(("b", "a"), ("train/0", "train/1"), np.array([0, 1]), Arrays(pixels))
+    test = Split(("a", "b"), ("test/0", "test/1"), np.array([0, 1]), Arrays(pixels + 100))
+    report = check(TINY, {"train": train, "test": test})
+    errors = {finding.what: finding.count for finding in report.findings if finding.severity == "error"}
+    assert errors == {"labels that mean another class in test": 2}
+    assert any(finding.first == ("b before a",) for finding in report.findings)
+    report = check(TINY, {"train": train, "test": replace(test, classes=("b", "c"))})
+    assert ("a", "c") in {finding.first for finding in report.findings if finding.severity == "error"}
+
+
+def test_render(tiny):
+    draw(tiny / "train/b/[red]2.png", 0)  # a name that rich would read as markup
+    report, _ = found(tiny)
+    console = Console(width=200)
+    with console.capture() as capture:
+        console.print(render(report))
+    text = capture.get()
+    assert "tiny: 3 train, 2 test images" in text and "not usable as it is" in text
+    assert "train/b/[red]2.png = train/a/1.png" in text
+
+
+def test_scene15(shared):
+    scene15 = replace(TINY, name="scene15", num_classes=15, train=1500, test=2985)
+    report = check(scene15, read(scene15, shared / "data"))
+    assert report.ok
+    counts = {finding.what: finding.count for finding in report.findings}
+    assert counts["test images whose bytes also stand in train"] == 11

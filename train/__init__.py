@@ -1,0 +1,1 @@
+"""Entries to trained networks: `python -m train NAME`."""

@@ -1,0 +1,58 @@
+"""Train entries of the zoo: `python -m train NAME...`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+from dctkd_zoo import registry
+from dctkd_zoo.errors import ZooError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; flags say where, the entry says what."""
+    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    which = parser.add_mutually_exclusive_group(required=True)
+    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entries, or shell patterns of them")
+    which.add_argument("--all", action="store_true", help="every entry, teachers before their students")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are written, and teachers looked for")
+    parser.add_argument("--seed", type=int, metavar="S", help="in place of the recipe's")
+    parser.add_argument("--resume", action="store_true", help="go on with runs that stopped early")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        names = registry.resolve(options.names or ["*"])
+        train_all(names, options)
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; go on with --resume", file=sys.stderr)
+        return 130
+    return 0
+
+
+def train_all(names: list[str], options: argparse.Namespace) -> None:
+    """Train the entries one after the other, teachers first."""
+    from rich.console import Console
+
+    from dctkd_zoo import device, weights
+    from train import run
+
+    device.keep_memory()
+    where = run.Where(options.data, options.out or weights.checkpoints(), device.choose(options.device), options.resume)
+    for name in registry.teachers_first(names):
+        run.train(run.seeded(registry.get_entry(name), options.seed), where, Console())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

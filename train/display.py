@@ -1,0 +1,78 @@
+"""A run's progress to the terminal: live where there is one, a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from train.checkpoint import Progress as RunProgress
+
+SHOWN = 8  # epochs of the log that stay on the screen
+
+
+class Display:
+    """Shows epoch, losses by term, throughput, time left, and the last and best accuracy of a run."""
+
+    def __init__(self, title: str, epochs: int, images: int, console: Console) -> None:
+        self.title, self.epochs, self.images, self.console = title, epochs, images, console
+        self.start = time.perf_counter()
+        self.first_epoch: int | None = None
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"), BarColumn(None), TextColumn("{task.fields[status]}")
+        )
+        self.task = self.bar.add_task("", total=images, epoch="", status="")
+        self.live = Live(console=console, auto_refresh=False)
+
+    def __enter__(self) -> Display:
+        if self.console.is_terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.live.stop()
+
+    def say(self, text: str) -> None:
+        """Print one line above the display."""
+        self.console.print(text, highlight=False)
+
+    def update(self, progress: RunProgress, done: int, losses: dict[str, float]) -> None:
+        """Show that `done` images of the current epoch are through, with the mean of each term so far."""
+        if self.first_epoch is None:
+            self.first_epoch = progress.epoch
+        passed = progress.epoch - self.first_epoch + done / self.images
+        elapsed = time.perf_counter() - self.start
+        left = elapsed / passed * (self.epochs - self.first_epoch - passed)
+        speed = passed * self.images / elapsed
+        terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
+        status = f"{terms}  {speed:,.0f} images/s  {clock(left)} left"
+        self.bar.update(self.task, completed=done, epoch=f"{progress.epoch + 1}/{self.epochs}", status=status)
+        self.live.update(Group(self.table(progress), self.bar), refresh=self.live.is_started)
+
+    def finish_epoch(self, progress: RunProgress) -> None:
+        """Where there is no terminal, print the epoch as one line."""
+        if not self.console.is_terminal:
+            figures = "  ".join(f"{name} {value:.4g}" for name, value in progress.log[-1].items() if name != "epoch")
+            self.console.print(f"epoch {progress.epoch}/{self.epochs}  {figures}", highlight=False, soft_wrap=True)
+
+    def table(self, progress: RunProgress) -> Table:
+        """The last epochs, one row each."""
+        best = f"best {progress.best_top1:.2f} % (epoch {progress.best_epoch})" if progress.log else "no epoch yet"
+        table = Table(title=f"{self.title}: {best}", title_justify="left", expand=False)
+        for name in progress.log[-1] if progress.log else ():
+            table.add_column(name, justify="right")
+        for row in progress.log[-SHOWN:]:
+            mark = "bold green" if row["epoch"] == progress.best_epoch else None
+            table.add_row(*(f"{v:.4g}" for v in row.values()), style=mark)
+        return table
+
+
+def clock(seconds: float) -> str:
+    """Seconds as h:mm:ss or m:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,0 +1,224 @@
+"""An entry to a trained network in a folder that timm loads, with its recipe, log and results beside it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import platform
+import sys
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from dctkd_zoo import hub, models, registry, weights
+from dctkd_zoo.data import atomic, load
+from dctkd_zoo.data.content import cache_home
+from dctkd_zoo.data.split import Split
+from dctkd_zoo.data.store import Store, open_store
+from dctkd_zoo.data.views import Views, derive
+from dctkd_zoo.device import describe, place, precision
+from dctkd_zoo.errors import DatasetError, ZooError
+from dctkd_zoo.features import Tapped
+from dctkd_zoo.objective import Objective
+from dctkd_zoo.spec import Dataset, Entry
+from train import checkpoint, loop, teacher
+from train.display import Display
+from train.optim import optimizer
+
+log = logging.getLogger(__name__)
+
+STATE, BEST, LOG = "checkpoint.safetensors", "best.safetensors", "train_log.csv"
+
+
+@dataclass(frozen=True)
+class Where:
+    """Where a run reads, computes and writes; what it trains is the entry's business."""
+
+    data: Path | None
+    out: Path
+    device: torch.device
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Material:
+    """The data of a run: both splits and their views."""
+
+    dataset: Dataset
+    train: Views
+    test: Views
+    classes: tuple[str, ...]
+
+
+def train(entry: Entry, where: Where, console: Console) -> Path:
+    """Train an entry into `out/<name>` and return that folder; a finished run is left as it is."""
+    folder = where.out / folder_name(entry)
+    if weights.is_whole(folder):
+        console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
+        return folder
+    if (folder / STATE).exists() and not where.resume:
+        raise ZooError(f"{folder} holds a run that stopped early: go on with --resume, or delete it")
+    material = prepare(entry, where)
+    learner = build(entry, material, where, console)
+    facts = {"entry": entry.name, "recipe": json.loads(json.dumps(asdict(entry.recipe)))}
+    facts |= {"precision": str(learner.precision), "dataset_digest": material.train.store.digest}
+    progress = restore(folder, learner, facts, where.resume)
+    write_facts(entry, folder, where, facts)
+    run_epochs(entry, learner, material, progress, folder, console)
+    hub.export(learner.student.model, entry, material.dataset, material.classes, folder)
+    (folder / STATE).unlink()
+    return folder
+
+
+def folder_name(entry: Entry) -> str:
+    """The entry's name, with the seed where it is not the recipe's own."""
+    seed = entry.recipe.seed
+    return entry.name if seed == registry.get_entry(entry.name).recipe.seed else f"{entry.name}-seed{seed}"
+
+
+def prepare(entry: Entry, where: Where) -> Material:
+    """Both splits of the entry's dataset as views on the device."""
+    dataset = registry.get_dataset(entry.dataset)
+    splits = load.load(dataset, where.data)
+    views = {name: _views(split, entry, dataset, where.device) for name, split in splits.items()}
+    return Material(dataset, views["train"], views["test"], splits["train"].classes)
+
+
+def _views(split: Split, entry: Entry, dataset: Dataset, device: torch.device) -> Views:
+    store = open_store(split, entry.recipe, cache_home())
+    _refuse_failed(store, dataset)
+    return Views(store, torch.tensor(split.labels), entry.recipe, dataset, device)
+
+
+def _refuse_failed(store: Store, dataset: Dataset) -> None:
+    if store.failed:
+        first = "\n  ".join(store.failed[:5])
+        raise DatasetError(
+            f"{dataset.name}: {len(store.failed)} images do not decode, fetch them again or repair them:\n  {first}"
+        )
+
+
+def build(entry: Entry, material: Material, where: Where, console: Console) -> loop.Learner:
+    """Student, checked teacher, objective and optimizer, all on the device."""
+    torch.manual_seed(derive(entry.recipe.seed, "init"))
+    student = models.initial(entry, material.dataset.num_classes)
+    objective = Objective(entry.weights, entry.options)
+    dtype = precision(where.device)
+    tapped = Tapped(place(student, where.device))
+    guide = None
+    if objective.needs_teacher:
+        guide = _teacher(entry, material, where, console)
+    batch = next(material.test.test(2))
+    with torch.no_grad():
+        tapped.eval()
+        ours = tapped(batch.images)
+        theirs = guide(batch.images) if guide else ours
+    if guide:
+        teacher.check_maps(ours, theirs, str(entry.teacher))
+    objective.setup(ours, theirs)
+    objective.to(where.device)
+    parameters = [*student.parameters(), *objective.parameters()]
+    return loop.Learner(tapped, guide, objective, optimizer(parameters, entry.recipe), entry.recipe, dtype)
+
+
+def _teacher(entry: Entry, material: Material, where: Where, console: Console) -> Tapped:
+    """The entry's teacher with its weights, frozen, and shown to know its classes."""
+    name = str(entry.teacher)
+    source = registry.get_entry(name)
+    found = weights.find(source, where.out)
+    model = models.load(source.arch, found).requires_grad_(False)
+    teacher.check_classes(model, name, material.dataset.num_classes)
+    top1 = loop.top1(place(model, where.device), material.test, precision(where.device))
+    console.print(f"teacher {name} ({found.origin}): {top1:.2f} % top-1", highlight=False)
+    teacher.check_knowledge(top1, material.test.labels, name)
+    return Tapped(model)
+
+
+def restore(folder: Path, learner: loop.Learner, facts: dict[str, Any], resume: bool) -> checkpoint.Progress:
+    """The state to go on from: a new one, or that of the run in `folder` if it is the same run."""
+    path = folder / STATE
+    if not (resume and path.exists()):
+        return checkpoint.Progress(facts)
+    progress = checkpoint.load(path, learner.student.model, learner.objective, learner.optimizer)
+    if progress.facts != facts:
+        differing = sorted(key for key in facts if progress.facts.get(key) != facts[key])
+        raise ZooError(f"{path} was made with another {', '.join(differing)}; delete {folder} to start over")
+    return progress
+
+
+def run_epochs(
+    entry: Entry,
+    learner: loop.Learner,
+    material: Material,
+    progress: checkpoint.Progress,
+    folder: Path,
+    console: Console,
+) -> None:
+    """Train to the last epoch; after each, test, keep the best, and write log and checkpoint."""
+    model = learner.student.model
+    recipe = entry.recipe
+    with Display(entry.name, recipe.epochs, len(material.train.labels), console) as display:
+        while progress.epoch < recipe.epochs:
+            row = loop.epoch(
+                learner,
+                material.train,
+                recipe.seed,
+                progress.epoch,
+                lambda done, losses: display.update(progress, done, losses),
+            )
+            top1 = loop.top1(model, material.test, learner.precision)
+            record(progress, row, top1)
+            if progress.best_epoch == progress.epoch:
+                checkpoint.save_model(folder / BEST, model)
+            write_log(progress, folder)
+            checkpoint.save(folder / STATE, progress, model, learner.objective, learner.optimizer)
+            display.finish_epoch(progress)
+    console.print(
+        f"{entry.name}: last {progress.log[-1]['test_top1']:.2f} %, best {progress.best_top1:.2f} % in epoch "
+        f"{progress.best_epoch} (chosen on the test set)",
+        highlight=False,
+    )
+
+
+def record(progress: checkpoint.Progress, row: dict[str, float], top1: float) -> None:
+    """Add an epoch to the log, and note whether it is the best so far."""
+    progress.epoch += 1
+    progress.log.append({"epoch": progress.epoch, "test_top1": top1, **row})
+    if top1 > progress.best_top1:
+        progress.best_top1, progress.best_epoch = top1, progress.epoch
+
+
+def write_log(progress: checkpoint.Progress, folder: Path) -> None:
+    """Write the log of all epochs so far as CSV."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(progress.log[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in progress.log)
+    atomic.write_text(folder / LOG, text.getvalue())
+
+
+def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:
+    """Write what the run is (`recipe.json`) and what it runs on (`environment.json`)."""
+    recipe = {"command": f"python -m train {entry.name}", **json.loads(json.dumps(asdict(entry)))}
+    environment = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": describe(where.device),
+        "python": platform.python_version(),
+        "platform": sys.platform,
+        **{name: version(name) for name in ("dctkd-zoo", "torch", "torchvision", "timm", "numpy", "pillow")},
+        **{name: facts[name] for name in ("precision", "dataset_digest")},
+    }
+    atomic.write_text(folder / "recipe.json", json.dumps(recipe, indent=2) + "\n")
+    atomic.write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+
+
+def seeded(entry: Entry, seed: int | None) -> Entry:
+    """The entry under another seed than its recipe's."""
+    return entry if seed is None else replace(entry, recipe=replace(entry.recipe, seed=seed))
