@@ -13,6 +13,10 @@ class UnknownEntry(ZooError, KeyError):
     __str__ = Exception.__str__  # a KeyError would show the message as a quoted key
 
 
+class CatalogError(ZooError):
+    """A catalog file that cannot be read or does not fit the others."""
+
+
 class WeightsNotFound(ZooError):
     """An entry whose weights are neither bundled, published nor trained on this machine."""
 
@@ -23,6 +27,10 @@ class CorruptWeights(ZooError):
 
 class DatasetError(ZooError):
     """A dataset that is missing, partial, undecodable or has its classes in another order."""
+
+
+class DatasetMissing(DatasetError):
+    """A dataset whose files are not there, or not all of them; the message ends with the command that fetches them."""
 
 
 class TeacherMismatch(ZooError):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from timm.models import save_for_hf
 from torch import nn
 
@@ -20,7 +23,7 @@ def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...]) -> dict[str
     size = (3, entry.recipe.crop, entry.recipe.crop)
     data = {
         "input_size": size,
-        "crop_pct": entry.recipe.crop / entry.recipe.resize,
+        "crop_pct": crop_pct(entry.recipe.crop, entry.recipe.resize),
         "crop_mode": "center",
         "interpolation": "bilinear",
         "mean": dataset.mean,
@@ -32,10 +35,17 @@ def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...]) -> dict[str
     return {"data_config": data, "model_config": model}
 
 
+def crop_pct(crop: int, resize: int) -> float:
+    """The share from which timm, which rounds `crop / crop_pct` down, gets exactly `resize` back."""
+    share = crop / resize
+    return share if math.floor(crop / share) == resize else math.nextafter(share, 0)
+
+
 def export(model: nn.Module, entry: Entry, dataset: Dataset, classes: tuple[str, ...], folder: Path) -> None:
     """Write `config.json` and `model.safetensors` so that plain timm loads the network and its preprocessing."""
+    plain = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with _staged(folder) as beside:
-        save_for_hf(model, str(beside), safe_serialization=True, **config(entry, dataset, classes))
+        save_for_hf(plain, str(beside), safe_serialization=True, **config(entry, dataset, classes))
     write_hashes(folder)
 
 

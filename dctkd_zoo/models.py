@@ -78,13 +78,16 @@ def create_model(name: str, pretrained: bool | str = False, num_classes: int | N
 
     `pretrained=True` loads the entry's own weights (bundled, published, or trained on this
     machine), a string those of a folder or `hf-hub:org/name@rev`. Another `num_classes` than the
-    entry's starts the head afresh, which is logged.
+    entry's starts the head afresh, which is logged. Weights with another number of classes than the
+    entry's are refused unless `num_classes` is given.
     """
     entry = registry.get_entry(name)
     due = registry.get_dataset(entry.dataset).num_classes
     if pretrained is False:
         return create(entry.arch, num_classes or due).eval()
     model = load(entry.arch, weights.find(entry) if pretrained is True else weights.locate(pretrained))
+    if num_classes is None and model.num_classes != due:
+        raise WeightsNotFound(f"{name} has {due} classes, {pretrained} {model.num_classes}: give num_classes")
     if num_classes not in (None, model.num_classes):
         log.warning("%s: %s classes in place of %s, the head starts afresh", name, num_classes, model.num_classes)
         model.reset_classifier(num_classes)  # type: ignore[operator]

@@ -4,42 +4,66 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import importlib.util
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from pathlib import Path
 from types import MappingProxyType, ModuleType
 
 from dctkd_zoo import catalog, discover
-from dctkd_zoo.errors import DatasetError, UnknownEntry
+from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry
 from dctkd_zoo.spec import Dataset, Entry
+
+_MODULES: list[ModuleType] = []  # the catalog's, then those of files that the user named
+
+
+def _modules() -> list[ModuleType]:
+    if not _MODULES:
+        _MODULES.extend(discover.load(catalog.__name__, name) for name in discover.modules(catalog.__name__))
+    return _MODULES
+
+
+def include(path: Path) -> None:
+    """Add a user's catalog file, Python like those of `dctkd_zoo/catalog`; its names must be new."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise CatalogError(f"{path}: no such Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        _tables((*_modules(), module))
+    except (ValueError, TypeError, AttributeError, SyntaxError, ImportError) as error:
+        raise CatalogError(f"{path}: {error}") from error
+    _modules().append(module)
+    _bundled_and_included.cache_clear()
 
 
 @lru_cache(maxsize=1)
-def _bundled_catalog() -> tuple[Mapping[str, Dataset], Mapping[str, Entry]]:
-    names = discover.modules(catalog.__name__)
-    return _tables(discover.load(catalog.__name__, name) for name in names)
+def _bundled_and_included() -> tuple[Mapping[str, Dataset], Mapping[str, Entry]]:
+    return _tables(_modules())
 
 
 def _tables(modules: Iterable[ModuleType]) -> tuple[Mapping[str, Dataset], Mapping[str, Entry]]:
     datasets: dict[str, Dataset] = {}
     entries: dict[str, Entry] = {}
     for module in modules:
-        datasets[module.DATASET.name] = module.DATASET
+        if datasets.setdefault(module.DATASET.name, module.DATASET) is not module.DATASET:
+            raise ValueError(f"two datasets are called {module.DATASET.name!r}")
         for entry in module.ENTRIES:
-            if entry.name in entries:
+            if entries.setdefault(entry.name, entry) is not entry:
                 raise ValueError(f"two entries are called {entry.name!r}")
-            entries[entry.name] = entry
     return MappingProxyType(datasets), MappingProxyType(entries)
 
 
 def entries() -> Mapping[str, Entry]:
     """All entries by name, in the order of the catalog."""
-    return _bundled_catalog()[1]
+    return _bundled_and_included()[1]
 
 
 def datasets() -> Mapping[str, Dataset]:
     """All datasets by name."""
-    return _bundled_catalog()[0]
+    return _bundled_and_included()[0]
 
 
 def get_entry(name: str) -> Entry:

@@ -20,6 +20,7 @@ Transform = Callable[[Tensor], Tensor]
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)  # a kept inference tensor could never take part in training
 def _dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Orthonormal DCT-II matrix (size, size), rows are frequencies."""
     n = torch.arange(size, dtype=torch.float64)
@@ -29,6 +30,7 @@ def _dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 
 @lru_cache(maxsize=64)
+@torch.inference_mode(False)
 def _dft_matrices(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosine and sine matrices (size, size) of the DFT; the phase is reduced to stay exact."""
     n = torch.arange(size)
@@ -56,7 +58,9 @@ def dft_coefficients(maps: Tensor) -> Tensor:
 
 
 def _mean_free(maps: Tensor) -> Tensor:
-    return maps - maps.mean(dim=(1, 2), keepdim=True)
+    # The mean of equal values can be off by a rounding: from the minimum on, a constant map is exactly zero.
+    rise = maps - maps.amin(dim=(1, 2), keepdim=True).detach()
+    return rise - rise.mean(dim=(1, 2), keepdim=True)
 
 
 def dct2(maps: Tensor) -> Tensor:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from dctkd_zoo.data import atomic
-from dctkd_zoo.data.content import cache_home
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
 
 log = logging.getLogger(__name__)
@@ -34,11 +34,6 @@ class Weights:
     sha256: str
 
 
-def checkpoints() -> Path:
-    """Where training writes by default: `checkpoints` in `$DCTKD_ZOO_HOME`, or in `~/.cache/dctkd_zoo`."""
-    return cache_home() / "checkpoints"
-
-
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Mapping[str, str]]:
     """Rows of `published.csv` by entry: name, repo, revision, sha256."""
@@ -46,9 +41,18 @@ def published() -> Mapping[str, Mapping[str, str]]:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
+def status(name: str, trained: Path | None = None) -> str:
+    """Where the weights of an entry would come from, `bundled`, `published` or `trained here`; else `recipe only`."""
+    if is_whole(BUNDLED / name):
+        return "bundled"
+    if name in published():
+        return "published"
+    return "trained here" if is_whole((trained or checkpoints()) / name) else "recipe only"
+
+
 def available(name: str, trained: Path | None = None) -> bool:
-    """Whether the weights of an entry can be had now: bundled, published, or trained on this machine."""
-    return name in published() or any(is_whole(place / name) for place in (BUNDLED, trained or checkpoints()))
+    """Whether the weights of an entry can be had now."""
+    return status(name, trained) != "recipe only"
 
 
 def is_whole(folder: Path) -> bool:
@@ -92,7 +96,7 @@ def from_folder(folder: Path, origin: str) -> Weights:
     """The network in a folder, its bytes compared with the folder's own `SHA256SUMS` where it has one."""
     found = sha256(folder / WEIGHTS)
     if (folder / HASHES).is_file():
-        wanted = read_hashes(folder)[WEIGHTS]
+        wanted = read_hashes(folder).get(WEIGHTS)
         if found != wanted:
             raise CorruptWeights(
                 f"{folder / WEIGHTS}: sha256 is {found}, {wanted} was recorded; train or copy it again"
@@ -110,7 +114,7 @@ def from_hub(repo: str, revision: str, wanted: str | None) -> Weights:
         if wanted and sha256(path) != wanted:
             log.warning("%s@%s: the file does not match its hash, fetching it once more", repo, revision)
             path = Path(hf_hub_download(repo, WEIGHTS, revision=revision, force_download=True))
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the client lets its HTTP library's errors through, and changes the library
         raise WeightsNotFound(f"hf-hub:{repo}@{revision} cannot be fetched: {error}") from error
     found = sha256(path)
     if wanted and found != wanted:
@@ -141,5 +145,8 @@ def write_hashes(folder: Path) -> None:
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of an exported network."""
-    loaded: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    try:
+        loaded: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    except ValueError as error:
+        raise CorruptWeights(f"{folder / CONFIG}: {error}") from error
     return loaded

@@ -11,9 +11,10 @@ import pytest
 from PIL import Image
 
 from dctkd_zoo.data import content
-from dctkd_zoo.data.load import data_root, load, read, without_leaks
+from dctkd_zoo.data.load import load, read, without_leaks
 from dctkd_zoo.data.split import Arrays, Split, fingerprints
 from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.home import data_root
 from dctkd_zoo.spec import Dataset
 
 TINY = Dataset(

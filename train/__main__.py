@@ -22,6 +22,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are written, and teachers looked for")
     parser.add_argument("--seed", type=int, metavar="S", help="in place of the recipe's")
     parser.add_argument("--resume", action="store_true", help="go on with runs that stopped early")
+    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
     return parser
 
 
@@ -30,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
+        if options.catalog:
+            registry.include(options.catalog)
         names = registry.resolve(options.names or ["*"])
         train_all(names, options)
     except ZooError as error:
@@ -45,11 +48,12 @@ def train_all(names: list[str], options: argparse.Namespace) -> None:
     """Train the entries one after the other, teachers first."""
     from rich.console import Console
 
-    from dctkd_zoo import device, weights
+    from dctkd_zoo import device
+    from dctkd_zoo.home import checkpoints
     from train import run
 
     device.keep_memory()
-    where = run.Where(options.data, options.out or weights.checkpoints(), device.choose(options.device), options.resume)
+    where = run.Where(options.data, options.out or checkpoints(), device.choose(options.device), options.resume)
     for name in registry.teachers_first(names):
         run.train(run.seeded(registry.get_entry(name), options.seed), where, Console())
 

@@ -31,12 +31,14 @@ class Learner:
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     precision: torch.dtype
+    teacher_sha256: str = ""
 
 
 @dataclass
 class Meter:
     """Mean of each term over an epoch, brought to the host every few steps and checked there."""
 
+    epoch: int
     sums: dict[str, float] = field(default_factory=dict)
     waiting: list[dict[str, Tensor]] = field(default_factory=list)
     steps: int = 0
@@ -58,7 +60,7 @@ class Meter:
     def _count(self, row: dict[str, float]) -> None:
         for name, value in row.items():
             if not abs(value) < float("inf"):
-                raise NonFiniteLoss(f"the term {name!r} is {value} at step {self.steps} of the epoch")
+                raise NonFiniteLoss(f"the term {name!r} is {value} at step {self.steps + 1} of epoch {self.epoch}")
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.steps += 1
 
@@ -70,7 +72,7 @@ def epoch(
     torch.manual_seed(derive(seed, "dropout", number))
     learner.student.train()
     learner.objective.train()
-    meter, start, done, rate = Meter(), time.perf_counter(), 0, 0.0
+    meter, start, done, rate = Meter(number + 1), time.perf_counter(), 0, 0.0
     steps = -(-len(views.labels) // learner.recipe.batch_size)
     for index, batch in enumerate(views.train(seed, number)):
         rate = set_rate(learner.optimizer, learner.recipe, number + index / steps)

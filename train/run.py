@@ -19,13 +19,13 @@ from rich.console import Console
 
 from dctkd_zoo import hub, models, registry, weights
 from dctkd_zoo.data import atomic, load
-from dctkd_zoo.data.content import cache_home
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import Store, open_store
 from dctkd_zoo.data.views import Views, derive
 from dctkd_zoo.device import describe, place, precision
 from dctkd_zoo.errors import DatasetError, ZooError
 from dctkd_zoo.features import Tapped
+from dctkd_zoo.home import cache_home
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Dataset, Entry
 from train import checkpoint, loop, teacher
@@ -69,6 +69,8 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     learner = build(entry, material, where, console)
     facts = {"entry": entry.name, "recipe": json.loads(json.dumps(asdict(entry.recipe)))}
     facts |= {"precision": str(learner.precision), "dataset_digest": material.train.store.digest}
+    if learner.teacher is not None:
+        facts |= {"teacher_sha256": learner.teacher_sha256}
     progress = restore(folder, learner, facts, where.resume)
     write_facts(entry, folder, where, facts)
     run_epochs(entry, learner, material, progress, folder, console)
@@ -112,9 +114,9 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective = Objective(entry.weights, entry.options)
     dtype = precision(where.device)
     tapped = Tapped(place(student, where.device))
-    guide = None
+    guide, sha256 = None, ""
     if objective.needs_teacher:
-        guide = _teacher(entry, material, where, console)
+        guide, sha256 = _teacher(entry, material, where, console)
     batch = next(material.test.test(2))
     with torch.no_grad():
         tapped.eval()
@@ -125,11 +127,11 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective.setup(ours, theirs)
     objective.to(where.device)
     parameters = [*student.parameters(), *objective.parameters()]
-    return loop.Learner(tapped, guide, objective, optimizer(parameters, entry.recipe), entry.recipe, dtype)
+    return loop.Learner(tapped, guide, objective, optimizer(parameters, entry.recipe), entry.recipe, dtype, sha256)
 
 
-def _teacher(entry: Entry, material: Material, where: Where, console: Console) -> Tapped:
-    """The entry's teacher with its weights, frozen, and shown to know its classes."""
+def _teacher(entry: Entry, material: Material, where: Where, console: Console) -> tuple[Tapped, str]:
+    """The entry's teacher, frozen and shown to know its classes, and its weights' hash."""
     name = str(entry.teacher)
     source = registry.get_entry(name)
     found = weights.find(source, where.out)
@@ -138,7 +140,7 @@ def _teacher(entry: Entry, material: Material, where: Where, console: Console) -
     top1 = loop.top1(place(model, where.device), material.test, precision(where.device))
     console.print(f"teacher {name} ({found.origin}): {top1:.2f} % top-1", highlight=False)
     teacher.check_knowledge(top1, material.test.labels, name)
-    return Tapped(model)
+    return Tapped(model), found.sha256
 
 
 def restore(folder: Path, learner: loop.Learner, facts: dict[str, Any], resume: bool) -> checkpoint.Progress:
@@ -207,13 +209,13 @@ def write_log(progress: checkpoint.Progress, folder: Path) -> None:
 def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:
     """Write what the run is (`recipe.json`) and what it runs on (`environment.json`)."""
     recipe = {"command": f"python -m train {entry.name}", **json.loads(json.dumps(asdict(entry)))}
-    environment = {
+    environment: dict[str, str] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": describe(where.device),
         "python": platform.python_version(),
         "platform": sys.platform,
         **{name: version(name) for name in ("dctkd-zoo", "torch", "torchvision", "timm", "numpy", "pillow")},
-        **{name: facts[name] for name in ("precision", "dataset_digest")},
+        **{name: facts[name] for name in ("precision", "dataset_digest", "teacher_sha256") if name in facts},
     }
     atomic.write_text(folder / "recipe.json", json.dumps(recipe, indent=2) + "\n")
     atomic.write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")

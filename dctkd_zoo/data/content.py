@@ -5,19 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-from pathlib import Path
 
 from dctkd_zoo.data import atomic
 from dctkd_zoo.data.split import Files, Images, Split, Subset
 from dctkd_zoo.data.tree import incomplete
+from dctkd_zoo.home import cache_home
 
 log = logging.getLogger(__name__)
-
-
-def cache_home() -> Path:
-    """Where this package keeps what it can make again: `$DCTKD_ZOO_HOME`, or `~/.cache/dctkd_zoo`."""
-    return Path(os.environ.get("DCTKD_ZOO_HOME") or "~/.cache/dctkd_zoo").expanduser()
 
 
 def prints(split: Split) -> list[str]:

@@ -3,26 +3,18 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 
 from dctkd_zoo import discover
 from dctkd_zoo.data import sources
-from dctkd_zoo.data.content import cache_home, twins
+from dctkd_zoo.data.content import twins
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.tree import incomplete
 from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.home import data_root
 from dctkd_zoo.spec import Dataset
 
 log = logging.getLogger(__name__)
-
-
-def data_root(data: Path | None = None) -> Path:
-    """The folder that holds a folder per dataset: `data`, `$DCTKD_ZOO_DATA`, or `data` in the cache."""
-    if data is not None:
-        return data
-    named = os.environ.get("DCTKD_ZOO_DATA")
-    return Path(named).expanduser() if named else cache_home() / "data"
 
 
 def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:

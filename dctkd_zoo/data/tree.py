@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from dctkd_zoo.data.split import Files, Split
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetMissing
 
 IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -21,12 +21,12 @@ def is_image(name: str) -> bool:
     return path.suffix.lower() in IMAGES and not path.name.startswith(".")
 
 
-def incomplete(root: Path, what: str, names: Sequence[str] = ()) -> DatasetError:
+def incomplete(root: Path, what: str, names: Sequence[str] = ()) -> DatasetMissing:
     """The error for a dataset in the folder `root`: what is wrong, the first five, and how to fetch it."""
     first = "".join(f"\n  {name}" for name in names[:5])
     rest = f"\n  and {len(names) - 5:,} more" if len(names) > 5 else ""
     way_on = f"python -m dctkd_zoo data fetch {root.absolute().name}"
-    return DatasetError(f"{root}: {what}{first}{rest}\nTo fetch the dataset: {way_on}")
+    return DatasetMissing(f"{root}: {what}{first}{rest}\nTo fetch the dataset: {way_on}")
 
 
 def lines(root: Path, name: str) -> list[str]:

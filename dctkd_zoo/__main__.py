@@ -1,0 +1,129 @@
+"""Look the zoo up and fetch what it needs: `python -m dctkd_zoo list`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.errors import ZooError
+from dctkd_zoo.home import data_root
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m dctkd_zoo", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    listing = commands.add_parser("list", help="entries that match a shell pattern")
+    listing.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
+    listing.add_argument("--dataset", metavar="NAME", help="of this dataset only")
+    listing.add_argument("--pretrained", action="store_true", help="whose weights can be had now")
+    listing.set_defaults(run=list_entries)
+
+    info = commands.add_parser("info", help="everything the catalog says of an entry, as JSON")
+    info.add_argument("name", metavar="NAME")
+    info.set_defaults(run=show_entry)
+
+    data = commands.add_parser("data", help="download or check a dataset").add_subparsers(required=True, metavar="WHAT")
+    for name, run, text in (
+        ("fetch", fetch_data, "download and unpack a dataset; goes on where it stopped"),
+        ("check", check_data, "missing, extra, undecodable and leaked images; class order"),
+    ):
+        command = data.add_parser(name, help=text)
+        command.add_argument("dataset", metavar="DATASET", help=", ".join(registry.datasets()))
+        command.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
+        command.set_defaults(run=run)
+    return parser
+
+
+def list_entries(options: argparse.Namespace) -> int:
+    """Print a table of entries."""
+    from rich.console import Console
+    from rich.table import Table
+
+    names = registry.find(options.pattern, options.dataset)
+    rows = [(registry.get_entry(name), weights.status(name)) for name in names]
+    shown = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("entry", "teacher", "objective", "epochs", "weights"):
+        table.add_column(title, justify="right" if title == "epochs" else "left", no_wrap=True)
+    for entry, status in shown:
+        terms = " + ".join(term if w == 1 else f"{w:g} {term}" for term, w in entry.weights.items())
+        style = "dim" if status == "recipe only" else None
+        table.add_row(entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), status, style=style)
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    if not shown:
+        print(f"no entry matches {options.pattern!r}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show_entry(options: argparse.Namespace) -> int:
+    """Print an entry, its dataset and where its weights are, as JSON."""
+    entry = registry.get_entry(options.name)
+    dataset = registry.get_dataset(entry.dataset)
+    facts = {
+        **asdict(entry),
+        "arch": entry.arch,
+        "terms": entry.terms,
+        "variant": entry.variant,
+        "schedule": type(entry.recipe.schedule).__name__,
+        "dataset": asdict(dataset),
+        "students": registry.distilled(entry.name),
+        "weights_status": weights.status(entry.name),
+        "train": f"python -m train {entry.name}",
+    }
+    print(json.dumps(facts, indent=2))
+    return 0
+
+
+def fetch_data(options: argparse.Namespace) -> int:
+    """Download a dataset into its folder."""
+    from dctkd_zoo.data.fetch import fetch
+
+    dataset = registry.get_dataset(options.dataset)
+    folder = data_root(options.data) / dataset.name
+    fetch(dataset, folder)
+    print(f"{dataset.title} is in {folder}; `python -m dctkd_zoo data check {dataset.name}` looks at it")
+    return 0
+
+
+def check_data(options: argparse.Namespace) -> int:
+    """Look a dataset over and print what was found; 1 where something is wrong."""
+    from rich.console import Console
+
+    from dctkd_zoo.data import check, load
+
+    dataset = registry.get_dataset(options.dataset)
+    report = check.check(dataset, load.read(dataset, options.data))
+    Console().print(check.render(report))
+    return 0 if report.ok else 1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit status."""
+    options = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        status: int = options.run(options)
+        sys.stdout.flush()
+    except ZooError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:  # `list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""Evaluate entries of the zoo and show a leaderboard: `python -m eval --all`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dctkd_zoo import registry
+from dctkd_zoo.errors import UnknownEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dctkd_zoo.spec import Entry
+    from eval.outcome import Outcome
+    from eval.run import Where
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line; flags say where, the entry says what."""
+    parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
+    parser.add_argument("--all", action="store_true", help="every entry whose weights and data are here")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
+    parser.add_argument("--limit", type=_count, metavar="N", help="only N images, spread over the test set")
+    parser.add_argument(
+        "--protocol",
+        choices=("exact", "released"),
+        default="exact",
+        help="exact (the default), or as the released code computes its figures, to compare with those reported",
+    )
+    parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE, - for standard output")
+    parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images: 1 or more")
+    return int(text)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command: 0 where whatever could be evaluated was, 1 where an entry failed, 2 for wrong usage."""
+    command = parser()
+    options = command.parse_args(arguments)
+    if options.all == bool(options.names):
+        command.error("give either names of entries or --all")
+    if options.write and options.limit:
+        command.error("--write keeps figures over all images: leave out --limit")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    try:
+        entries = [registry.get_entry(name) for name in registry.resolve(options.names or ["*"])]
+        where = _where(options)
+    except (UnknownEntry, ValueError) as error:
+        command.error(str(error))
+    try:
+        return _run(entries, where, options)
+    except OSError as error:  # a file that cannot be written
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+
+
+def _where(options: argparse.Namespace) -> Where:
+    from dctkd_zoo import device
+    from eval.run import Where
+
+    return Where(options.data, device.choose(options.device), options.out, options.limit, options.protocol)
+
+
+def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from dctkd_zoo import device
+    from eval import leaderboard, record, results
+    from eval.outcome import Status
+
+    device.keep_memory()
+    records = [record.record(outcome) for outcome in _evaluate(entries, where)]
+    Console(stderr=options.json == "-").print(leaderboard.render(records))
+    if options.json:
+        _write_json(options.json, results.as_json({"entries": records}))
+    if options.write:
+        results.write(each["row"] for each in records if each["row"])
+    return int(any(each["status"] == Status.FAILED for each in records))
+
+
+def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
+    """Each entry's outcome in turn, with progress on the error stream."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    from dctkd_zoo.data.console import progress_options
+    from eval.outcome import attempt
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), **progress_options()) as progress:
+        every = progress.add_task("entries", total=len(entries))
+        images = progress.add_task("images", total=None)
+
+        def report(done: int, total: int) -> None:
+            progress.update(images, completed=done, total=total)
+
+        for entry in entries:
+            progress.reset(images, description=entry.name, total=None)
+            yield attempt(entry, where, report)
+            progress.advance(every)
+
+
+def _write_json(path: str, text: str) -> None:
+    from dctkd_zoo.data import atomic
+
+    if path == "-":
+        print(text, end="")
+    else:
+        atomic.write_text(Path(path), text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

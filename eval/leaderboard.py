@@ -1,0 +1,104 @@
+"""Outcomes to what a terminal shows: a leaderboard per dataset, and what could not be evaluated and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dctkd_zoo.registry import natural
+from eval.outcome import Status
+from eval.record import Record
+from eval.results import Row, figure
+
+# Heading, the columns of the row it may come from (exact, released), decimals.
+FIGURES = (
+    ("top-1", ("top1",), 2),
+    ("top-5", ("top5",), 2),
+    ("MCA", ("mca", "mca_all"), 2),
+    ("NLL", ("nll",), 3),
+    ("agree", ("agreement",), 2),
+    ("SSIM", ("ssim", "ssim_zeropad"), 3),
+    ("Pearson", ("pearson",), 3),
+    ("spectral", ("spectral",), 2),
+)
+NAMED = 3  # entries without a result that are named one by one; more are counted
+
+
+def render(records: Sequence[Record]) -> Group:
+    """A table per dataset, then a line for each kind of absence, then the failures."""
+    rows = [record["row"] for record in records if record["row"]]
+    datasets = sorted({row["dataset"] for row in rows}, key=natural)
+    tables = [board([row for row in rows if row["dataset"] == dataset]) for dataset in datasets]
+    parts: list[RenderableType] = [part for table in tables for part in (table, Text())]
+    return Group(*parts, *absent(records))
+
+
+def board(rows: Sequence[Row]) -> Table:
+    """One dataset's rows, the best first; the best student is bold."""
+    rows = sorted(rows, key=lambda row: row["top1"], reverse=True)
+    best = next((row for row in rows if row["teacher"]), None)
+    dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
+    title = Text(f"{dataset}: {count:,} test images, protocol {rows[0]['protocol']}", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("entry", no_wrap=True)
+    for heading, _, _ in FIGURES:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("params", justify="right", no_wrap=True)
+    for row in rows:
+        figures = (figure(row, columns, decimals) for _, columns, decimals in FIGURES)
+        style = "bold" if row is best else None
+        table.add_row(row["name"], *figures, f"{row['parameters'] / 1e6:.2f} M", style=style)
+    table.caption, table.caption_justify = caption(rows), "left"
+    return table
+
+
+def caption(rows: Sequence[Row]) -> Text:
+    """What the numbers are, which teacher they compare with, and whatever else a reader must know of them."""
+    lines = ["top-1, top-5, MCA and agreement in %; NLL (nats) and spectral: lower is better. Bold: best student."]
+    teachers = sorted({row["teacher"] for row in rows if row["teacher_sha256"]}, key=natural)
+    if teachers:
+        lines.append(f"SSIM, Pearson and spectral: mean over the levels, against {', '.join(teachers)}.")
+    lines.append(f"Weights: {_origins(rows)}.")
+    broken = max(row["failed"] for row in rows)
+    if broken:
+        look = f"`python -m dctkd_zoo data check {rows[0]['dataset']}`"
+        lines.append(f"{broken:,} test images do not decode and were left out: {look} names them.")
+    lines += [f"{row['name']}: {row['note']}" for row in rows if row["note"]]
+    return Text("\n".join(lines), style="dim")
+
+
+def _origins(rows: Iterable[Row]) -> str:
+    """`bundled`, or where weights are from several places `bundled (a, b); trained here (c)`."""
+    groups: defaultdict[str, list[str]] = defaultdict(list)
+    for row in rows:
+        groups[row["weights_origin"].partition(":")[0]].append(row["name"])
+    return "; ".join(groups if len(groups) == 1 else (f"{place} ({', '.join(n)})" for place, n in groups.items()))
+
+
+def absent(records: Iterable[Record]) -> list[Text]:
+    """A line per dataset and kind of absence with the command that ends it, and one per failure."""
+    groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
+    failures = []
+    for record in records:
+        if record["status"] == Status.FAILED:
+            failures.append(Text(f"{record['name']} failed: {record['reason']}", style="red"))
+        elif record["status"] != Status.EVALUATED:
+            groups[record["status"], record["dataset"]].append(record)
+    lines = [_absence(status, dataset, group) for (status, dataset), group in sorted(groups.items())]
+    return [*([Text("not evaluated", style="bold")] if lines else []), *lines, *failures]
+
+
+def _absence(status: str, dataset: str, group: Sequence[Record]) -> Text:
+    if len(group) == 1:
+        return Text(f"  {group[0]['name']}: {group[0]['reason']}")
+    names = [record["name"] for record in group]
+    who = ", ".join(names) if len(names) <= NAMED else f"{len(names)} entries"
+    if status == Status.NO_WEIGHTS:
+        return Text(f"  {dataset}: {who} have no weights: python -m train NAME")
+    place = group[0]["reason"].splitlines()[0]
+    return Text(f"  {dataset}: {who} have no data ({place}): python -m dctkd_zoo data fetch {dataset}")

@@ -1,0 +1,19 @@
+"""Agreement with the teacher: the share of images on which both have the same best guess, in percent."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+from eval.metric import ImageMetric
+
+
+class Agreement(ImageMetric):
+    """100 where student and teacher guess the same class, right or wrong, else 0."""
+
+    needs_teacher = True
+
+    def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,)."""
+        return 100.0 * (student.logits.argmax(dim=1) == teacher.logits.argmax(dim=1))

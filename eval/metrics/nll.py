@@ -1,0 +1,18 @@
+"""Negative log-likelihood of the class in nats: the cross-entropy that training minimises."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+from dctkd_zoo.losses.ce import cross_entropy
+from eval.metric import ImageMetric
+
+
+class NLL(ImageMetric):
+    """Minus the log of the probability that the student gives the class."""
+
+    def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,)."""
+        return cross_entropy(student.logits, batch.labels)

@@ -1,0 +1,17 @@
+"""Spectral distance of activation maps: what the DCT loss minimises, with the true DCT-II."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dctkd_zoo.losses.dctkd import spectral_distance
+from dctkd_zoo.spectrum import dct2
+from eval.metric import LevelMetric
+
+
+class Spectral(LevelMetric):
+    """L2 norm of the difference of the normalised spectra; larger on larger maps, zero for equal ones."""
+
+    def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
+        """One level, (B,)."""
+        return spectral_distance(student_map, teacher_map, dct2)

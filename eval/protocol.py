@@ -1,0 +1,74 @@
+"""A table with one row per image to figures, under one of two protocols."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from eval import metric
+from eval.metric import ImageMetric, TableMetric
+
+LOADER_BATCH = 256  # images that the released evaluation loads at a time
+
+Mean = Callable[[pd.DataFrame, ImageMetric, str], float]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Which metrics are taken, and how a column of the per-image table becomes one figure."""
+
+    metrics: tuple[str, ...]
+    mean: Mean
+
+
+def mean_of_images(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
+    """The mean over the images."""
+    return float(table[column].mean(skipna=False))
+
+
+def mean_of_batches(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
+    """The mean over loader batches of their means, as released (METHOD.md D-4, D-9).
+
+    The release weighs each batch by the loader's size, the last and smaller one too, which makes all
+    weights equal. Of what compares with the teacher, only images that the teacher gets right count;
+    a batch without any is NaN, and so is then the figure.
+    """
+    values = table[column]
+    if chosen.needs_teacher:
+        values = values.where(table["teacher_prediction"] == table["label"])
+    batches = np.arange(len(table)) // LOADER_BATCH
+    return float(values.groupby(batches).mean().mean(skipna=False))
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    "exact": Protocol(
+        ("top1", "top5", "mca", "nll", "agreement", "ssim", "pearson", "spectral"),
+        mean_of_images,
+    ),
+    # What the release measures: nothing else of it can be compared.
+    "released": Protocol(("top1", "top5", "mca_all", "nll", "ssim_zeropad"), mean_of_batches),
+}
+
+
+def image_metrics(protocol: str, teacher: bool) -> tuple[ImageMetric, ...]:
+    """The metrics of a protocol that have columns in the per-image table; `teacher`: whether there is one."""
+    chosen = metric.load(PROTOCOLS[protocol].metrics)
+    return tuple(m for m in chosen if isinstance(m, ImageMetric) and (teacher or not m.needs_teacher))
+
+
+def figures(table: pd.DataFrame, protocol: str, num_classes: int) -> dict[str, float]:
+    """Every metric of a protocol that the table has columns for; one per level also as its mean over the levels."""
+    found: dict[str, float] = {}
+    for chosen in metric.load(PROTOCOLS[protocol].metrics):
+        match chosen:
+            case TableMetric():
+                found[chosen.name] = chosen.reduce(table, num_classes)
+            case ImageMetric():
+                columns = [name for name in table.columns if name.partition(".")[0] == chosen.name]
+                means = {name: PROTOCOLS[protocol].mean(table, chosen, name) for name in columns}
+                if means:
+                    found |= {chosen.name: sum(means.values()) / len(means), **means}
+    return found

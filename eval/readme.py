@@ -1,0 +1,96 @@
+"""Rows of `eval/results.csv` to the tables between the markers of README.md: `python -m eval.readme`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dctkd_zoo.data import atomic
+from dctkd_zoo.errors import ZooError
+from dctkd_zoo.registry import get_dataset, natural
+from eval import results
+from eval.results import Row, figure
+
+README = Path(__file__).parents[1] / "README.md"
+BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", re.DOTALL)
+MARKER = "<!-- leaderboard:"
+
+# Heading, column of the row, decimals.
+FIGURES = (
+    ("top-1", "top1", 2),
+    ("MCA", "mca", 2),
+    ("NLL", "nll", 3),
+    ("agreement", "agreement", 2),
+    ("SSIM", "ssim", 3),
+    ("Pearson", "pearson", 3),
+    ("spectral", "spectral", 2),
+)
+
+
+def filled(text: str, rows: Sequence[Row]) -> str:
+    """The text, each of its leaderboards made anew from the rows measured under the exact protocol."""
+    if text.count(MARKER) != len(BLOCK.findall(text)):
+        raise ZooError(f"a {MARKER}NAME --> has no <!-- /leaderboard --> after it, or no line of its own")
+    exact = [row for row in rows if row["protocol"] == "exact"]
+
+    def block(match: re.Match[str]) -> str:
+        dataset = get_dataset(match[2]).name
+        return match[1] + table([row for row in exact if row["dataset"] == dataset]) + match[3]
+
+    return BLOCK.sub(block, text)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Rows of one dataset as a Markdown table, the best first, with a line that says what was measured and on what."""
+    if not rows:
+        return "\nNot measured yet.\n\n"
+    headings = ["entry", "teacher", *(heading for heading, _, _ in FIGURES)]
+    lines = [_line(headings), _line(["---", "---", *(["---:"] * len(FIGURES))])]
+    for row in sorted(rows, key=lambda row: float(row["top1"]), reverse=True):
+        figures = [figure(row, (column,), decimals) for _, column, decimals in FIGURES]
+        lines.append(_line([f"`{row['name']}`", f"`{row['teacher']}`" if row["teacher"] else "–", *figures]))
+    return "\n" + "\n".join([*lines, "", caption(rows)]) + "\n\n"
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """Number of images, seeds and device of some rows in words."""
+    counts, seeds, devices = (
+        ", ".join(sorted({row[name] or "not known" for row in rows}, key=natural)) for name in ("n", "seed", "device")
+    )
+    return (
+        f"{counts} test images; last epoch; training seed {seeds}; float32 on {devices}. "
+        "Top-1, MCA and agreement in %, NLL in nats; SSIM, Pearson and spectral distance of the activation maps "
+        "are means over the levels. Of NLL and spectral distance, less is better."
+    )
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; 1 where `--check` finds the README stale."""
+    parser = argparse.ArgumentParser(prog="python -m eval.readme", description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")
+    check = parser.parse_args(arguments).check
+    try:
+        old = README.read_text(encoding="utf-8")
+        new = filled(old, results.read())
+    except (ZooError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not check:
+        if new != old:
+            atomic.write_text(README, new)
+        return 0
+    diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), "README.md", "README.md from results.csv")
+    sys.stdout.writelines(diff)
+    return int(new != old)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

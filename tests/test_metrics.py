@@ -1,0 +1,195 @@
+"""Metrics against independent implementations, golden figures and answers known beforehand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from scipy.ndimage import correlate1d
+from scipy.stats import pearsonr
+from torch import Tensor
+from torchmetrics.functional.classification import multiclass_accuracy
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from dctkd_zoo import discover, losses
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+from eval import metric, metrics
+from eval.metric import ImageMetric, LevelMetric, Metric, TableMetric
+
+SIZES = ((32, 32), (14, 9), (7, 7), (4, 4))
+LEVEL_METRICS = ("ssim", "ssim_zeropad", "pearson", "spectral")
+
+
+def output(seed: int, images: int = 6, classes: int = 11, channels: int = 5) -> Output:
+    generator = torch.Generator().manual_seed(seed)
+    maps = tuple(torch.rand(images, channels, *size, generator=generator) for size in SIZES)
+    return Output(torch.randn(images, classes, generator=generator), maps, torch.rand(images, 3, generator=generator))
+
+
+def batch(seed: int = 9, images: int = 6, classes: int = 11) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(classes, (images,), generator=generator)
+    return Batch(torch.zeros(images, 3, 1, 1), labels, torch.arange(images))
+
+
+def one(name: str) -> Metric:
+    (found,) = metric.load([name])
+    return found
+
+
+def image_metric(name: str) -> ImageMetric:
+    found = one(name)
+    assert isinstance(found, ImageMetric)
+    return found
+
+
+def compare(name: str, student: Tensor, teacher: Tensor) -> Tensor:
+    """A level metric on two maps (B, H, W)."""
+    found = one(name)
+    assert isinstance(found, LevelMetric)
+    return found.compare(student, teacher)
+
+
+def unit(maps: Tensor) -> Tensor:
+    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    return (maps - low) / (high - low)
+
+
+@pytest.mark.parametrize("name", discover.modules(metrics.__name__))
+def test_a_metric_is_called_as_its_file(name):
+    assert one(name).name == name
+
+
+def test_a_misspelt_metric_is_told_the_close_name():
+    with pytest.raises(ValueError, match="'pearson'"):
+        metric.load(["pearsn"])
+
+
+@pytest.mark.parametrize(("name", "k"), [("top1", 1), ("top5", 5)])
+def test_top_k_is_that_of_torchmetrics(name, k):
+    student, labelled = output(0, images=400), batch(images=400)
+    expected = multiclass_accuracy(student.logits, labelled.labels, num_classes=11, top_k=k, average="micro")
+    found = image_metric(name)(student, student, labelled)
+    assert found.shape == (400,)
+    assert found.mean().item() == pytest.approx(100 * expected.item(), rel=1e-6)
+
+
+def test_top_5_of_three_classes_is_always_right():
+    student = output(0, classes=3)
+    assert image_metric("top5")(student, student, batch(classes=3)).tolist() == [100.0] * 6
+
+
+def test_nll_is_the_cross_entropy_of_training():
+    student, labelled = output(0), batch()
+    assert torch.equal(image_metric("nll")(student, student, labelled), losses.create("ce")(student, student, labelled))
+
+
+def test_agreement_counts_equal_guesses_right_or_wrong():
+    student, teacher = output(0), output(1)
+    teacher.logits[:2] = student.logits[:2] * 3
+    teacher.logits[2:] = -student.logits[2:]
+    assert image_metric("agreement")(student, teacher, batch()).tolist() == [100, 100, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(("name", "of"), [("mca", 3), ("mca_all", 5)])
+def test_mean_class_accuracy_against_bincount(name, of):
+    labels, predictions = np.array([0, 0, 0, 2, 2, 4]), np.array([0, 0, 1, 2, 0, 3])
+    share = np.bincount(labels[labels == predictions], minlength=5) / np.maximum(np.bincount(labels, minlength=5), 1)
+    found = one(name)
+    assert isinstance(found, TableMetric)
+    reduced = found.reduce(pd.DataFrame({"label": labels, "prediction": predictions}), 5)
+    assert reduced == pytest.approx(100 * share.sum() / of)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_pearson_is_that_of_scipy(size):
+    student, teacher = torch.rand(5, *size) * 1e4 + 1e6, torch.rand(5, *size) * 1e-4
+    expected = [pearsonr(a, b).statistic for a, b in zip(student.flatten(1), teacher.flatten(1), strict=True)]
+    assert compare("pearson", student.double(), teacher.double()).numpy() == pytest.approx(np.array(expected), abs=1e-6)
+    assert compare("pearson", student, teacher).numpy() == pytest.approx(np.array(expected), abs=1e-3)
+
+
+@pytest.mark.parametrize("case", ["square", "ragged"])
+def test_zero_padded_ssim_is_the_released_one(shared, case):
+    golden = load_file(shared / "golden" / f"{case}.safetensors")
+    for level in range(sum(name.startswith("ssim.level.") for name in golden)):
+        maps = (golden[f"{who}_features.{level}"].square().mean(dim=1) for who in ("student", "teacher"))
+        found = compare("ssim_zeropad", *maps)
+        torch.testing.assert_close(found, golden[f"ssim.level.{level}"], rtol=1e-5, atol=1e-5)
+
+
+def scipy_ssim(a: np.ndarray, b: np.ndarray) -> float:
+    """SSIM over the places where the window, 11 px or the map's size, lies within the map."""
+
+    def mean(image: np.ndarray) -> np.ndarray:
+        for axis, size in enumerate(image.shape):
+            side = min(11, size)
+            weights = np.exp(-((np.arange(side) - (side - 1) / 2) ** 2) / (2 * 1.5**2))
+            image = correlate1d(image, weights / weights.sum(), axis=axis)
+            places = range(side // 2, side // 2 + size - side + 1)
+            image = image.take(places, axis=axis)
+        return image
+
+    mean_a, mean_b = mean(a), mean(b)
+    var_a, var_b, cov = mean(a * a) - mean_a**2, mean(b * b) - mean_b**2, mean(a * b) - mean_a * mean_b
+    score = (2 * mean_a * mean_b + 1e-4) * (2 * cov + 9e-4)
+    return float((score / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4))).mean())
+
+
+@pytest.mark.parametrize("size", [*SIZES, (8, 8)])
+def test_ssim_is_that_of_scipy_inside_the_map(size):
+    student, teacher = torch.rand(4, *size).double(), torch.rand(4, *size).double()
+    expected = [scipy_ssim(a.numpy(), b.numpy()) for a, b in zip(unit(student), unit(teacher), strict=True)]
+    assert compare("ssim", student, teacher).numpy() == pytest.approx(np.array(expected), abs=1e-9)
+
+
+def test_ssim_is_that_of_torchmetrics():
+    student, teacher = torch.rand(4, 40, 32), torch.rand(4, 40, 32)
+    expected = structural_similarity_index_measure(
+        unit(student)[:, None], unit(teacher)[:, None], sigma=1.5, data_range=1.0, reduction="none"
+    )
+    assert isinstance(expected, Tensor)
+    # It reflects the map beyond its border, then leaves a border of 5 px out: what is left is the inside.
+    torch.testing.assert_close(compare("ssim", student, teacher), expected, rtol=0, atol=1e-4)
+
+
+def test_independent_maps_agree_by_their_border_alone_when_it_is_padded():
+    torch.manual_seed(0)
+    padded, valid = ({} for _ in range(2))
+    for side in (56, 7):
+        student, teacher = torch.rand(300, side, side), torch.rand(300, side, side)
+        padded[side], valid[side] = (compare(n, student, teacher).mean() for n in ("ssim_zeropad", "ssim"))
+    assert padded[56] == pytest.approx(0.067, abs=0.01)  # METHOD.md D-10
+    assert padded[7] == pytest.approx(0.437, abs=0.02)
+    assert max(valid.values()) < 0.05
+
+
+@pytest.mark.parametrize(("name", "top"), [("ssim", 1), ("ssim_zeropad", 1), ("pearson", 1), ("spectral", 0)])
+def test_a_network_compared_with_itself_scores_the_top_at_each_level(name, top):
+    student = output(0)
+    found = image_metric(name)(student, student, batch())
+    torch.testing.assert_close(found, torch.full((6, 4), float(top)), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", LEVEL_METRICS)
+def test_the_scale_of_the_features_does_not_count(name):
+    student, teacher = output(0), output(1)
+    scaled = student._replace(maps=tuple(100 * m for m in student.maps))
+    a, b = (image_metric(name)(s, teacher, batch()) for s in (student, scaled))
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", LEVEL_METRICS)
+@pytest.mark.parametrize("value", [0.0, 0.3])
+def test_constant_maps_have_finite_scores(name, value):
+    flat = output(0)._replace(maps=tuple(torch.full((6, 2, *size), value) for size in SIZES))
+    for student, teacher in ((flat, flat), (flat, output(1)), (output(1), flat)):
+        assert image_metric(name)(student, teacher, batch()).isfinite().all()
+
+
+@pytest.mark.parametrize("name", LEVEL_METRICS)
+def test_maps_of_other_sizes_are_refused(name):
+    student = output(0)
+    with pytest.raises(ValueError, match="levels do not match"):
+        image_metric(name)(student, student._replace(maps=student.maps[1:]), batch())

@@ -1,0 +1,326 @@
+"""`python -m train` on a small folder of real files: the run folder, resuming, and what it refuses."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+
+from dctkd_zoo import errors, hub, models, registry, weights
+from dctkd_zoo.spec import Cosine, Entry, Recipe
+from train import checkpoint, loop, run, teacher
+from train.__main__ import main
+
+CATALOG = """
+from dctkd_zoo.spec import Cosine, Dataset, Entry, Recipe
+
+DATASET = Dataset(
+    name="stripes", title="Stripes", source="folders", num_classes=3, train=48, test=24,
+    mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), license="none", url="none",
+)
+RECIPE = Recipe(epochs=4, batch_size=16, lr=0.05, schedule=Cosine(0.2), resize=20, pad=2, crop=16)
+ENTRIES = (
+    Entry("r14_stripes", RECIPE, {"ce": 1.0}),
+    Entry("r8_stripes", RECIPE, {"ce": 1.0}),
+    Entry("r8_dctkd_kd_stripes", RECIPE, {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}, teacher="r14_stripes"),
+)
+"""
+
+
+def stripes(kind: int, rng: np.random.Generator) -> Image.Image:
+    """Horizontal, vertical or diagonal stripes under noise."""
+    y, x = np.mgrid[:24, :28]
+    wave = np.sin((y, x, x + y)[kind] * 1.2 + rng.uniform(0, 6))[..., None]
+    return Image.fromarray(np.clip(128 + 60 * wave + rng.normal(0, 20, (24, 28, 3)), 0, 255).astype(np.uint8))
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder with a data set and a catalog file of its own."""
+    root = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("test", 8)):
+        for kind, name in enumerate(("across", "down", "slanted")):
+            folder = root / "data" / "stripes" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                stripes(kind, rng).save(folder / f"{number:02d}.png")
+    (root / "catalog.py").write_text(CATALOG)
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(world):
+    """The world's catalog beside the zoo's, and a cache of its own, for this module's tests alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
+        patch.setattr(registry, "_MODULES", [])
+        registry._bundled_and_included.cache_clear()
+        registry.include(world / "catalog.py")
+        yield
+    registry._bundled_and_included.cache_clear()
+
+
+@pytest.fixture
+def console(tmp_path):
+    """A console whose text can be read."""
+    with (tmp_path / "console.txt").open("w") as file:
+        yield Console(file=file, width=100)
+
+
+@pytest.fixture(scope="module")
+def out(world):
+    """The runs of teacher and student, trained once by the command."""
+    folder = world / "out"
+    arguments = ["--data", str(world / "data"), "--out", str(folder), "--device", "cpu"]
+    assert main(["r8_dctkd_kd_stripes", "r14_stripes", *arguments]) == 0
+    return folder
+
+
+def log_rows(folder):
+    return list(csv.DictReader((folder / "train_log.csv").read_text().splitlines()))
+
+
+def where(world, out, **changes):
+    return replace(run.Where(world / "data", out, torch.device("cpu")), **changes)
+
+
+def test_a_run_leaves_a_folder_that_timm_loads(out):
+    folder = out / "r8_dctkd_kd_stripes"
+    names = {path.name for path in folder.iterdir()}
+    files = {"config.json", "model.safetensors", "best.safetensors", "recipe.json", "train_log.csv", "environment.json"}
+    assert names >= files | {"SHA256SUMS"}
+    assert run.STATE not in names  # the state of a finished run is of no use
+    assert weights.is_whole(folder)
+    plain = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    ours = models.create_model("r8_dctkd_kd_stripes", pretrained=str(folder))
+    images = torch.randn(2, 3, 16, 16)
+    assert torch.equal(plain(images), ours(images))
+    config = json.loads((folder / "config.json").read_text())
+    assert config["label_names"] == ["across", "down", "slanted"]
+
+
+def test_the_log_has_a_row_per_epoch_with_every_term(out):
+    rows = log_rows(out / "r8_dctkd_kd_stripes")
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert {"lr", "ce", "dctkd", "kd", "test_top1", "images_per_s"} <= set(rows[0])
+    assert float(rows[-1]["kd"]) < float(rows[0]["kd"])
+
+
+def test_recipe_and_environment_say_how_to_repeat_it(out):
+    recipe = json.loads((out / "r8_dctkd_kd_stripes" / "recipe.json").read_text())
+    assert recipe["recipe"]["epochs"] == 4
+    assert recipe["teacher"] == "r14_stripes"
+    environment = json.loads((out / "r8_dctkd_kd_stripes" / "environment.json").read_text())
+    assert environment["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
+    assert environment["teacher_sha256"] == weights.sha256(out / "r14_stripes" / "model.safetensors")
+
+
+def test_the_same_seed_gives_the_same_weights(world, tmp_path, out, console):
+    folder = run.train(registry.get_entry("r14_stripes"), where(world, tmp_path), console)
+    again, before = (load_file(place / "model.safetensors") for place in (folder, out / "r14_stripes"))
+    assert all(torch.equal(again[name], before[name]) for name in before)
+
+
+def test_another_seed_gives_other_weights_in_a_folder_of_its_own(world, tmp_path, out, console):
+    entry = run.seeded(registry.get_entry("r8_stripes"), 1)
+    folder = run.train(entry, where(world, tmp_path), console)
+    assert folder.name == "r8_stripes-seed1"
+
+
+def test_a_finished_run_is_left_alone(world, out, console):
+    before = (out / "r14_stripes" / "model.safetensors").stat().st_mtime_ns
+    run.train(registry.get_entry("r14_stripes"), where(world, out), console)
+    assert (out / "r14_stripes" / "model.safetensors").stat().st_mtime_ns == before
+
+
+class Stop(Exception):
+    """Raised in the middle of a run."""
+
+
+def interrupted(monkeypatch, epochs):
+    """Make the run stop in the epoch after `epochs`."""
+    whole = loop.epoch
+
+    def broken(learner, views, seed, number, report):
+        if number == epochs:
+            raise Stop
+        return whole(learner, views, seed, number, report)
+
+    monkeypatch.setattr(loop, "epoch", broken)
+
+
+def test_resuming_gives_the_weights_of_an_uninterrupted_run(world, tmp_path, out, console, monkeypatch):
+    entry = registry.get_entry("r14_stripes")
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        interrupted(patch, 2)
+        run.train(entry, where(world, tmp_path), console)
+    assert not weights.is_whole(tmp_path / entry.name)
+    with pytest.raises(errors.ZooError, match="--resume"):
+        run.train(entry, where(world, tmp_path), console)
+    folder = run.train(entry, where(world, tmp_path, resume=True), console)
+    whole, resumed = (load_file(place / "model.safetensors") for place in (out / "r14_stripes", folder))
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert len(log_rows(folder)) == 4
+
+
+def test_a_checkpoint_of_another_recipe_is_refused(world, tmp_path, console, monkeypatch):
+    entry = registry.get_entry("r8_stripes")
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        interrupted(patch, 1)
+        run.train(entry, where(world, tmp_path), console)
+    other = replace(entry, recipe=replace(entry.recipe, lr=0.01))
+    with pytest.raises(errors.ZooError, match="another recipe"):
+        run.train(other, where(world, tmp_path, resume=True), console)
+
+
+def test_a_damaged_checkpoint_is_named(world, tmp_path, console):
+    folder = tmp_path / "r8_stripes"
+    folder.mkdir()
+    (folder / run.STATE).write_bytes(b"\x10\0\0\0\0\0\0\0 not a header at all")
+    with pytest.raises(errors.CorruptWeights, match="delete it to start over"):
+        run.train(registry.get_entry("r8_stripes"), where(world, tmp_path, resume=True), console)
+
+
+def test_a_killed_run_resumes_to_the_end(world, tmp_path):
+    """The real thing: SIGKILL while the process trains, then the same command with --resume."""
+    command = [sys.executable, "-m", "train", "r8_stripes", "--data", str(world / "data"), "--out", str(tmp_path)]
+    command += ["--catalog", str(world / "catalog.py"), "--device", "cpu"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state = tmp_path / "r8_stripes" / run.STATE
+    deadline = time.monotonic() + 120
+    while not state.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert weights.is_whole(tmp_path / "r8_stripes") or state.exists()
+    done = subprocess.run([*command, "--resume"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert weights.is_whole(tmp_path / "r8_stripes")
+    assert len(log_rows(tmp_path / "r8_stripes")) == 4
+
+
+def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(world, tmp_path, console, monkeypatch):
+    real, steps = loop.forward, []
+
+    def poisoned(learner, batch):
+        steps.append(batch)
+        losses = real(learner, batch)
+        return {name: value * (float("nan") if len(steps) == 5 else 1) for name, value in losses.items()}
+
+    monkeypatch.setattr(loop, "forward", poisoned)
+    entry = registry.get_entry("r8_stripes")
+    with pytest.raises(errors.NonFiniteLoss, match="'ce' is nan at step 2 of epoch 2"):
+        run.train(entry, where(world, tmp_path), console)
+    assert len(log_rows(tmp_path / entry.name)) == 1
+    assert (tmp_path / entry.name / run.STATE).exists()
+
+
+def test_a_teacher_at_chance_is_refused(world, tmp_path, console):
+    registry_teacher = registry.get_entry("r14_stripes")
+    folder = tmp_path / "r14_stripes"
+    folder.mkdir()
+    torch.manual_seed(0)
+    untrained = models.create("r14", 3)
+    torch.nn.init.zeros_(untrained.get_parameter("fc.weight"))
+    dataset = registry.get_dataset("stripes")
+    hub.export(untrained, registry_teacher, dataset, ("across", "down", "slanted"), folder)
+    with pytest.raises(errors.TeacherMismatch, match=r"33\.33 % top-1, no better than chance"):
+        run.train(registry.get_entry("r8_dctkd_kd_stripes"), where(world, tmp_path), console)
+
+
+def test_a_teacher_of_other_classes_or_maps_is_refused():
+    with pytest.raises(errors.TeacherMismatch, match="5 classes, the student 3"):
+        teacher.check_classes(models.create("r8", 5), "r8_five", 3)
+    from dctkd_zoo.features import run as features
+
+    ours = features(models.create("r8", 3).eval(), torch.randn(1, 3, 16, 16))
+    theirs = features(models.create("r8", 3).eval(), torch.randn(1, 3, 32, 32))
+    with pytest.raises(errors.TeacherMismatch, match=r"\(32, 32\).*\(16, 16\)"):
+        teacher.check_maps(ours, theirs, "r8_large")
+
+
+def test_a_missing_teacher_is_asked_for(world, tmp_path, capsys):
+    arguments = ["--data", str(world / "data"), "--out", str(tmp_path), "--device", "cpu"]
+    assert main(["r8_dctkd_kd_stripes", *arguments]) == 1
+    assert "python -m train r14_stripes" in capsys.readouterr().err
+
+
+def test_images_that_do_not_decode_stop_training_before_the_first_epoch(world, tmp_path, console, monkeypatch):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+    broken = world / "data" / "stripes" / "train" / "across" / "03.png"
+    content = broken.read_bytes()
+    broken.write_bytes(content[:60])
+    try:
+        with pytest.raises(errors.DatasetError, match=r"train/across/03\.png"):
+            run.train(registry.get_entry("r8_stripes"), where(world, tmp_path), console)
+    finally:
+        broken.write_bytes(content)
+    assert not (tmp_path / "r8_stripes").exists()
+
+
+def test_a_failed_write_leaves_the_previous_checkpoint_whole(tmp_path, monkeypatch):
+    entry = Entry("r8_stripes", Recipe(4, 16, 0.1, Cosine(), resize=16, crop=16), {"ce": 1.0})
+    student = models.create(entry.arch, 3)
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9)
+    path = tmp_path / "state.safetensors"
+    checkpoint.save(path, checkpoint.Progress({"a": 1}, epoch=1), student, torch.nn.Module(), optimizer)
+    before = path.read_bytes()
+
+    def full(tensors, file, metadata=None):
+        Path(file).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match="No space"):
+        checkpoint.save(path, checkpoint.Progress({"a": 1}, epoch=2), student, torch.nn.Module(), optimizer)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_unknown_names_and_missing_data_end_with_a_message(world, tmp_path, capsys):
+    assert main(["r14_stripe"]) == 1
+    assert "did you mean r14_stripes" in capsys.readouterr().err
+    assert main(["r14_stripes", "--data", str(tmp_path), "--out", str(tmp_path), "--device", "cpu"]) == 1
+    assert str(tmp_path / "stripes") in capsys.readouterr().err
+
+
+def test_a_run_on_bfloat16_trains_too(world, tmp_path, console, monkeypatch):
+    monkeypatch.setattr(run, "precision", lambda device: torch.bfloat16)
+    folder = run.train(registry.get_entry("r8_stripes"), where(world, tmp_path), console)
+    saved = load_file(folder / "model.safetensors")
+    assert all(t.dtype == torch.float32 for name, t in saved.items() if name.endswith("weight"))
+
+
+def test_the_meter_averages_what_it_is_given():
+    meter = loop.Meter(epoch=7)
+    for value in (1.0, 2.0, 6.0):
+        meter.add({"ce": torch.tensor(value), "kd": torch.tensor(2 * value)})
+    assert meter.look() == {"ce": 3.0, "kd": 6.0}
+    meter.add({"ce": torch.tensor(float("inf")), "kd": torch.tensor(0.0)})
+    with pytest.raises(errors.NonFiniteLoss, match="'ce' is inf at step 4 of epoch 7"):
+        meter.look()
+
+
+def test_the_flags_say_where_and_never_what():
+    from train.__main__ import parser
+
+    flags = {option for action in parser()._actions for option in action.option_strings}
+    assert flags == {"-h", "--help", "--all", "--data", "--device", "--out", "--seed", "--resume", "--catalog"}
+
+
+def test_a_store_is_shared_by_all_entries_of_a_geometry(world, out):
+    assert len(list((world / "home" / "stores").iterdir())) == 2  # train and test, for all runs above
