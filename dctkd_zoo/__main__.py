@@ -78,7 +78,7 @@ def show_entry(options: argparse.Namespace) -> int:
         "dataset": asdict(dataset),
         "students": registry.distilled(entry.name),
         "weights_status": weights.status(entry.name),
-        "train": f"python -m train {entry.name}",
+        "train": entry.train_command,
     }
     print(json.dumps(facts, indent=2))
     return 0

@@ -27,8 +27,9 @@ def run(model: nn.Module, images: Tensor) -> Output:
     """
     levels = min(LEVELS, len(model.feature_info))  # type: ignore[arg-type]
     deepest, maps = model.forward_intermediates(images, indices=levels)  # type: ignore[operator]
-    embedding = model.forward_head(deepest, pre_logits=True)  # type: ignore[operator]
-    return Output(model.forward_head(deepest), (*maps[:-1], deepest), embedding)  # type: ignore[operator]
+    logits = model.forward_head(deepest)  # type: ignore[operator]
+    # Not the head's `pre_logits`: in training, those of MobileNetV2 have gone through dropout.
+    return Output(logits, (*maps[:-1], deepest), deepest.mean(dim=(2, 3)))
 
 
 class Tapped(nn.Module):

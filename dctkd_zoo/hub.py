@@ -13,7 +13,7 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from dctkd_zoo.data import atomic
+from dctkd_zoo import atomic
 from dctkd_zoo.spec import Dataset, Entry
 from dctkd_zoo.weights import WEIGHTS, write_hashes
 

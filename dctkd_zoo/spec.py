@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 NAME = re.compile(
@@ -78,6 +78,7 @@ class Recipe:
     nesterov: bool = False
     weight_decay: float = 1e-4
     pretrained: str | None = None  # timm tag of the weights to start from; None: from scratch
+    test_every: int = 1  # epochs between tests; the last is always tested
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -168,3 +169,18 @@ class Entry:
     def variant(self) -> str:
         """What else tells it apart, `dct2`, or the empty string."""
         return self._part("variant")
+
+    @property
+    def run_name(self) -> str:
+        """What the entry's trained network is called: its name, and its seed where that is not 0."""
+        return f"{self.name}-seed{self.recipe.seed}" if self.recipe.seed else self.name
+
+    @property
+    def train_command(self) -> str:
+        """What makes the entry's weights."""
+        seed = f" --seed {self.recipe.seed}" if self.recipe.seed else ""
+        return f"python -m train {self.name}{seed}"
+
+    def seeded(self, seed: int | None) -> Entry:
+        """The entry trained from another seed; itself for `None`."""
+        return self if seed is None else replace(self, recipe=replace(self.recipe, seed=seed))

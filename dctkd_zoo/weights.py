@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo.data import atomic
+from dctkd_zoo import atomic
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
 from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
@@ -61,22 +61,24 @@ def is_whole(folder: Path) -> bool:
 
 
 def find(entry: Entry, trained: Path | None = None) -> Weights:
-    """The entry's own weights: bundled, published (downloaded), or trained into `trained`.
+    """The entry's own weights: those in the folder `trained` if given, else bundled, published, or trained here.
 
     `WeightsNotFound` names the ways on, `CorruptWeights` says that bytes do not match their hash.
     """
-    trained = trained or checkpoints()
-    if is_whole(BUNDLED / entry.name):
-        return from_folder(BUNDLED / entry.name, "bundled")
-    if entry.name in published():
-        row = published()[entry.name]
+    name = entry.run_name
+    if trained is not None and is_whole(trained / name):
+        return from_folder(trained / name, "trained here")
+    if is_whole(BUNDLED / name):
+        return from_folder(BUNDLED / name, "bundled")
+    if name in published():
+        row = published()[name]
         return from_hub(row["repo"], row["revision"], row["sha256"])
-    if is_whole(trained / entry.name):
-        log.info("%s is not published: using the checkpoint trained on this machine, %s", entry.name, trained)
-        return from_folder(trained / entry.name, "trained here")
+    if is_whole(checkpoints() / name):
+        log.info("%s is not published: using the checkpoint trained on this machine, %s", name, checkpoints())
+        return from_folder(checkpoints() / name, "trained here")
     raise WeightsNotFound(
-        f"no weights of {entry.name}: not bundled, not published, not in {trained}. Either train it "
-        f"(`python -m train {entry.name}`), point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold it, "
+        f"no weights of {name}: not bundled, not published, not in {trained or checkpoints()}. Either train it "
+        f"(`{entry.train_command}`), point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold it, "
         f"or publish it and update this package."
     )
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from eval.outcome import Outcome
     from eval.run import Where
 
+WIDTH = 100  # columns, where there is no terminal to ask
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line; flags say where, the entry says what."""
@@ -55,7 +57,8 @@ def main(arguments: list[str] | None = None) -> int:
         command.error("--write keeps figures over all images: leave out --limit")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        entries = [registry.get_entry(name) for name in registry.resolve(options.names or ["*"])]
+        names = registry.resolve(options.names or ["*"])
+        entries = sorted(map(registry.get_entry, names), key=lambda entry: entry.dataset)  # each is read once
         where = _where(options)
     except (UnknownEntry, ValueError) as error:
         command.error(str(error))
@@ -85,11 +88,12 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
 
     device.keep_memory()
     records = [record.record(outcome) for outcome in _evaluate(entries, where)]
-    Console(stderr=options.json == "-").print(leaderboard.render(records))
+    shown = sys.stderr if options.json == "-" else sys.stdout
+    Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
     if options.json:
         _write_json(options.json, results.as_json({"entries": records}))
     if options.write:
-        results.write(each["row"] for each in records if each["row"])
+        results.write((each["row"] for each in records if each["row"]), results.RESULTS)
     return int(any(each["status"] == Status.FAILED for each in records))
 
 
@@ -114,7 +118,7 @@ def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
 
 
 def _write_json(path: str, text: str) -> None:
-    from dctkd_zoo.data import atomic
+    from dctkd_zoo import atomic
 
     if path == "-":
         print(text, end="")

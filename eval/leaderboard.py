@@ -45,7 +45,7 @@ def board(rows: Sequence[Row]) -> Table:
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
     title = Text(f"{dataset}: {count:,} test images, protocol {rows[0]['protocol']}", style="bold")
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("entry", no_wrap=True)
+    table.add_column("entry", overflow="fold")  # what gives way in a narrow terminal, so that no number is cut
     for heading, _, _ in FIGURES:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("params", justify="right", no_wrap=True)
@@ -59,7 +59,7 @@ def board(rows: Sequence[Row]) -> Table:
 
 def caption(rows: Sequence[Row]) -> Text:
     """What the numbers are, which teacher they compare with, and whatever else a reader must know of them."""
-    lines = ["top-1, top-5, MCA and agreement in %; NLL (nats) and spectral: lower is better. Bold: best student."]
+    lines = ["In %: top-1, top-5, MCA, agree. Lower is better: NLL (nats), spectral. Bold: best student."]
     teachers = sorted({row["teacher"] for row in rows if row["teacher_sha256"]}, key=natural)
     if teachers:
         lines.append(f"SSIM, Pearson and spectral: mean over the levels, against {', '.join(teachers)}.")
@@ -100,5 +100,5 @@ def _absence(status: str, dataset: str, group: Sequence[Record]) -> Text:
     who = ", ".join(names) if len(names) <= NAMED else f"{len(names)} entries"
     if status == Status.NO_WEIGHTS:
         return Text(f"  {dataset}: {who} have no weights: python -m train NAME")
-    place = group[0]["reason"].splitlines()[0]
-    return Text(f"  {dataset}: {who} have no data ({place}): python -m dctkd_zoo data fetch {dataset}")
+    line = Text(f"  {dataset}: {who} have no data: python -m dctkd_zoo data fetch {dataset}")
+    return line.append(f"\n    {group[0]['reason'].splitlines()[0]}", style="dim")

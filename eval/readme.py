@@ -9,9 +9,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dctkd_zoo.data import atomic
+from dctkd_zoo import atomic
 from dctkd_zoo.errors import ZooError
-from dctkd_zoo.registry import get_dataset, natural
+from dctkd_zoo.registry import get_dataset, get_entry, natural
 from eval import results
 from eval.results import Row, figure
 
@@ -28,6 +28,7 @@ FIGURES = (
     ("SSIM", "ssim", 3),
     ("Pearson", "pearson", 3),
     ("spectral", "spectral", 2),
+    ("best epoch", "best_top1", 2),
 )
 
 
@@ -52,7 +53,8 @@ def table(rows: Sequence[Row]) -> str:
     lines = [_line(headings), _line(["---", "---", *(["---:"] * len(FIGURES))])]
     for row in sorted(rows, key=lambda row: float(row["top1"]), reverse=True):
         figures = [figure(row, (column,), decimals) for _, column, decimals in FIGURES]
-        lines.append(_line([f"`{row['name']}`", f"`{row['teacher']}`" if row["teacher"] else "–", *figures]))
+        teacher = get_entry(row["name"]).teacher  # the row's is that of the comparison, a baseline's too
+        lines.append(_line([f"`{row['name']}`", f"`{teacher}`" if teacher else "–", *figures]))
     return "\n" + "\n".join([*lines, "", caption(rows)]) + "\n\n"
 
 
@@ -61,10 +63,11 @@ def caption(rows: Sequence[Row]) -> str:
     counts, seeds, devices = (
         ", ".join(sorted({row[name] or "not known" for row in rows}, key=natural)) for name in ("n", "seed", "device")
     )
+    teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in rows if row["teacher_sha256"]}))
     return (
         f"{counts} test images; last epoch; training seed {seeds}; float32 on {devices}. "
         "Top-1, MCA and agreement in %, NLL in nats; SSIM, Pearson and spectral distance of the activation maps "
-        "are means over the levels. Of NLL and spectral distance, less is better."
+        f"are means over the levels, against {teachers or 'no teacher'}. Of NLL and spectral distance, less is better."
     )
 
 
@@ -79,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     check = parser.parse_args(arguments).check
     try:
         old = README.read_text(encoding="utf-8")
-        new = filled(old, results.read())
+        new = filled(old, results.read(results.RESULTS))
     except (ZooError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,6 +43,7 @@ def row(result: Result) -> dict[str, Any]:
         "n": len(result.table),
         "failed": len(result.failed),
         **{name: float(f"{value:.6g}") for name, value in result.figures.items()},
+        **best_epoch(result.weights.folder),
         "parameters": result.parameters,
         "weights_sha256": result.weights.sha256,
         "weights_origin": result.weights.origin,
@@ -67,3 +69,14 @@ def training_seed(folder: Path) -> int | None:
         return None
     seed: int = json.loads(path.read_text(encoding="utf-8"))["recipe"]["seed"]
     return seed
+
+
+def best_epoch(folder: Path) -> dict[str, float | None]:
+    """The best test accuracy in training, in percent, and its epoch: chosen on the test set, so no result."""
+    path = folder / "train_log.csv"
+    if not path.is_file():
+        return {"best_top1": None, "best_epoch": None}
+    with path.open(newline="", encoding="utf-8") as file:
+        tested = [row for row in csv.DictReader(file) if row["test_top1"]]
+    best = max(tested, key=lambda row: float(row["test_top1"]))
+    return {"best_top1": float(best["test_top1"]), "best_epoch": int(best["epoch"])}

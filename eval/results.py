@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo import registry
-from dctkd_zoo.data import atomic
+from dctkd_zoo import atomic, registry
 
 RESULTS = Path(__file__).parent / "results.csv"
 
 # The columns before and after the figures, which stand in natural order.
 HEAD = ("name", "dataset", "protocol", "seed", "n", "failed")
 TAIL = (
+    "best_top1",
+    "best_epoch",
     "parameters",
     "weights_sha256",
     "weights_origin",
@@ -39,7 +40,7 @@ Row = Mapping[str, Any]
 Key = tuple[str, ...]
 
 
-def read(path: Path = RESULTS) -> list[dict[str, str]]:
+def read(path: Path) -> list[dict[str, str]]:
     """The rows of a results file as text; none where there is no file yet."""
     if not path.exists():
         return []
@@ -47,7 +48,7 @@ def read(path: Path = RESULTS) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def write(rows: Iterable[Row], path: Path = RESULTS) -> None:
+def write(rows: Iterable[Row], path: Path) -> None:
     """Put rows into a results file: each takes the place of the one of the same name, protocol and seed."""
     kept = {key(known): known for known in read(path)}
     kept |= {key(new): new for new in map(as_text, rows)}

@@ -42,9 +42,8 @@ class Where:
 
 @dataclass(frozen=True)
 class Network:
-    """A network in evaluation mode on its device, and the entry and weights that it is."""
+    """A network in evaluation mode on its device, and the weights that it has."""
 
-    entry: Entry
     weights: Weights
     model: nn.Module
 
@@ -80,7 +79,7 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     `found` are the weights to take in place of the entry's own. `WeightsNotFound` and
     `DatasetMissing` where the entry cannot be evaluated here.
     """
-    found = found or find(entry, where.trained)  # first, for it reads no data where there are none
+    found = found or weights.find(entry, where.trained)  # first, for it reads no data where there are none
     split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
     views = _views(entry, split, where.device)
     student = network(entry, found, split.classes, where.device)
@@ -103,13 +102,6 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     )
 
 
-def find(entry: Entry, trained: Path | None) -> Weights:
-    """The entry's weights: those in `trained` if they are there, else its own."""
-    if trained is not None and weights.is_whole(trained / entry.name):
-        return weights.from_folder(trained / entry.name, "trained here")
-    return weights.find(entry, trained)
-
-
 def reference(entry: Entry) -> Entry | None:
     """The teacher an entry's attention is compared with.
 
@@ -129,7 +121,7 @@ def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> tuple[Netw
     if guide is None:
         return None, ""
     try:
-        found = find(guide, where.trained)
+        found = weights.find(guide, where.trained)
     except WeightsNotFound:
         return None, f"not compared with its teacher: {guide.name} has no weights, `python -m train {guide.name}`"
     return network(guide, found, classes, where.device), ""
@@ -138,7 +130,7 @@ def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> tuple[Netw
 def network(entry: Entry, found: Weights, classes: tuple[str, ...], device: torch.device) -> Network:
     """The network of some weights on a device; `DatasetError` where it numbers the classes otherwise."""
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), classes)
-    return Network(entry, found, place(models.load(entry.arch, found), device))
+    return Network(found, place(models.load(entry.arch, found), device))
 
 
 def check_classes(name: str, told: Iterable[str], classes: tuple[str, ...]) -> None:
@@ -162,4 +154,4 @@ def test_split(dataset: Dataset, data: Path | None, limit: int | None) -> Split:
 
 def _views(entry: Entry, split: Split, device: torch.device) -> Views:
     store = open_store(split, entry.recipe, cache_home())
-    return Views(store, torch.from_numpy(split.labels), entry.recipe, registry.get_dataset(entry.dataset), device)
+    return Views(store, torch.tensor(split.labels), entry.recipe, registry.get_dataset(entry.dataset), device)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
 COMMIT = "c0ffee" + 34 * "0"
+
+RESOLVE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 
 Fault = Callable[[bytes], bytes]
 
@@ -33,7 +36,7 @@ def nothing(body: bytes) -> bytes:
 class Hub(ThreadingHTTPServer):
     """Serves `files`, by "org/name/file", at the one revision `COMMIT`.
 
-    `faults` are what the next bodies are put through, one each, then `always` where it is set.
+    `faults` of a file are what its next bodies are put through, one each.
     `requests` are (method, path) as they came in, `errors` the exceptions of the server itself.
     """
 
@@ -42,8 +45,7 @@ class Hub(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.files: dict[str, bytes] = {}
-        self.faults: deque[Fault] = deque()
-        self.always: Fault | None = None
+        self.faults: defaultdict[str, deque[Fault]] = defaultdict(deque)
         self.requests: list[tuple[str, str]] = []
         self.errors: list[BaseException] = []
 
@@ -52,10 +54,14 @@ class Hub(ThreadingHTTPServer):
         """What `HF_ENDPOINT` is to be."""
         return f"http://127.0.0.1:{self.server_port}"
 
-    def damaged(self, body: bytes) -> bytes:
-        """A body as it goes out on the wire."""
-        fault = self.faults.popleft() if self.faults else self.always
-        return fault(body) if fault else body
+    def sent(self, name: str, body: bytes) -> bytes:
+        """The body of a file as it goes out on the wire."""
+        faults = self.faults[name]
+        return faults.popleft()(body) if faults else body
+
+    def asked(self, method: str, repo: str, file: str) -> int:
+        """How often a file was asked for."""
+        return sum(m == method and p.startswith(f"/{repo}/") and p.endswith(f"/{file}") for m, p in self.requests)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -80,19 +86,23 @@ class Handler(BaseHTTPRequestHandler):
             raise
 
     def _resolve(self, with_body: bool) -> None:
-        org, name, verb, revision, file = unquote(self.path).strip("/").split("/", 4)
-        repo = f"{org}/{name}"
-        content = self.server.files.get(f"{repo}/{file}")
-        if verb != "resolve" or revision not in (COMMIT, "main"):
+        match = RESOLVE.fullmatch(unquote(self.path))
+        if match is None:
+            self._refuse("")  # the client asks for more than files, and does without
+            return
+        repo, revision, file = match.groups()
+        name = f"{repo}/{file}"
+        if revision not in (COMMIT, "main"):
             self._refuse("RevisionNotFound")
-        elif content is not None:
-            self._send(content, with_body)
+        elif name in self.server.files:
+            self._send(name, with_body)
         elif any(key.startswith(f"{repo}/") for key in self.server.files):
             self._refuse("EntryNotFound")
         else:
             self._refuse("RepoNotFound")
 
-    def _send(self, content: bytes, with_body: bool) -> None:
+    def _send(self, name: str, with_body: bool) -> None:
+        content = self.server.files[name]
         asked = self.headers.get("Range", "bytes=0-")
         start = int(asked.removeprefix("bytes=").split("-")[0])
         self.send_response(206 if start else 200)
@@ -103,7 +113,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         if with_body:
-            self.wfile.write(self.server.damaged(content[start:]))
+            self.wfile.write(self.server.sent(name, content[start:]))
 
     def _refuse(self, code: str) -> None:
         self.send_response(404)

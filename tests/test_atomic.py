@@ -1,9 +1,9 @@
-"""dctkd_zoo.data.atomic: the old content or the new, never half of it."""
+"""dctkd_zoo.atomic: the old content or the new, never half of it."""
 
 import numpy as np
 import pytest
 
-from dctkd_zoo.data.atomic import replacing, write_bytes, write_text
+from dctkd_zoo.atomic import replacing, write_bytes, write_text
 
 
 def test_writes_and_makes_folders(tmp_path):

@@ -15,11 +15,12 @@ PACKAGES = ("dctkd_zoo", "eval", "train")
 # The modules of dctkd_zoo, and the two other packages, in the order in which data flows.
 # A module imports only from its own layer and from those before it.
 LAYERS = (
-    ("errors", "home", "spec", "discover"),
+    ("atomic", "errors", "home", "spec", "discover"),
     ("catalog",),
     ("registry",),
+    ("weights",),
     ("data",),
-    ("models", "resnet_cifar", "hub"),
+    ("device", "hub", "models", "resnet_cifar"),
     ("features",),
     ("attention",),
     ("spectrum",),
@@ -31,7 +32,7 @@ LAYERS = (
     ("__main__",),  # and cli*: commands may call anything
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
-WITHOUT_TORCH = {name for name in LEVEL if LEVEL[name] <= LEVEL["registry"]} | {"__init__", "__main__"}
+WITHOUT_TORCH = {name for name in LEVEL if LEVEL[name] <= LEVEL["weights"]} | {"__init__", "__main__"}
 
 HEAVY = {"timm", "torch", "torchvision"}
 UNPICKLERS = {"cloudpickle", "dill", "joblib", "marshal", "pickle", "shelve"}

@@ -146,23 +146,21 @@ def test_ssim_is_that_of_scipy_inside_the_map(size):
 
 def test_ssim_is_that_of_torchmetrics():
     student, teacher = torch.rand(4, 40, 32), torch.rand(4, 40, 32)
-    expected = structural_similarity_index_measure(
-        unit(student)[:, None], unit(teacher)[:, None], sigma=1.5, data_range=1.0, reduction="none"
-    )
-    assert isinstance(expected, Tensor)
-    # It reflects the map beyond its border, then leaves a border of 5 px out: what is left is the inside.
-    torch.testing.assert_close(compare("ssim", student, teacher), expected, rtol=0, atol=1e-4)
+    pair = unit(student)[:, None], unit(teacher)[:, None]
+    full = structural_similarity_index_measure(*pair, sigma=1.5, data_range=1.0, return_full_image=True)
+    inside = full[1][:, 0, 5:-5, 5:-5]  # it reflects the map beyond its border
+    torch.testing.assert_close(compare("ssim", student, teacher), inside.mean((1, 2)), rtol=0, atol=1e-5)
 
 
 def test_independent_maps_agree_by_their_border_alone_when_it_is_padded():
     torch.manual_seed(0)
-    padded, valid = ({} for _ in range(2))
+    padded, valid = {}, {}
     for side in (56, 7):
-        student, teacher = torch.rand(300, side, side), torch.rand(300, side, side)
+        student, teacher = torch.rand(500, side, side), torch.rand(500, side, side)
         padded[side], valid[side] = (compare(n, student, teacher).mean() for n in ("ssim_zeropad", "ssim"))
-    assert padded[56] == pytest.approx(0.067, abs=0.01)  # METHOD.md D-10
-    assert padded[7] == pytest.approx(0.437, abs=0.02)
-    assert max(valid.values()) < 0.05
+    assert padded[56] == pytest.approx(0.07, abs=0.01)  # METHOD.md D-10
+    assert padded[7] > 0.4
+    assert max(valid.values()) < 0.03
 
 
 @pytest.mark.parametrize(("name", "top"), [("ssim", 1), ("ssim_zeropad", 1), ("pearson", 1), ("spectral", 0)])

@@ -95,6 +95,27 @@ class Counting:
         return self.images.payload(index)
 
 
+@dataclass(frozen=True)
+class Listed:
+    """PIL images, whose payload is their pixels; an exception among them is raised when it is loaded."""
+
+    images: tuple[Image.Image | BaseException, ...]
+
+    def __len__(self):
+        return len(self.images)
+
+    def load(self, index):
+        if isinstance(self.images[index], BaseException):
+            raise self.images[index]
+        return self.images[index]
+
+    def payload(self, index):
+        return repr(self.images[index]).encode() if self._raises(index) else self.images[index].tobytes()
+
+    def _raises(self, index):
+        return isinstance(self.images[index], BaseException)
+
+
 class TestPixels:
     @pytest.mark.parametrize("pad", [0, 3])
     @pytest.mark.parametrize("mode", ["constant", "reflect"])
@@ -102,7 +123,9 @@ class TestPixels:
         recipe = replace(RECIPE, pad=pad, pad_mode=mode)
         store = open_store(split, recipe, tmp_path / "cache")
         for index, (width, height) in enumerate(SIZES):
-            np.testing.assert_array_equal(image(store, index), reference(noise(width, height), recipe), str(SIZES[index]))
+            np.testing.assert_array_equal(
+                image(store, index), reference(noise(width, height), recipe), str(SIZES[index])
+            )
         assert store.failed == () and len(store.pixels) == 3 * int((store.heights * store.widths).sum())
 
     def test_every_ratio_has_torchvision_s_size(self, tmp_path):
@@ -130,27 +153,6 @@ class TestPixels:
         split = written(folder, {"a.jpg": Image.linear_gradient("L").resize((40, 20))})
         pixels = image(open_store(split, RECIPE, tmp_path / "cache"), 0)
         assert np.ptp(pixels, axis=2).max() == 0 and np.ptp(pixels) > 200
-
-
-@dataclass(frozen=True)
-class Listed:
-    """PIL images, whose payload is their pixels; an exception among them is raised when it is loaded."""
-
-    images: tuple
-
-    def __len__(self):
-        return len(self.images)
-
-    def load(self, index):
-        if isinstance(self.images[index], BaseException):
-            raise self.images[index]
-        return self.images[index]
-
-    def payload(self, index):
-        return repr(self.images[index]).encode() if self._raises(index) else self.images[index].tobytes()
-
-    def _raises(self, index):
-        return isinstance(self.images[index], BaseException)
 
 
 class TestReuse:
@@ -250,6 +252,10 @@ class TestFaults:
         whole.rename(beside)
         (beside / "pixels.bin").write_bytes(b"half")
         np.testing.assert_array_equal(image(open_store(split, RECIPE, cache), 0), reference(noise(16, 16), RECIPE))
+
+    def test_nothing_decodes(self, tmp_path):
+        store = open_store(split_of(Listed((OSError("a"), OSError("b")))), RECIPE, tmp_path)
+        assert len(store.failed) == 2 and store.heights.tolist() == [0, 0] and len(store.pixels) == 0
 
 
 class TestThreads:

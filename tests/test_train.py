@@ -135,7 +135,7 @@ def test_the_same_seed_gives_the_same_weights(world, tmp_path, out, console):
 
 
 def test_another_seed_gives_other_weights_in_a_folder_of_its_own(world, tmp_path, out, console):
-    entry = run.seeded(registry.get_entry("r8_stripes"), 1)
+    entry = registry.get_entry("r8_stripes").seeded(1)
     folder = run.train(entry, where(world, tmp_path), console)
     assert folder.name == "r8_stripes-seed1"
 

@@ -55,7 +55,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> None:
     device.keep_memory()
     where = run.Where(options.data, options.out or checkpoints(), device.choose(options.device), options.resume)
     for name in registry.teachers_first(names):
-        run.train(run.seeded(registry.get_entry(name), options.seed), where, Console())
+        run.train(registry.get_entry(name).seeded(options.seed), where, Console())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dctkd_zoo.data import atomic
+from dctkd_zoo import atomic
 from dctkd_zoo.errors import CorruptWeights
 
 
@@ -22,7 +22,7 @@ class Progress:
 
     facts: dict[str, Any]
     epoch: int = 0
-    log: list[dict[str, float]] = field(default_factory=list)
+    log: list[dict[str, float | None]] = field(default_factory=list)
     best_epoch: int = 0
     best_top1: float = -1.0
 

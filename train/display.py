@@ -56,7 +56,9 @@ class Display:
     def finish_epoch(self, progress: RunProgress) -> None:
         """Where there is no terminal, print the epoch as one line."""
         if not self.console.is_terminal:
-            figures = "  ".join(f"{name} {value:.4g}" for name, value in progress.log[-1].items() if name != "epoch")
+            figures = "  ".join(
+                f"{name} {figure(value)}" for name, value in progress.log[-1].items() if name != "epoch"
+            )
             self.console.print(f"epoch {progress.epoch}/{self.epochs}  {figures}", highlight=False, soft_wrap=True)
 
     def table(self, progress: RunProgress) -> Table:
@@ -67,8 +69,13 @@ class Display:
             table.add_column(name, justify="right")
         for row in progress.log[-SHOWN:]:
             mark = "bold green" if row["epoch"] == progress.best_epoch else None
-            table.add_row(*(f"{v:.4g}" for v in row.values()), style=mark)
+            table.add_row(*(figure(value) for value in row.values()), style=mark)
         return table
+
+
+def figure(value: float | None, digits: int = 4) -> str:
+    """A figure with so many significant digits; nothing for what was not measured."""
+    return "" if value is None else f"{value:.{digits}g}"
 
 
 def clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ import json
 import logging
 import platform
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import hub, models, registry, weights
-from dctkd_zoo.data import atomic, load
+from dctkd_zoo import atomic, hub, models, registry, weights
+from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import Store, open_store
 from dctkd_zoo.data.views import Views, derive
@@ -28,8 +28,11 @@ from dctkd_zoo.features import Tapped
 from dctkd_zoo.home import cache_home
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Dataset, Entry
+from eval import record as results_record
+from eval import results
+from eval import run as evaluation
 from train import checkpoint, loop, teacher
-from train.display import Display
+from train.display import Display, figure
 from train.optim import optimizer
 
 log = logging.getLogger(__name__)
@@ -59,7 +62,7 @@ class Material:
 
 def train(entry: Entry, where: Where, console: Console) -> Path:
     """Train an entry into `out/<name>` and return that folder; a finished run is left as it is."""
-    folder = where.out / folder_name(entry)
+    folder = where.out / entry.run_name
     if weights.is_whole(folder):
         console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
         return folder
@@ -75,14 +78,9 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     write_facts(entry, folder, where, facts)
     run_epochs(entry, learner, material, progress, folder, console)
     hub.export(learner.student.model, entry, material.dataset, material.classes, folder)
+    write_results(entry, folder, where)
     (folder / STATE).unlink()
     return folder
-
-
-def folder_name(entry: Entry) -> str:
-    """The entry's name, with the seed where it is not the recipe's own."""
-    seed = entry.recipe.seed
-    return entry.name if seed == registry.get_entry(entry.name).recipe.seed else f"{entry.name}-seed{seed}"
 
 
 def prepare(entry: Entry, where: Where) -> Material:
@@ -175,8 +173,8 @@ def run_epochs(
                 progress.epoch,
                 lambda done, losses: display.update(progress, done, losses),
             )
-            top1 = loop.top1(model, material.test, learner.precision)
-            record(progress, row, top1)
+            due = (progress.epoch + 1) % recipe.test_every == 0 or progress.epoch + 1 == recipe.epochs
+            record(progress, row, loop.top1(model, material.test, learner.precision) if due else None)
             if progress.best_epoch == progress.epoch:
                 checkpoint.save_model(folder / BEST, model)
             write_log(progress, folder)
@@ -189,11 +187,11 @@ def run_epochs(
     )
 
 
-def record(progress: checkpoint.Progress, row: dict[str, float], top1: float) -> None:
-    """Add an epoch to the log, and note whether it is the best so far."""
+def record(progress: checkpoint.Progress, row: dict[str, float], top1: float | None) -> None:
+    """Add an epoch to the log, with its test accuracy where it was tested, and note whether that is the best so far."""
     progress.epoch += 1
     progress.log.append({"epoch": progress.epoch, "test_top1": top1, **row})
-    if top1 > progress.best_top1:
+    if top1 is not None and top1 > progress.best_top1:
         progress.best_top1, progress.best_epoch = top1, progress.epoch
 
 
@@ -202,13 +200,20 @@ def write_log(progress: checkpoint.Progress, folder: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(progress.log[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: f"{value:.6g}" for name, value in row.items()} for row in progress.log)
+    writer.writerows({name: figure(value, 6) for name, value in row.items()} for row in progress.log)
     atomic.write_text(folder / LOG, text.getvalue())
+
+
+def write_results(entry: Entry, folder: Path, where: Where) -> None:
+    """Evaluate the exported network as `python -m eval` does, into `results.json`."""
+    there = evaluation.Where(where.data, where.device, where.out)
+    result = evaluation.evaluate(entry, there, found=weights.from_folder(folder, "trained here"))
+    atomic.write_text(folder / "results.json", results.as_json(results_record.row(result)))
 
 
 def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:
     """Write what the run is (`recipe.json`) and what it runs on (`environment.json`)."""
-    recipe = {"command": f"python -m train {entry.name}", **json.loads(json.dumps(asdict(entry)))}
+    recipe = {"command": entry.train_command, **json.loads(json.dumps(asdict(entry)))}
     environment: dict[str, str] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": describe(where.device),
@@ -219,8 +224,3 @@ def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any])
     }
     atomic.write_text(folder / "recipe.json", json.dumps(recipe, indent=2) + "\n")
     atomic.write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
-
-
-def seeded(entry: Entry, seed: int | None) -> Entry:
-    """The entry under another seed than its recipe's."""
-    return entry if seed is None else replace(entry, recipe=replace(entry.recipe, seed=seed))

@@ -23,16 +23,18 @@ DATASET = Dataset(
     "byte for byte, and are left out.",
 )
 
+# Sized for two CPU cores: half the paper's geometry and a short schedule in small batches.
 STUDENT = Recipe(
-    epochs=40,
-    batch_size=64,
-    lr=0.1,
+    epochs=12,
+    batch_size=32,
+    lr=0.05,
     schedule=Cosine(warmup=0.1),
     resize=128,
     crop=112,
     weight_decay=5e-4,
+    test_every=6,
 )
-TEACHER = replace(STUDENT, lr=0.05)
+TEACHER = replace(STUDENT, epochs=18)
 
 ENTRIES = (
     entry("r50_scene15", recipe=TEACHER),

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 
-from dctkd_zoo.data import atomic
+from dctkd_zoo import atomic
 from dctkd_zoo.data.split import Files, Images, Split, Subset
 from dctkd_zoo.data.tree import incomplete
 from dctkd_zoo.home import cache_home

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from dctkd_zoo.data.atomic import settle
+from dctkd_zoo.atomic import settle
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.spec import Archive
 

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from dctkd_zoo.data.atomic import write_text
+from dctkd_zoo.atomic import write_text
 from dctkd_zoo.data.console import progress_options
 from dctkd_zoo.data.download import download, sha256
 from dctkd_zoo.data.unpack import unpack

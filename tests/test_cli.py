@@ -1,0 +1,100 @@
+"""`python -m dctkd_zoo`: what its commands print and how they end."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dctkd_zoo import registry
+from dctkd_zoo.__main__ import main
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("DCTKD_ZOO_DATA", raising=False)
+
+
+def test_list_shows_what_matches(capsys):
+    assert main(["list", "r18*ade20k"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[1:]] == registry.find("r18*ade20k")
+    assert "r18_dctkd_ade20k" in registry.find("r18*ade20k")
+    assert all("recipe only" in line for line in lines[1:])
+
+
+def test_list_of_one_dataset(capsys):
+    assert main(["list", "--dataset", "scene15"]) == 0
+    assert {line.split()[0].split("_")[-1] for line in capsys.readouterr().out.splitlines()[1:]} == {"scene15"}
+
+
+def test_list_says_when_nothing_matches(capsys):
+    assert main(["list", "r999*"]) == 1
+    assert "'r999*'" in capsys.readouterr().err
+
+
+def test_list_pretrained_shows_nothing_that_cannot_be_loaded(capsys):
+    main(["list", "--pretrained", "--dataset", "ade20k"])
+    assert "recipe only" not in capsys.readouterr().out
+
+
+def test_info_is_json_with_the_whole_recipe(capsys):
+    assert main(["info", "r18_dctkd_kd_ade20k"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["recipe"]["epochs"] == 70
+    assert facts["teacher"] == "r50_ade20k"
+    assert facts["weights"] == {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}
+    assert facts["dataset"]["num_classes"] == 1055
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["info", "r18_dctk_ade20k"], "did you mean r18_dctkd_ade20k"),
+        (["list", "--dataset", "imagenet"], "unknown dataset 'imagenet'"),
+        (["data", "check", "mit67"], "python -m dctkd_zoo data fetch mit67"),
+        (["data", "fetch", "scene15"], "figshare"),
+    ],
+)
+def test_mistakes_end_with_a_message_and_status_1(arguments, message, capsys):
+    assert main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_data_check_finds_what_is_wrong(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    for name in ("train/bedroom/a", "train/kitchen/b", "test/bedroom/c"):
+        path = tmp_path / "scene15" / f"{name}.png"
+        path.parent.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+    (tmp_path / "scene15" / "test" / "bedroom" / "broken.png").write_bytes(b"no image")
+    assert main(["data", "check", "scene15", "--data", str(tmp_path)]) == 1
+    shown = capsys.readouterr().out
+    assert "broken.png" in shown
+    assert "1,500" in shown
+
+
+def test_a_reader_that_stops_early_is_no_error():
+    command = f"{sys.executable} -m dctkd_zoo info r18_ade20k | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stdout == "{\n"
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["dctkd_zoo", "train", "eval"])
+def test_help_needs_no_torch(command):
+    code = f"""
+import runpy, sys
+sys.argv = ["{command}", "--help"]
+try:
+    runpy.run_module("{command}", run_name="__main__")
+except SystemExit as stop:
+    assert stop.code == 0
+assert "torch" not in sys.modules and "timm" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "usage: python -m" in done.stdout

@@ -1,0 +1,288 @@
+"""Evaluation end to end: small networks, exported as training exports them, on a data set of a few images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from dctkd_zoo import features, hub, models, registry, weights
+from dctkd_zoo.data.sources.synthscenes import CLASSES
+from dctkd_zoo.errors import DatasetError, DatasetMissing, WeightsNotFound
+from eval import outcome, record, results, run
+from eval.__main__ import main
+from eval.outcome import Status
+
+ANIMALS = ("ant", "bee", "cat")
+PER_CLASS = 30
+CATALOG = """
+from dctkd_zoo.spec import Dataset, Entry, Recipe, Step
+DATASET = Dataset(name="animals", title="Animals", source="folders", num_classes=3, train=3, test=90,
+    mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), license="none", url="none")
+RECIPE = Recipe(epochs=1, batch_size=8, lr=0.1, schedule=Step(1), resize=18, crop=16)
+ENTRIES = (
+    Entry("r14_animals", RECIPE, {"ce": 1.0}),
+    Entry("r8_animals", RECIPE, {"ce": 1.0}),
+    Entry("r8_kd_animals", RECIPE, {"ce": 0.1, "kd": 0.8}, teacher="r14_animals"),
+    Entry("r20_animals", RECIPE, {"ce": 1.0}),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A data set, a catalog file and exported networks; `r20_animals` has no weights."""
+    folder: Path = tmp_path_factory.mktemp("eval")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 1), ("test", PER_CLASS)):
+        for name in ANIMALS:
+            place = folder / "data" / "animals" / part / name
+            place.mkdir(parents=True)
+            for index in range(count):
+                pixels = generator.integers(0, 256, (20, 24, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(place / f"{index:02}.png")
+    (folder / "animals.py").write_text(CATALOG)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def zoo(home, monkeypatch):
+    """The zoo with the animals in it, for the time of a test."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(home / "cache"))
+    monkeypatch.setattr(registry, "_MODULES", list(registry._modules()))
+    registry.include(home / "animals.py")
+    run.test_split.cache_clear()
+    for name in ("r14_animals", "r8_animals", "r8_kd_animals"):
+        if not weights.is_whole(home / "out" / name):
+            export(name, home / "out", ANIMALS)
+    yield
+    registry._bundled_and_included.cache_clear()
+
+
+def export(name: str, out: Path, classes: tuple[str, ...]) -> Path:
+    """An untrained network in the folder that training would have left."""
+    entry = registry.get_entry(name)
+    torch.manual_seed(len(name))
+    model = models.create(entry.arch, len(classes)).eval()
+    folder = out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    hub.export(model, entry, registry.get_dataset(entry.dataset), classes, folder)
+    (folder / "recipe.json").write_text(json.dumps({"recipe": {"seed": 7}}))
+    return folder
+
+
+def where(home: Path, **changes: object) -> run.Where:
+    known = {"data": home / "data", "device": torch.device("cpu"), "trained": home / "out"}
+    return run.Where(**{**known, **changes})  # type: ignore[arg-type]
+
+
+def test_a_student_is_measured_against_its_teacher(home):
+    done: list[tuple[int, int]] = []
+    result = run.evaluate(
+        registry.get_entry("r8_kd_animals"), where(home), lambda images, total: done.append((images, total))
+    )
+    levels = [f"{name}.{level}" for name in ("ssim", "pearson", "spectral") for level in (1, 2, 3)]
+    known = ["id", "label", "prediction", "confidence", "teacher_prediction", "top1", "top5", "nll", "agreement"]
+    assert list(result.table.columns) == [*known, *levels]
+    assert done == [(0, 90), (64, 90), (90, 90)]
+    assert result.table["id"][0] == "test/ant/00.png" and result.table["id"].is_unique
+    assert result.table["label"].tolist() == [label for label in range(3) for _ in range(PER_CLASS)]
+    assert np.isfinite(result.table.drop(columns="id").to_numpy(float)).all()
+    assert result.figures["top1"] == pytest.approx(100 * (result.table.label == result.table.prediction).mean())
+    assert result.figures["top5"] == 100
+    assert result.teacher is not None and result.teacher.name == "r14_animals"
+
+
+def test_the_figures_are_those_of_the_plain_network_on_the_plain_images(home):
+    result = run.evaluate(registry.get_entry("r8_animals"), where(home))
+    model = models.load("r8", result.weights)
+    transform = models.create_transform("r8_animals")
+    images = [Image.open(home / "data" / "animals" / name) for name in result.table["id"]]
+    with torch.no_grad():
+        confidence, prediction = model(torch.stack([transform(image) for image in images])).softmax(1).max(1)
+    assert prediction.tolist() == result.table["prediction"].tolist()
+    assert confidence.numpy() == pytest.approx(result.table["confidence"].to_numpy(), abs=1e-5)
+
+
+def test_a_baseline_is_compared_with_the_teacher_of_its_siblings_and_a_teacher_with_none(home):
+    assert "ssim.1" in run.evaluate(registry.get_entry("r8_animals"), where(home)).table
+    teacher = run.evaluate(registry.get_entry("r14_animals"), where(home))
+    assert teacher.teacher is None and "ssim.1" not in teacher.table and "agreement" not in teacher.figures
+    assert run.reference(registry.get_entry("r18_ade20k")) is registry.get_entry("r50_ade20k")
+
+
+def test_the_batches_do_not_change_the_figures(home, monkeypatch):
+    entry = registry.get_entry("r8_kd_animals")
+    whole = run.evaluate(entry, where(home))
+    monkeypatch.setattr("eval.table.BATCH_SIZE", 7)
+    parts = run.evaluate(entry, where(home))
+    pd.testing.assert_frame_equal(whole.table, parts.table, rtol=1e-4, atol=1e-4)
+
+
+def test_each_network_runs_once_per_batch(home, monkeypatch):
+    runs = []
+
+    def counted(model: nn.Module, images: Tensor) -> features.Output:
+        runs.append(len(images))
+        return plain(model, images)
+
+    plain = features.run
+    monkeypatch.setattr(features, "run", counted)
+    run.evaluate(registry.get_entry("r8_kd_animals"), where(home))
+    assert runs == [64, 64, 26, 26]
+
+
+def test_a_limit_takes_images_from_all_over_the_test_set(home):
+    table = run.evaluate(registry.get_entry("r8_animals"), where(home, limit=9)).table
+    assert table["label"].tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert len(run.evaluate(registry.get_entry("r8_animals"), where(home, limit=1000)).table) == 90
+
+
+def test_images_that_do_not_decode_are_counted(home, tmp_path):
+    data = tmp_path / "data"
+    for path in sorted((home / "data").rglob("*.png")):
+        copy = data / path.relative_to(home / "data")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(b"not an image" if path.name == "03.png" else path.read_bytes())
+    result = run.evaluate(registry.get_entry("r8_animals"), where(home, data=data))
+    found = record.record(outcome.Outcome(result.entry, Status.EVALUATED, result))
+    assert found["row"]["n"] == 87 and found["row"]["failed"] == 3
+    assert len(found["undecodable"]) == 3 and "test/ant/03.png" in found["undecodable"][0]
+    assert "test/ant/03.png" not in set(result.table["id"])
+    assert (result.table["label"] == result.table["id"].map(lambda name: ANIMALS.index(name.split("/")[1]))).all()
+
+
+def test_a_network_with_its_classes_in_another_order_is_refused(home, tmp_path):
+    export("r8_animals", tmp_path, ("ant", "cat", "bee"))
+    with pytest.raises(DatasetError, match="output 1 means 'cat', in the data class 1 is 'bee'"):
+        run.evaluate(registry.get_entry("r8_animals"), where(home, trained=tmp_path))
+
+
+def test_a_network_of_other_classes_is_refused(home, tmp_path):
+    found = weights.from_folder(export("r8_animals", tmp_path, ("ant", "bee")), "here")
+    with pytest.raises(DatasetError, match="2 classes, the data has 3"):
+        run.evaluate(registry.get_entry("r8_animals"), where(home), found=found)
+
+
+def test_missing_weights_are_found_out_before_data_is_read(tmp_path):
+    nowhere = run.Where(tmp_path / "none", torch.device("cpu"), tmp_path)
+    with pytest.raises(WeightsNotFound, match="python -m train r20_animals"):
+        run.evaluate(registry.get_entry("r20_animals"), nowhere)
+
+
+def test_missing_data_names_the_command_that_fetches_it(home, tmp_path):
+    with pytest.raises(DatasetMissing, match="python -m dctkd_zoo data fetch animals"):
+        run.evaluate(registry.get_entry("r8_animals"), where(home, data=tmp_path))
+
+
+def test_without_the_teachers_weights_the_rest_is_measured(home, tmp_path):
+    export("r8_kd_animals", tmp_path, ANIMALS)
+    result = run.evaluate(registry.get_entry("r8_kd_animals"), where(home, trained=tmp_path))
+    assert "ssim" not in result.figures and np.isfinite(result.figures["nll"])
+    row = record.row(result)
+    assert row["teacher"] == "r14_animals" and row["teacher_sha256"] is None
+    assert "python -m train r14_animals" in row["note"]
+
+
+def test_a_row_says_what_was_measured_on_what(home):
+    row = record.row(run.evaluate(registry.get_entry("r8_kd_animals"), where(home, protocol="released", limit=12)))
+    assert row["seed"] == 7 and row["n"] == row["limit"] == 12 and row["protocol"] == "released"
+    assert row["weights_sha256"] == weights.sha256(home / "out" / "r8_kd_animals" / weights.WEIGHTS)
+    assert row["teacher_sha256"] == weights.sha256(home / "out" / "r14_animals" / weights.WEIGHTS)
+    assert row["weights_origin"] == "trained here" and row["precision"] == "float32"
+    assert len(row["dataset_digest"]) == 64 and row["torch"] == torch.__version__
+    assert {"top1", "top5", "mca_all", "nll", "ssim_zeropad", "ssim_zeropad.3"} <= set(row)
+    assert str(home) not in results.as_json(row)
+
+
+def evaluate(home: Path, *arguments: str) -> int:
+    return main(["--data", str(home / "data"), "--out", str(home / "out"), "--device", "cpu", *arguments])
+
+
+def test_a_model_that_fails_leaves_its_reason_and_the_rest_go_on(home, tmp_path, monkeypatch, capsys):
+    plain = models.load
+
+    def load(arch, found):
+        if found.folder.name == "r8_animals":
+            raise RuntimeError("out of luck")
+        return plain(arch, found)
+
+    monkeypatch.setattr(models, "load", load)
+    path = tmp_path / "new" / "results.json"
+    assert evaluate(home, "*_animals", "--json", str(path)) == 1
+    entries = {entry["name"]: entry for entry in json.loads(path.read_text())["entries"]}
+    assert {name: entry["status"] for name, entry in entries.items()} == {
+        "r8_animals": "failed",
+        "r8_kd_animals": "evaluated",
+        "r14_animals": "evaluated",
+        "r20_animals": "no weights",
+    }
+    assert entries["r8_animals"]["reason"] == "RuntimeError: out of luck" and entries["r8_animals"]["row"] is None
+    assert entries["r8_kd_animals"]["row"]["top5"] == 100
+    shown = capsys.readouterr().out
+    assert "r8_animals failed: RuntimeError: out of luck" in shown and "r8_kd_animals" in shown
+
+
+def test_what_is_not_there_is_listed_and_is_no_failure(home, tmp_path, capsys):
+    assert evaluate(home, "r20_animals", "r18_at*ade20k") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "python -m train r20_animals" in shown
+    assert "r18_at_ade20k, r18_at_kd_ade20k have no weights: python -m train NAME" in shown
+    assert evaluate(home, "r8_*animals", "--data", str(tmp_path)) == 0
+    assert "python -m dctkd_zoo data fetch animals" in " ".join(capsys.readouterr().out.split())
+
+
+def test_json_on_standard_output_is_all_that_stands_there(home, capsys):
+    assert evaluate(home, "r14_animals", "--json", "-") == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["entries"][0]["row"]["name"] == "r14_animals"
+    assert "r14_animals" in printed.err
+
+
+def test_write_puts_rows_into_the_results_file(home, tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results.csv")
+    assert evaluate(home, "r8_animals") == 0
+    assert not results.RESULTS.exists()
+    assert evaluate(home, "r8_animals", "r20_animals", "--write") == 0
+    assert evaluate(home, "r8_animals", "--protocol", "released", "--write") == 0
+    rows = results.read(results.RESULTS)
+    assert [(row["name"], row["protocol"], row["seed"]) for row in rows] == [
+        ("r8_animals", "exact", "7"),
+        ("r8_animals", "released", "7"),
+    ]
+    assert float(rows[0]["ssim"]) == pytest.approx(np.mean([float(rows[0][f"ssim.{level}"]) for level in (1, 2, 3)]))
+    assert rows[1]["ssim"] == ""
+
+
+def test_ctrl_c_ends_it_without_a_traceback(home, monkeypatch, capsys):
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("eval.outcome.evaluate", stop)
+    assert evaluate(home, "r8_animals") == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_a_file_that_cannot_be_written_is_an_error(home, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    assert evaluate(home, "r20_animals", "--json", str(tmp_path / "file" / "x.json")) == 1
+    assert capsys.readouterr().err.startswith("error: ")
+
+
+@pytest.mark.slow  # generates synthscenes
+def test_a_network_of_the_zoo_itself_on_64_images(tmp_path, capsys):
+    export("r8_synthscenes", tmp_path, CLASSES)
+    path = tmp_path / "results.json"
+    assert (
+        main(["r8_synthscenes", "--limit", "64", "--out", str(tmp_path), "--json", str(path), "--device", "cpu"]) == 0
+    )
+    (entry,) = json.loads(path.read_text())["entries"]
+    assert entry["status"] == "evaluated" and entry["undecodable"] == []
+    row = entry["row"]
+    assert row["n"] == row["limit"] == 64 and row["teacher"] == "r56_synthscenes" and row["seed"] == 7
+    assert 0 <= row["top1"] < 40 and 1 < row["nll"] < 10
+    assert "synthscenes: 64 test images, protocol exact" in capsys.readouterr().out

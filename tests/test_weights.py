@@ -1,0 +1,284 @@
+"""dctkd_zoo.weights: hashes, and the Hub's real client against a Hub on this machine."""
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dctkd_zoo import hub, models, registry, weights
+from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from tests.loopback import COMMIT, cut, flipped, nothing, serving
+
+ROOT = Path(__file__).resolve().parents[1]
+NAME = "r20_synthscenes"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder with an exported `r20_synthscenes`; not to be written to."""
+    return export(NAME, tmp_path_factory.mktemp("exported"))
+
+
+def export(name, folder):
+    entry = registry.get_entry(name)
+    dataset = registry.get_dataset(entry.dataset)
+    classes = tuple(f"class {index}" for index in range(dataset.num_classes))
+    hub.export(models.create(entry.arch, dataset.num_classes), entry, dataset, classes, folder)
+    return folder
+
+
+def flip(path, position):
+    """Turn one bit of a file over."""
+    content = bytearray(path.read_bytes())
+    content[position] ^= 1
+    path.write_bytes(content)
+
+
+class TestOnThisMachine:
+    @pytest.fixture(autouse=True)
+    def places(self, tmp_path, monkeypatch):
+        """Folders of bundled and of trained weights, and nothing published."""
+        monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+        monkeypatch.setattr(weights, "BUNDLED", tmp_path / "bundled")
+        monkeypatch.setattr(weights, "published", dict)
+        return SimpleNamespace(bundled=tmp_path / "bundled" / NAME, trained=tmp_path / "home" / "checkpoints" / NAME)
+
+    def test_order(self, exported, places, monkeypatch, caplog):
+        entry = registry.get_entry(NAME)
+        assert weights.status(NAME) == "recipe only" and not weights.available(NAME)
+        shutil.copytree(exported, places.trained)
+        with caplog.at_level(logging.INFO):
+            assert weights.find(entry).folder == places.trained
+        assert f"{NAME} is not published: using the checkpoint trained on this machine" in caplog.text
+        assert weights.status(NAME) == weights.find(entry).origin == "trained here"
+
+        row = {"repo": "acme/r20", "revision": COMMIT, "sha256": "0" * 64}
+        monkeypatch.setattr(weights, "published", lambda: {NAME: row})
+        monkeypatch.setattr(weights, "from_hub", lambda *asked: weights.Weights(exported, "/".join(asked), ""))
+        assert weights.find(entry).origin == f"acme/r20/{COMMIT}/{'0' * 64}"
+        assert weights.status(NAME) == "published"
+
+        shutil.copytree(exported, places.bundled)
+        assert weights.find(entry).folder == places.bundled
+        assert weights.status(NAME) == weights.find(entry).origin == "bundled"
+
+    def test_where_training_wrote(self, exported, tmp_path):
+        shutil.copytree(exported, tmp_path / "elsewhere" / NAME)
+        found = weights.find(registry.get_entry(NAME), tmp_path / "elsewhere")
+        assert found.folder == tmp_path / "elsewhere" / NAME
+        assert found.sha256 == hashlib.sha256((exported / "model.safetensors").read_bytes()).hexdigest()
+        assert weights.available(NAME, tmp_path / "elsewhere") and not weights.available(NAME)
+
+    @pytest.mark.parametrize("place", ["bundled", "trained"])
+    @pytest.mark.parametrize("position", [8, 5000, -1])
+    def test_flipped_bit(self, exported, places, place, position):
+        folder = getattr(places, place)
+        shutil.copytree(exported, folder)
+        flip(folder / weights.WEIGHTS, position)
+        with pytest.raises(CorruptWeights, match=r"model\.safetensors: sha256 is \w{64}, \w{64} was recorded"):
+            models.create_model(NAME, pretrained=True)
+
+    def test_given_folder_is_compared_with_its_own_hashes(self, exported, tmp_path):
+        shutil.copytree(exported, tmp_path / "copy")
+        flip(tmp_path / "copy" / weights.WEIGHTS, -1)
+        with pytest.raises(CorruptWeights, match="was recorded"):
+            weights.locate(str(tmp_path / "copy"))
+        (tmp_path / "copy" / weights.HASHES).unlink()
+        assert weights.locate(str(tmp_path / "copy")).origin == "given folder"
+
+    def test_hashes_that_do_not_name_the_weights(self, exported, places):
+        shutil.copytree(exported, places.bundled)
+        (places.bundled / weights.HASHES).write_text("")
+        with pytest.raises(CorruptWeights, match="None was recorded"):
+            weights.find(registry.get_entry(NAME))
+
+    @pytest.mark.parametrize("lost", [weights.WEIGHTS, weights.CONFIG, weights.HASHES])
+    def test_partial_folder_is_passed_over(self, exported, places, lost):
+        for folder in (places.bundled, places.trained):
+            shutil.copytree(exported, folder)
+            (folder / lost).unlink()
+        with pytest.raises(WeightsNotFound, match=f"python -m train {NAME}"):
+            weights.find(registry.get_entry(NAME))
+
+    def test_published_table(self):
+        with weights.PUBLISHED.open(newline="") as file:
+            rows = csv.DictReader(file)
+            assert rows.fieldnames == ["name", "repo", "revision", "sha256"]
+            for row in rows:
+                assert row["name"] in registry.entries()
+                assert len(row["revision"]) == 40 and len(row["sha256"]) == 64
+
+
+# Entry -> (the repository it is published in, what happens to the bodies of its weights).
+PUBLISHED = {
+    "r20_synthscenes": ("acme/good", ()),
+    "r20_kd_synthscenes": ("acme/flipped-once", (flipped,)),
+    "r20_at_synthscenes": ("acme/flipped-twice", (flipped, flipped)),
+    "r20_at_kd_synthscenes": ("acme/cut", (cut,)),
+    "r20_dctkd_synthscenes": ("acme/nothing", (nothing,) * 50),
+    "r20_dctkd_kd_synthscenes": ("acme/no-weights", ()),
+    "r8_synthscenes": ("acme/no-such-repo", ()),
+    "r8_dctkd_synthscenes": ("acme/never-asked", ()),
+}
+
+# What a user's process does; the Hub's address is read when its client is imported, so it has to be a new one.
+CLIENT = """
+import json, logging, os, sys, time
+from pathlib import Path
+
+import timm
+import torch
+
+folder, published, bundled, commit, *names = sys.argv[1:]
+time.sleep = lambda seconds: None  # the client waits between its tries
+images = torch.randn(2, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+done = {}
+
+def attempt(key, load):
+    try:
+        done[key] = torch.equal(load()(images), reference(images))
+    except Exception as error:
+        done[key] = f"{type(error).__name__}: {error}"
+
+def cached():
+    return [str(path) for path in Path(os.environ["HF_HOME"]).rglob("blobs/*")]
+
+try:
+    timm.create_model(f"local-dir:{folder}", pretrained=True)
+except RuntimeError as error:
+    done["without this package"] = str(error)
+
+import dctkd_zoo
+from dctkd_zoo import models, weights
+
+weights.PUBLISHED, weights.BUNDLED = Path(published), Path(bundled)
+reference = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+torch.set_grad_enabled(False)
+for name in names:
+    attempt(name, lambda: dctkd_zoo.create_model(name, pretrained=True))
+    done[f"{name} blobs"] = cached()
+    attempt(f"{name} again", lambda: dctkd_zoo.create_model(name, pretrained=True))
+for source in ("hf-hub:acme/good", "hf-hub:acme/good@" + commit, "hf-hub:acme/good@" + 40 * "b", "hf-hub:no good"):
+    attempt(source, lambda: dctkd_zoo.create_model(names[0], pretrained=source))
+attempt("plain timm", lambda: timm.create_model(f"hf-hub:acme/good@{commit}", pretrained=True).eval())
+print(json.dumps(done))
+"""
+
+
+def client(exported, tmp, names, **environment):
+    """Run `CLIENT` for entries in a process of its own -> what came of each, and what was logged."""
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+    settings = {
+        "DCTKD_ZOO_HOME": str(tmp / "home"),
+        "HF_HOME": str(tmp / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "NO_PROXY": "127.0.0.1",
+        "no_proxy": "127.0.0.1",
+    }
+    arguments = [str(exported), str(tmp / "published.csv"), str(tmp / "bundled"), COMMIT, *names]
+    done = subprocess.run(
+        [sys.executable, "-c", CLIENT, *arguments],
+        cwd=ROOT,
+        env=inherited | settings | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+@pytest.fixture(scope="module")
+def session(exported, tmp_path_factory):
+    """One process that goes online and one that does not, with the same cache; what each of them met."""
+    tmp = tmp_path_factory.mktemp("session")
+    digest = hashlib.sha256((exported / weights.WEIGHTS).read_bytes()).hexdigest()
+    rows = [f"{name},{repo},{COMMIT},{digest}" for name, (repo, _) in PUBLISHED.items()]
+    (tmp / "published.csv").write_text("\n".join(["name,repo,revision,sha256", *rows, ""]))
+    asked = [name for name, (repo, _) in PUBLISHED.items() if repo != "acme/never-asked"]
+    with serving() as server:
+        for repo, faults in PUBLISHED.values():
+            if repo != "acme/no-such-repo":
+                server.files[f"{repo}/config.json"] = (exported / "config.json").read_bytes()
+            if repo not in ("acme/no-such-repo", "acme/no-weights"):
+                server.files[f"{repo}/model.safetensors"] = (exported / "model.safetensors").read_bytes()
+            server.faults[f"{repo}/model.safetensors"].extend(faults)
+        online, log = client(exported, tmp, asked, HF_ENDPOINT=server.endpoint)
+        requests = len(server.requests)
+        late = ["r20_synthscenes", "r8_dctkd_synthscenes"]
+        offline, _ = client(exported, tmp, late, HF_ENDPOINT=server.endpoint, HF_HUB_OFFLINE="1")
+        assert len(server.requests) == requests, server.requests[requests:]
+    assert server.errors == []
+    return SimpleNamespace(server=server, online=online, log=log, offline=offline, cache=tmp / "hf", digest=digest)
+
+
+class TestPublished:
+    def test_good_download(self, session):
+        assert session.online["r20_synthscenes"] is True
+        assert session.server.asked("GET", "acme/good", "model.safetensors") == 1
+
+    def test_pinned_weights_are_taken_from_the_cache_without_a_request(self, session):
+        assert session.online["r20_synthscenes again"] is True
+        pinned = [path for _, path in session.server.requests if path.startswith(f"/acme/good/resolve/{COMMIT}/")]
+        assert len(pinned) == 4  # HEAD and GET of two files
+
+    def test_damaged_once_is_fetched_again(self, session):
+        assert session.online["r20_kd_synthscenes"] is session.online["r20_kd_synthscenes again"] is True
+        assert session.server.asked("GET", "acme/flipped-once", "model.safetensors") == 2
+        assert f"acme/flipped-once@{COMMIT}: the file does not match its hash, fetching it once more" in session.log
+
+    def test_damaged_twice_is_refused_and_not_kept(self, session):
+        name = "r20_at_synthscenes"
+        assert session.online[name].startswith(f"CorruptWeights: hf-hub:acme/flipped-twice@{COMMIT}: sha256 is ")
+        assert session.digest in session.online[name]
+        kept = [Path(path).name for path in session.online[f"{name} blobs"] if "flipped-twice" in path]
+        assert len(kept) == 1 and session.digest not in kept  # the config alone
+        assert session.online[f"{name} again"] is True
+        assert session.server.asked("GET", "acme/flipped-twice", "model.safetensors") == 3
+
+    def test_interrupted_download_goes_on(self, session):
+        assert session.online["r20_at_kd_synthscenes"] is True
+
+    def test_no_damaged_file_is_left(self, session):
+        blobs = [path for path in session.cache.rglob("blobs/*") if path.suffix != ".incomplete"]
+        assert len(blobs) > 8
+        assert all(hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name for blob in blobs)
+        assert all(path.exists() for path in session.cache.rglob("snapshots/*/*"))
+
+    @pytest.mark.parametrize(
+        ("name", "repo"),
+        [
+            ("r20_dctkd_kd_synthscenes", "acme/no-weights"),
+            ("r8_synthscenes", "acme/no-such-repo"),
+            ("r20_dctkd_synthscenes", "acme/nothing"),
+        ],
+    )
+    def test_what_cannot_be_fetched(self, session, name, repo):
+        assert session.online[name].startswith(f"WeightsNotFound: hf-hub:{repo}@{COMMIT} cannot be fetched: ")
+
+    def test_other_sources(self, session):
+        assert session.online["hf-hub:acme/good"] is session.online[f"hf-hub:acme/good@{COMMIT}"] is True
+        assert session.online["hf-hub:acme/good@" + 40 * "b"].startswith("WeightsNotFound: hf-hub:acme/good@bbb")
+        assert session.online["hf-hub:no good"].startswith("WeightsNotFound: hf-hub:no good@main cannot be fetched")
+
+    def test_plain_timm(self, session):
+        assert session.online["plain timm"] is True
+        assert "Unknown model (resnet20_cifar)" in session.online["without this package"]
+
+
+class TestOffline:
+    def test_warm_cache(self, session):
+        assert session.offline["r20_synthscenes"] is session.offline["r20_synthscenes again"] is True
+
+    def test_cold_cache(self, session):
+        assert session.offline["r8_dctkd_synthscenes"].startswith("WeightsNotFound: hf-hub:acme/never-asked@")
