@@ -110,7 +110,8 @@ def check_data(options: argparse.Namespace) -> int:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status."""
     options = parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("dctkd_zoo").setLevel(logging.INFO)
     try:
         status: int = options.run(options)
         sys.stdout.flush()

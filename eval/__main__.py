@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
-from dctkd_zoo.errors import UnknownEntry
+from dctkd_zoo.errors import CatalogError, UnknownEntry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +29,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
     parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
+    parser.add_argument("--seed", type=int, metavar="S", help="the networks that `python -m train --seed S` made")
+    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
     parser.add_argument("--limit", type=_count, metavar="N", help="only N images, spread over the test set")
     parser.add_argument(
         "--protocol",
@@ -60,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
         names = registry.resolve(options.names or ["*"])
         entries = sorted(map(registry.get_entry, names), key=lambda entry: entry.dataset)  # each is read once
         where = _where(options)
-    except (UnknownEntry, ValueError) as error:
+    except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
     try:
         return _run(entries, where, options)
