@@ -2,7 +2,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?=
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-CHECKS := check-format check-lint check-types
+CHECKS := check-format check-lint check-types check-readme
 
 .DEFAULT_GOAL := help
 .PHONY: help eval test bench check fix $(CHECKS)
@@ -33,6 +33,9 @@ check-lint: $(INSTALLED)
 
 check-types: $(INSTALLED)
 	$(BIN)/mypy
+
+check-readme: $(INSTALLED)
+	$(BIN)/python -m eval.readme --check
 
 # All the set-up there is: made when missing, brought up to date when the dependencies change.
 $(INSTALLED): pyproject.toml

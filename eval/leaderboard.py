@@ -52,7 +52,12 @@ def board(rows: Sequence[Row]) -> Table:
     for row in rows:
         figures = (figure(row, columns, decimals) for _, columns, decimals in FIGURES)
         style = "bold" if row is best else None
-        table.add_row(row["name"], *figures, f"{row['parameters'] / 1e6:.2f} M", style=style)
+        table.add_row(
+            f"{row['name']}, seed {row['seed']}" if row["seed"] else row["name"],
+            *figures,
+            f"{row['parameters'] / 1e6:.2f} M",
+            style=style,
+        )
     table.caption, table.caption_justify = caption(rows), "left"
     return table
 

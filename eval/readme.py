@@ -7,13 +7,15 @@ import difflib
 import re
 import sys
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
+from statistics import mean, stdev
 
 from dctkd_zoo import atomic
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.registry import get_dataset, get_entry, natural
 from eval import results
-from eval.results import Row, figure
+from eval.results import Row
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", re.DOTALL)
@@ -49,13 +51,27 @@ def table(rows: Sequence[Row]) -> str:
     """Rows of one dataset as a Markdown table, the best first, with a line that says what was measured and on what."""
     if not rows:
         return "\nNot measured yet.\n\n"
-    headings = ["entry", "teacher", *(heading for heading, _, _ in FIGURES)]
-    lines = [_line(headings), _line(["---", "---", *(["---:"] * len(FIGURES))])]
-    for row in sorted(rows, key=lambda row: float(row["top1"]), reverse=True):
-        figures = [figure(row, (column,), decimals) for _, column, decimals in FIGURES]
-        teacher = get_entry(row["name"]).teacher  # the row's is that of the comparison, a baseline's too
-        lines.append(_line([f"`{row['name']}`", f"`{teacher}`" if teacher else "–", *figures]))
+    headings = ["entry", "teacher", "seeds", *(heading for heading, _, _ in FIGURES)]
+    lines = [_line(headings), _line(["---", "---", *(["---:"] * (1 + len(FIGURES)))])]
+    groups = [list(group) for _, group in groupby(sorted(rows, key=_name), key=_name)]
+    for seeds in sorted(groups, key=lambda seeds: mean(float(row["top1"]) for row in seeds), reverse=True):
+        name, teacher = seeds[0]["name"], get_entry(seeds[0]["name"]).teacher
+        figures = [over_seeds(seeds, column, decimals) for _, column, decimals in FIGURES]
+        lines.append(_line([f"`{name}`", f"`{teacher}`" if teacher else "–", str(len(seeds)), *figures]))
     return "\n" + "\n".join([*lines, "", caption(rows)]) + "\n\n"
+
+
+def over_seeds(rows: Sequence[Row], column: str, decimals: int) -> str:
+    """A column's mean over the seeds of an entry, with the standard deviation (n - 1) where there are several."""
+    values = [float(row[column]) for row in rows if row.get(column)]
+    if not values:
+        return "–"
+    spread = f" ± {stdev(values):.{decimals}f}" if len(values) > 1 else ""
+    return f"{mean(values):.{decimals}f}{spread}"
+
+
+def _name(row: Row) -> str:
+    return str(row["name"])
 
 
 def caption(rows: Sequence[Row]) -> str:
@@ -66,6 +82,7 @@ def caption(rows: Sequence[Row]) -> str:
     teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in rows if row["teacher_sha256"]}))
     return (
         f"{counts} test images; last epoch; training seed {seeds}; float32 on {devices}. "
+        "Mean ± standard deviation where there are several seeds. "
         "Top-1, MCA and agreement in %, NLL in nats; SSIM, Pearson and spectral distance of the activation maps "
         f"are means over the levels, against {teachers or 'no teacher'}. Of NLL and spectral distance, less is better."
     )

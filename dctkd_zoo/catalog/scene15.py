@@ -25,16 +25,16 @@ DATASET = Dataset(
 
 # Sized for two CPU cores: half the paper's geometry and a short schedule in small batches.
 STUDENT = Recipe(
-    epochs=12,
+    epochs=10,
     batch_size=32,
     lr=0.05,
     schedule=Cosine(warmup=0.1),
     resize=128,
     crop=112,
     weight_decay=5e-4,
-    test_every=6,
+    test_every=5,
 )
-TEACHER = replace(STUDENT, epochs=18)
+TEACHER = replace(STUDENT, epochs=15)
 
 ENTRIES = (
     entry("r50_scene15", recipe=TEACHER),
