@@ -57,12 +57,16 @@ def list_entries(options: argparse.Namespace) -> int:
         terms = " + ".join(term if w == 1 else f"{w:g} {term}" for term, w in entry.weights.items())
         style = "dim" if status == "recipe only" else None
         table.add_row(entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), status, style=style)
-    console = Console(width=None if sys.stdout.isatty() else 120)
-    console.print(table)
+    Console(width=_width()).print(table)
     if not shown:
         print(f"no entry matches {options.pattern!r}", file=sys.stderr)
         return 1
     return 0
+
+
+def _width() -> int | None:
+    """Columns to print in: the terminal's, or room for a whole row where there is none."""
+    return None if sys.stdout.isatty() else 120
 
 
 def show_entry(options: argparse.Namespace) -> int:
@@ -103,7 +107,7 @@ def check_data(options: argparse.Namespace) -> int:
 
     dataset = registry.get_dataset(options.dataset)
     report = check.check(dataset, load.read(dataset, options.data))
-    Console().print(check.render(report))
+    Console(width=_width()).print(check.render(report))
     return 0 if report.ok else 1
 
 

@@ -234,7 +234,7 @@ def test_no_room(server, tmp_path, monkeypatch):
 
 
 def test_no_archives(tmp_path):
-    with pytest.raises(DatasetError, match=r"tiny has nothing to download; see https://example.org/tiny"):
+    with pytest.raises(DatasetError, match=r"tiny has no archive to download; it comes from https://example.org/tiny"):
         fetch(dataset(), tmp_path)
 
 

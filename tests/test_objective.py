@@ -29,7 +29,7 @@ BATCH = Batch(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 3]), torch.arange(
 
 
 class Learned(Term):
-    """One weight, made when the shapes are known, times the sum of each image's logits."""
+    """A weighted sum of each image's logits, with weights that are made when the shapes are known."""
 
     def __init__(self) -> None:
         super().__init__()

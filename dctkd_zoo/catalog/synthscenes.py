@@ -22,7 +22,7 @@ DATASET = Dataset(
 )
 
 STUDENT = Recipe(
-    epochs=16,
+    epochs=8,
     batch_size=128,
     lr=0.2,
     schedule=Cosine(warmup=0.2),

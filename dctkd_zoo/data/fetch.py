@@ -26,7 +26,9 @@ def fetch(dataset: Dataset, root: Path) -> None:
     one expected, or is unsafe to unpack. What was received is kept, and the next call goes on from it.
     """
     if not dataset.archives:
-        raise DatasetError(f"{dataset.name} has nothing to download; see {dataset.url}. Its folder is {root}")
+        raise DatasetError(
+            f"{dataset.name} has no archive to download; it comes from {dataset.url}, its place is {root}"
+        )
     (root / FETCHED).mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn(), **progress_options()) as progress:
