@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dctkd_zoo import losses
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses.term import Term
+from dctkd_zoo.losses import Term
 
 
 class Objective(nn.Module):

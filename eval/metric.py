@@ -13,7 +13,7 @@ from dctkd_zoo import discover
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses.term import check_levels
+from dctkd_zoo.losses import check_levels
 from eval import metrics
 
 

@@ -12,7 +12,7 @@ import pytest
 from dctkd_zoo import catalog, discover, losses
 from dctkd_zoo.catalog._paper import ALPHA, DCT2, entry, paper_weights
 from dctkd_zoo.data import sources
-from dctkd_zoo.losses.term import Term
+from dctkd_zoo.losses import Term
 from dctkd_zoo.models import ARCHS
 from dctkd_zoo.spec import Cosine, Dataset, Entry, MultiStep, Recipe, Step
 

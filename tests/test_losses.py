@@ -16,7 +16,7 @@ from torch import Tensor
 from dctkd_zoo import losses
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses.term import Term
+from dctkd_zoo.losses import Term
 from dctkd_zoo.spectrum import TRANSFORMS
 
 Case = tuple[str, dict[str, Any]]

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from dctkd_zoo import losses
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses.term import Term
+from dctkd_zoo.losses import Term
 from dctkd_zoo.objective import Objective
 
 WEIGHTS = {"ce": 0.1, "dctkd": 1.0, "kd": 0.8}

@@ -77,6 +77,12 @@ class TestOnThisMachine:
         assert found.sha256 == hashlib.sha256((exported / "model.safetensors").read_bytes()).hexdigest()
         assert weights.available(NAME, tmp_path / "elsewhere") and not weights.available(NAME)
 
+    def test_a_folder_that_is_named_comes_first(self, exported, places, tmp_path):
+        shutil.copytree(exported, places.bundled)
+        shutil.copytree(exported, tmp_path / "elsewhere" / NAME)
+        assert weights.find(registry.get_entry(NAME), tmp_path / "elsewhere").origin == "trained here"
+        assert weights.find(registry.get_entry(NAME), tmp_path / "empty").origin == "bundled"
+
     @pytest.mark.parametrize("place", ["bundled", "trained"])
     @pytest.mark.parametrize("position", [8, 5000, -1])
     def test_flipped_bit(self, exported, places, place, position):

@@ -1,11 +1,37 @@
-"""One file per term of the objective; `create` finds a term by its file's name."""
+"""What a term of the objective is, and how one is found: each has a file of its own, called as the term is."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from torch import Tensor, nn
+
 from dctkd_zoo import discover
-from dctkd_zoo.losses.term import Term
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+
+
+class Term(nn.Module):
+    """A loss term: `term(student, teacher, batch) -> (B,)`.
+
+    `needs_teacher` is false for a term that reads the student and the labels alone.
+    """
+
+    needs_teacher = True
+
+    def setup(self, student: Output, teacher: Output) -> None:
+        """Create what depends on the outputs' shapes; called once, with real outputs, before training."""
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,)."""
+        raise NotImplementedError
+
+
+def check_levels(student: Output, teacher: Output) -> None:
+    """Refuse outputs whose maps cannot be compared level by level."""
+    ours, theirs = ([tuple(m.shape[-2:]) for m in output.maps] for output in (student, teacher))
+    if ours != theirs:
+        raise ValueError(f"maps of the student are {ours} px, of the teacher {theirs}: the levels do not match")
 
 
 def create(name: str, **options: Any) -> Term:
@@ -19,4 +45,4 @@ def create(name: str, **options: Any) -> Term:
 
 def names() -> tuple[str, ...]:
     """The names of all terms."""
-    return tuple(name for name in discover.modules(__name__) if name != "term")
+    return discover.modules(__name__)

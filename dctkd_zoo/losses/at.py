@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses.term import Term, check_levels
+from dctkd_zoo.losses import Term, check_levels
 
 
 def at(student_map: Tensor, teacher_map: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output, wide
-from dctkd_zoo.losses.term import Term
+from dctkd_zoo.losses import Term
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses.term import Term, check_levels
+from dctkd_zoo.losses import Term, check_levels
 from dctkd_zoo.spectrum import TRANSFORMS, Transform
 
 

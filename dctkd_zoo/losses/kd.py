@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output, wide
-from dctkd_zoo.losses.term import Term
+from dctkd_zoo.losses import Term
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
@@ -22,7 +22,7 @@ class KD(Term):
 
     def __init__(self, temperature: float = 4.0) -> None:
         super().__init__()
-        if temperature <= 0:
+        if not temperature > 0:
             raise ValueError(f"temperature {temperature} is not positive")
         self.temperature = temperature
 
