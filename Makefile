@@ -1,5 +1,5 @@
 PYTHON ?= python3
-PYTEST_ARGS ?=
+PYTEST_ARGS ?= -n auto
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 CHECKS := check-format check-lint check-types check-readme
@@ -13,7 +13,8 @@ help: ## List what there is to make
 eval: $(INSTALLED) ## Evaluate every entry whose weights and data are here, and show the leaderboard
 	$(BIN)/python -m eval --all
 
-test: $(INSTALLED) ## Run the tests; PYTEST_ARGS='-n 2 tests/test_x.py' adds arguments
+test: export OMP_NUM_THREADS := 1
+test: $(INSTALLED) ## Run the tests, one process per core; PYTEST_ARGS='tests/test_x.py' in place of all
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(CHECKS) ## Formatting, lint and types, changing nothing

@@ -136,7 +136,7 @@ def _teacher(entry: Entry, material: Material, where: Where, console: Console) -
     model = models.load(source.arch, found).requires_grad_(False)
     teacher.check_classes(model, name, material.dataset.num_classes)
     top1 = loop.top1(place(model, where.device), material.test, precision(where.device))
-    console.print(f"teacher {name} ({found.origin}): {top1:.2f} % top-1", highlight=False)
+    console.print(f"teacher {name} ({found.origin}): {top1:.2f} % top-1", highlight=False, soft_wrap=True)
     teacher.check_knowledge(top1, material.test.labels, name)
     return Tapped(model), found.sha256
 
@@ -184,6 +184,7 @@ def run_epochs(
         f"{entry.name}: last {progress.log[-1]['test_top1']:.2f} %, best {progress.best_top1:.2f} % in epoch "
         f"{progress.best_epoch} (chosen on the test set)",
         highlight=False,
+        soft_wrap=True,
     )
 
 
