@@ -176,6 +176,18 @@ def test_resuming_gives_the_weights_of_an_uninterrupted_run(world, tmp_path, out
     assert len(log_rows(folder)) == 4
 
 
+def test_a_run_killed_before_its_results_goes_on_to_them(world, tmp_path, out, console, monkeypatch):
+    entry = registry.get_entry("r14_stripes")
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(run, "write_results", lambda *_: (_ for _ in ()).throw(Stop))
+        run.train(entry, where(world, tmp_path), console)
+    assert weights.is_whole(tmp_path / entry.name)
+    folder = run.train(entry, where(world, tmp_path, resume=True), console)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["n"] == 24
+    assert results["weights_sha256"] == weights.sha256(out / entry.name / "model.safetensors")
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(world, tmp_path, console, monkeypatch):
     entry = registry.get_entry("r8_stripes")
     with monkeypatch.context() as patch, pytest.raises(Stop):

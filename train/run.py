@@ -63,10 +63,11 @@ class Material:
 def train(entry: Entry, where: Where, console: Console) -> Path:
     """Train an entry into `out/<name>` and return that folder; a finished run is left as it is."""
     folder = where.out / entry.run_name
-    if weights.is_whole(folder):
+    begun = (folder / STATE).exists()  # it goes last, when the results are there too
+    if weights.is_whole(folder) and not begun:
         console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
         return folder
-    if (folder / STATE).exists() and not where.resume:
+    if begun and not where.resume:
         raise ZooError(f"{folder} holds a run that stopped early: go on with --resume, or delete it")
     material = prepare(entry, where)
     learner = build(entry, material, where, console)
