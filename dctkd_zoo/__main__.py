@@ -74,11 +74,10 @@ def show_entry(options: argparse.Namespace) -> int:
     entry = registry.get_entry(options.name)
     dataset = registry.get_dataset(entry.dataset)
     facts = {
-        **asdict(entry),
+        **entry.facts(),
         "arch": entry.arch,
         "terms": entry.terms,
         "variant": entry.variant,
-        "schedule": type(entry.recipe.schedule).__name__,
         "dataset": asdict(dataset),
         "students": registry.distilled(entry.name),
         "weights_status": weights.status(entry.name),

@@ -113,4 +113,10 @@ def resolve(patterns: Iterable[str]) -> list[str]:
 
 def teachers_first(names: Iterable[str]) -> list[str]:
     """The same names, those that teach others of them before their students."""
-    return sorted(names, key=lambda name: entries()[name].teacher is not None)
+    return sorted(names, key=_generation)
+
+
+def _generation(name: str) -> int:
+    """0 for an entry without a teacher of the catalog, else one more than its teacher's."""
+    entry = entries().get(name)
+    return 0 if entry is None or entry.teacher is None else 1 + _generation(entry.teacher)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 NAME = re.compile(
@@ -184,3 +185,10 @@ class Entry:
     def seeded(self, seed: int | None) -> Entry:
         """The entry trained from another seed; itself for `None`."""
         return self if seed is None else replace(self, recipe=replace(self.recipe, seed=seed))
+
+    def facts(self) -> dict[str, Any]:
+        """All of the entry as JSON can hold it, the schedule with its kind."""
+        told = asdict(self)
+        told["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
+        plain: dict[str, Any] = json.loads(json.dumps(told))
+        return plain

@@ -41,18 +41,18 @@ def published() -> Mapping[str, Mapping[str, str]]:
         return {row["name"]: row for row in csv.DictReader(file)}
 
 
-def status(name: str, trained: Path | None = None) -> str:
+def status(name: str) -> str:
     """Where the weights of an entry would come from, `bundled`, `published` or `trained here`; else `recipe only`."""
     if is_whole(BUNDLED / name):
         return "bundled"
     if name in published():
         return "published"
-    return "trained here" if is_whole((trained or checkpoints()) / name) else "recipe only"
+    return "trained here" if is_whole(checkpoints() / name) else "recipe only"
 
 
-def available(name: str, trained: Path | None = None) -> bool:
+def available(name: str) -> bool:
     """Whether the weights of an entry can be had now."""
-    return status(name, trained) != "recipe only"
+    return status(name) != "recipe only"
 
 
 def is_whole(folder: Path) -> bool:
@@ -96,14 +96,13 @@ def locate(source: str) -> Weights:
 
 def from_folder(folder: Path, origin: str) -> Weights:
     """The network in a folder, its bytes compared with the folder's own `SHA256SUMS` where it has one."""
-    found = sha256(folder / WEIGHTS)
-    if (folder / HASHES).is_file():
-        wanted = read_hashes(folder).get(WEIGHTS)
-        if found != wanted:
-            raise CorruptWeights(
-                f"{folder / WEIGHTS}: sha256 is {found}, {wanted} was recorded; train or copy it again"
-            )
-    return Weights(folder, origin, found)
+    recorded = read_hashes(folder) if (folder / HASHES).is_file() else None
+    found = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
+    for name, digest in found.items():
+        wanted = digest if recorded is None else recorded.get(name)
+        if digest != wanted:
+            raise CorruptWeights(f"{folder / name}: sha256 is {digest}, {wanted} was recorded; train or copy it again")
+    return Weights(folder, origin, found[WEIGHTS])
 
 
 def from_hub(repo: str, revision: str, wanted: str | None) -> Weights:

@@ -8,7 +8,7 @@ import json
 import logging
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -71,7 +71,7 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
         raise ZooError(f"{folder} holds a run that stopped early: go on with --resume, or delete it")
     material = prepare(entry, where)
     learner = build(entry, material, where, console)
-    facts = {"entry": entry.name, "recipe": json.loads(json.dumps(asdict(entry.recipe)))}
+    facts = {"entry": entry.name, "recipe": entry.facts()["recipe"]}
     facts |= {"precision": str(learner.precision), "dataset_digest": material.train.store.digest}
     if learner.teacher is not None:
         facts |= {"teacher_sha256": learner.teacher_sha256}
@@ -215,7 +215,7 @@ def write_results(entry: Entry, folder: Path, where: Where) -> None:
 
 def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:
     """Write what the run is (`recipe.json`) and what it runs on (`environment.json`)."""
-    recipe = {"command": entry.train_command, **json.loads(json.dumps(asdict(entry)))}
+    recipe = {"command": entry.train_command, **entry.facts()}
     environment: dict[str, str] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": describe(where.device),

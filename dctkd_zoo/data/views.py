@@ -45,7 +45,7 @@ class Views:
         """All images that decoded, in order, cropped at the centre."""
         windows = centre_windows(self.store, self.recipe)
         decoded = torch.nonzero(self.store.heights.cpu()).flatten()
-        for ids in decoded.split(batch_size):
+        for ids in decoded.split(batch_size) if len(decoded) else ():
             yield self.batch(ids, windows)
 
     def batch(self, ids: Tensor, windows: Windows) -> Batch:
