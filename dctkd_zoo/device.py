@@ -11,17 +11,19 @@ from functools import lru_cache
 import torch
 from torch import nn
 
+from dctkd_zoo.errors import DeviceNotFound
+
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def choose(name: str | None = None) -> torch.device:
-    """The device called `name`, or a GPU where there is one, else the CPU; `ValueError` where torch knows none."""
+    """The device called `name`, or a GPU where there is one, else the CPU; `DeviceNotFound` where torch has none."""
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise DeviceNotFound(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 @lru_cache(maxsize=4)

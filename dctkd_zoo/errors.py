@@ -39,3 +39,7 @@ class TeacherMismatch(ZooError):
 
 class NonFiniteLoss(ZooError):
     """A term of the objective that became infinite or not a number."""
+
+
+class DeviceNotFound(ZooError, ValueError):
+    """A device that torch cannot use here."""

@@ -65,7 +65,10 @@ def initial(entry: Entry, num_classes: int) -> nn.Module:
         return create(entry.arch, num_classes)
     spec = ARCHS[entry.arch]
     tagged = f"{spec.timm_name}.{entry.recipe.pretrained}"
-    return timm.create_model(tagged, pretrained=True, num_classes=num_classes, **spec.train)
+    try:
+        return timm.create_model(tagged, pretrained=True, num_classes=num_classes, **spec.train)
+    except Exception as error:  # the Hub's client lets its HTTP library's errors through
+        raise WeightsNotFound(f"{entry.name} starts from {tagged}, which cannot be fetched: {error}") from error
 
 
 def parameters(model: nn.Module) -> int:

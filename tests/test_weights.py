@@ -92,6 +92,12 @@ class TestOnThisMachine:
         with pytest.raises(CorruptWeights, match=r"model\.safetensors: sha256 is \w{64}, \w{64} was recorded"):
             models.create_model(NAME, pretrained=True)
 
+    def test_flipped_bit_in_the_config(self, exported, places):
+        shutil.copytree(exported, places.bundled)
+        flip(places.bundled / weights.CONFIG, 20)
+        with pytest.raises(CorruptWeights, match=r"config\.json: sha256 is"):
+            weights.find(registry.get_entry(NAME))
+
     def test_given_folder_is_compared_with_its_own_hashes(self, exported, tmp_path):
         shutil.copytree(exported, tmp_path / "copy")
         flip(tmp_path / "copy" / weights.WEIGHTS, -1)

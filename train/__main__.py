@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
             registry.include(options.catalog)
         names = registry.resolve(options.names or ["*"])
         train_all(names, options)
-    except ZooError as error:
+    except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -71,7 +71,7 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
         raise ZooError(f"{folder} holds a run that stopped early: go on with --resume, or delete it")
     material = prepare(entry, where)
     learner = build(entry, material, where, console)
-    facts = {"entry": entry.name, "recipe": entry.facts()["recipe"]}
+    facts = {name: entry.facts()[name] for name in ("name", "recipe", "weights", "options")}
     facts |= {"precision": str(learner.precision), "dataset_digest": material.train.store.digest}
     if learner.teacher is not None:
         facts |= {"teacher_sha256": learner.teacher_sha256}

@@ -25,16 +25,16 @@ DATASET = Dataset(
 
 # Sized for two CPU cores: half the paper's geometry and a short schedule in small batches.
 STUDENT = Recipe(
-    epochs=10,
+    epochs=8,
     batch_size=32,
-    lr=0.05,
+    lr=0.025,
     schedule=Cosine(warmup=0.1),
     resize=128,
     crop=112,
     weight_decay=5e-4,
-    test_every=5,
+    test_every=4,
 )
-TEACHER = replace(STUDENT, epochs=15)
+TEACHER = replace(STUDENT, epochs=15, lr=0.0125)
 
 ENTRIES = (
     entry("r50_scene15", recipe=TEACHER),

@@ -5,7 +5,6 @@ Written on the standard library: pooch, the usual choice, starts a broken downlo
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from urllib.request import Request, urlopen
 from dctkd_zoo.atomic import settle
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.spec import Archive
+from dctkd_zoo.weights import sha256
 
 Advance = Callable[[int, int | None], None]  # bytes done, bytes in all where that is known
 
@@ -42,12 +42,6 @@ def download(archive: Archive, target: Path, advance: Advance) -> str:
             return found
         part.unlink()
     raise DatasetError(f"{archive.url}: sha256 is {found}, {archive.sha256} expected, twice; the file was deleted")
-
-
-def sha256(path: Path) -> str:
-    """The hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _receive_all(archive: Archive, part: Path, advance: Advance) -> None:
