@@ -123,6 +123,7 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
         theirs = guide(batch.images) if guide else ours
     if guide:
         teacher.check_maps(ours, theirs, str(entry.teacher))
+        console.print(f"student {entry.name} matches it: {teacher.shapes(theirs)}", highlight=False, soft_wrap=True)
     objective.setup(ours, theirs)
     objective.to(where.device)
     parameters = [*student.parameters(), *objective.parameters()]

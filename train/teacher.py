@@ -32,3 +32,9 @@ def check_knowledge(top1: float, labels: torch.Tensor, name: str) -> None:
         raise TeacherMismatch(
             f"teacher {name} has {top1:.2f} % top-1, no better than chance (up to {limit:.2f} % here); train it first"
         )
+
+
+def shapes(output: Output) -> str:
+    """The classes and maps of an output in words: `12 classes, maps of 40x40, 20x20, 10x10 px`."""
+    sides = ", ".join(f"{m.shape[-2]}x{m.shape[-1]}" for m in output.maps)
+    return f"{output.logits.shape[1]} classes, maps of {sides} px"
