@@ -59,7 +59,7 @@ def list_entries(options: argparse.Namespace) -> int:
         table.add_row(entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), status, style=style)
     Console(width=_width()).print(table)
     if not shown:
-        print(f"no entry matches {options.pattern!r}", file=sys.stderr)
+        print(f"no entry matches {options.pattern!r}" if not names else "none of them has weights", file=sys.stderr)
         return 1
     return 0
 
@@ -118,14 +118,14 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         status: int = options.run(options)
         sys.stdout.flush()
-    except ZooError as error:
+    except BrokenPipeError:  # `list | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # `list | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return status
 
 

@@ -87,7 +87,7 @@ def create_model(name: str, pretrained: bool | str = False, num_classes: int | N
     entry = registry.get_entry(name)
     due = registry.get_dataset(entry.dataset).num_classes
     if pretrained is False:
-        return create(entry.arch, num_classes or due).eval()
+        return create(entry.arch, due if num_classes is None else num_classes).eval()
     model = load(entry.arch, weights.find(entry) if pretrained is True else weights.locate(pretrained))
     if num_classes is None and model.num_classes != due:
         raise WeightsNotFound(f"{name} has {due} classes, {pretrained} {model.num_classes}: give num_classes")
@@ -101,10 +101,10 @@ def load(arch: str, found: weights.Weights) -> nn.Module:
     """The network of a folder in timm's format, in eval mode; refuses another architecture than `arch`."""
     holds, due = weights.read_config(found.folder).get("architecture"), ARCHS[arch].timm_name
     if holds != due:
-        raise WeightsNotFound(f"{found.folder}: holds a {holds}, not a {due}")
+        raise CorruptWeights(f"{found.folder}: holds a {holds}, not a {due}")
     try:
         return timm.create_model(f"local-dir:{found.folder}", pretrained=True).eval()
-    except (SafetensorError, RuntimeError) as error:
+    except (SafetensorError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
         raise CorruptWeights(f"{found.folder / weights.WEIGHTS}: {error}") from error
 
 

@@ -33,8 +33,8 @@ def include(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
         _tables((*_modules(), module))
-    except (ValueError, TypeError, AttributeError, SyntaxError, ImportError) as error:
-        raise CatalogError(f"{path}: {error}") from error
+    except Exception as error:  # it is the user's code, and may fail in any way
+        raise CatalogError(f"{path}: {type(error).__name__}: {error}") from error
     _modules().append(module)
     _bundled_and_included.cache_clear()
 

@@ -134,7 +134,8 @@ def sha256(path: Path) -> str:
 def read_hashes(folder: Path) -> dict[str, str]:
     """File name -> sha256, from a folder's `SHA256SUMS`."""
     lines = (folder / HASHES).read_text().splitlines()
-    return {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+    pairs = (line.split(maxsplit=1) for line in lines)
+    return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 
 
 def write_hashes(folder: Path) -> None:

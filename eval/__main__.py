@@ -59,8 +59,10 @@ def main(arguments: list[str] | None = None) -> int:
         command.error("--write keeps figures over all images: leave out --limit")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        names = registry.resolve(options.names or ["*"])
-        entries = sorted(map(registry.get_entry, names), key=lambda entry: entry.dataset)  # each is read once
+        if options.catalog:
+            registry.include(options.catalog)
+        entries = [registry.get_entry(name).seeded(options.seed) for name in registry.resolve(options.names or ["*"])]
+        entries.sort(key=lambda entry: entry.dataset)  # each dataset is read once
         where = _where(options)
     except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
@@ -89,13 +91,20 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     from eval.outcome import Status
 
     device.keep_memory()
-    records = [record.record(outcome) for outcome in _evaluate(entries, where)]
+    records: list[record.Record] = []
+    interrupted = False
+    try:
+        records.extend(map(record.record, _evaluate(entries, where)))
+    except KeyboardInterrupt:  # what has been measured is shown and kept
+        interrupted = True
     shown = sys.stderr if options.json == "-" else sys.stdout
     Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
     if options.json:
         _write_json(options.json, results.as_json({"entries": records}))
     if options.write:
         results.write((each["row"] for each in records if each["row"]), results.RESULTS)
+    if interrupted:
+        raise KeyboardInterrupt
     return int(any(each["status"] == Status.FAILED for each in records))
 
 

@@ -105,5 +105,5 @@ def _absence(status: str, dataset: str, group: Sequence[Record]) -> Text:
     who = ", ".join(names) if len(names) <= NAMED else f"{len(names)} entries"
     if status == Status.NO_WEIGHTS:
         return Text(f"  {dataset}: {who} have no weights: python -m train NAME")
-    line = Text(f"  {dataset}: {who} have no data: python -m dctkd_zoo data fetch {dataset}")
-    return line.append(f"\n    {group[0]['reason'].splitlines()[0]}", style="dim")
+    what, *_, way_on = group[0]["reason"].splitlines()
+    return Text(f"  {dataset}: {who} have no data. {what}").append(f"\n    {way_on}", style="dim")

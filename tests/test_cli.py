@@ -77,6 +77,12 @@ def test_data_check_finds_what_is_wrong(tmp_path, capsys):
     assert "1,500" in shown
 
 
+def test_a_folder_that_cannot_be_made_is_an_error_and_no_traceback(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main(["data", "fetch", "mit67", "--data", str(tmp_path / "file")]) == 1
+    assert "error: " in capsys.readouterr().err
+
+
 def test_a_reader_that_stops_early_is_no_error():
     command = f"{sys.executable} -m dctkd_zoo info r18_ade20k | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)

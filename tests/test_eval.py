@@ -5,7 +5,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -210,13 +209,20 @@ def test_the_best_student_is_bold_and_the_teacher_is_not():
 
 def test_absent_entries_are_grouped_with_the_command_that_gets_them():
     records = [record(f"r{n}_ade20k", Status.NO_WEIGHTS, "no weights of it") for n in range(1, 30)]
-    records += [record(f"r{n}_mit67", Status.NO_DATA, "/data/mit67: not there\nTo fetch") for n in (18, 34)]
+    records += [
+        record(
+            f"r{n}_mit67",
+            Status.NO_DATA,
+            "/data/mit67: not there\nTo fetch the dataset: python -m dctkd_zoo data fetch mit67",
+        )
+        for n in (18, 34)
+    ]
     records += [record("r8_synthscenes", Status.NO_WEIGHTS, "no weights: python -m train r8_synthscenes")]
     lines = [line.strip() for line in shown(records).splitlines()]
     assert "ade20k: 29 entries have no weights: python -m train NAME" in lines
     assert "r8_synthscenes: no weights: python -m train r8_synthscenes" in lines
-    data = lines.index("mit67: r18_mit67, r34_mit67 have no data: python -m dctkd_zoo data fetch mit67")
-    assert lines[data + 1] == "/data/mit67: not there"
+    data = lines.index("mit67: r18_mit67, r34_mit67 have no data. /data/mit67: not there")
+    assert lines[data + 1] == "To fetch the dataset: python -m dctkd_zoo data fetch mit67"
     assert len(lines) < 8
 
 
@@ -317,13 +323,11 @@ def test_wrong_usage_is_told_and_has_status_2(arguments, said, capsys):
     assert said in capsys.readouterr().err.replace("\n", " ")
 
 
-def test_help_answers_at_once_and_without_torch():
+def test_help_needs_no_torch_and_the_flags_say_where():
     code = (
         "import sys\nfrom eval.__main__ import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert time.perf_counter() - start < 3  # 0.1 s on an idle machine
     assert done.returncode == 0, done.stderr
     flags = [word for word in done.stdout.replace("[", " ").replace("]", " ").split() if re.fullmatch("--[a-z]+", word)]
     assert set(flags) == {
@@ -332,6 +336,8 @@ def test_help_answers_at_once_and_without_torch():
         "--data",
         "--device",
         "--out",
+        "--seed",
+        "--catalog",
         "--limit",
         "--protocol",
         "--json",

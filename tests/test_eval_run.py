@@ -1,6 +1,7 @@
 """Evaluation end to end: small networks, exported as training exports them, on a data set of a few images."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,7 @@ def test_missing_weights_are_found_out_before_data_is_read(tmp_path):
 
 
 def test_missing_data_names_the_command_that_fetches_it(home, tmp_path):
-    with pytest.raises(DatasetMissing, match="python -m dctkd_zoo data fetch animals"):
+    with pytest.raises(DatasetMissing, match="There is nothing to fetch it by: it comes from"):
         run.evaluate(registry.get_entry("r8_animals"), where(home, data=tmp_path))
 
 
@@ -233,7 +234,7 @@ def test_what_is_not_there_is_listed_and_is_no_failure(home, tmp_path, capsys):
     assert "python -m train r20_animals" in shown
     assert "r18_at_ade20k, r18_at_kd_ade20k have no weights: python -m train NAME" in shown
     assert evaluate(home, "r8_*animals", "--data", str(tmp_path)) == 0
-    assert "python -m dctkd_zoo data fetch animals" in " ".join(capsys.readouterr().out.split())
+    assert "There is nothing to fetch it by: it comes from" in " ".join(capsys.readouterr().out.split())
 
 
 def test_json_on_standard_output_is_all_that_stands_there(home, capsys):
@@ -256,6 +257,25 @@ def test_write_puts_rows_into_the_results_file(home, tmp_path, monkeypatch):
     ]
     assert float(rows[0]["ssim"]) == pytest.approx(np.mean([float(rows[0][f"ssim.{level}"]) for level in (1, 2, 3)]))
     assert rows[1]["ssim"] == ""
+
+
+def test_another_seed_is_another_network(home, capsys):
+    folder = export("r8_animals", home / "elsewhere", ANIMALS)
+    shutil.rmtree(home / "out" / "r8_animals-seed3", ignore_errors=True)
+    assert evaluate(home, "r8_animals", "--seed", "3") == 0
+    assert "python -m train r8_animals --seed 3" in " ".join(capsys.readouterr().out.split())
+    shutil.copytree(folder, home / "out" / "r8_animals-seed3")
+    (home / "out" / "r8_animals-seed3" / "recipe.json").write_text(json.dumps({"recipe": {"seed": 3}}))
+    assert evaluate(home, "r8_animals", "--seed", "3", "--json", "-") == 0
+    assert json.loads(capsys.readouterr().out)["entries"][0]["row"]["seed"] == 3
+    shutil.rmtree(home / "out" / "r8_animals-seed3")
+
+
+def test_a_catalog_file_of_the_users_own(home, monkeypatch, capsys):
+    monkeypatch.setattr(registry, "_MODULES", [])
+    registry._bundled_and_included.cache_clear()
+    assert evaluate(home, "r8_animals", "--catalog", str(home / "animals.py")) == 0
+    assert "r8_animals" in capsys.readouterr().out
 
 
 def test_ctrl_c_ends_it_without_a_traceback(home, monkeypatch, capsys):

@@ -79,7 +79,7 @@ def test_wrong_number_of_classes(data):
 
 
 def test_partial_copy(data):
-    with pytest.raises(DatasetError, match=r"(?s)2 of 2,000 test images are there.*data fetch tiny"):
+    with pytest.raises(DatasetError, match=r"(?s)2 of 2,000 test images are there.*it comes from https://example.org"):
         load(replace(TINY, test=2000), data)
     assert len(read(replace(TINY, test=2000), data)["test"]) == 2
 

@@ -190,7 +190,7 @@ class TestPretrained:
         assert same(model, dctkd_zoo.create_model("r20_synthscenes", pretrained=str(r20)))
 
     def test_wrong_architecture(self, r20):
-        with pytest.raises(WeightsNotFound, match="holds a resnet20_cifar, not a resnet56_cifar"):
+        with pytest.raises(CorruptWeights, match="holds a resnet20_cifar, not a resnet56_cifar"):
             dctkd_zoo.create_model("r56_synthscenes", pretrained=str(r20))
 
     def test_no_such_folder(self, tmp_path):

@@ -59,7 +59,7 @@ class TestFolders:
             folders.read(tmp_path, "test")
 
     def test_missing(self, tmp_path):
-        with pytest.raises(DatasetError, match=r"(?s)nowhere: there is no folder train.*data fetch nowhere"):
+        with pytest.raises(DatasetError, match=r"(?s)nowhere: there is no folder train"):
             folders.read(tmp_path / "nowhere", "train")
         touch(tmp_path, ["train/a/1.jpg"])
         with pytest.raises(DatasetError, match="there is no folder test"):
@@ -96,8 +96,7 @@ class TestLists:
             lists.read(tmp_path, "train")
         text = str(error.value)
         assert f"{tmp_path}: 8 of 9 listed images are missing:\n  train/a/0.jpg\n" in text
-        assert "  train/a/5.jpg\n  and 3 more\n" in text and "train/a/6.jpg" not in text
-        assert text.endswith(f"python -m dctkd_zoo data fetch {tmp_path.name}")
+        assert text.endswith("  train/a/5.jpg\n  and 3 more") and "train/a/6.jpg" not in text
 
     @pytest.mark.parametrize("line", ["1.jpg", "train/1.jpg", "word"])
     def test_line_without_a_class(self, tmp_path, line):
@@ -242,7 +241,7 @@ class TestCIFAR100:
     "source", [folders, lists, ade20k, mit67, sun397, cifar100], ids=lambda source: source.__name__
 )
 def test_missing_root_names_path_and_command(source, tmp_path):
-    with pytest.raises(DatasetError, match=r"(?s)absent: there is no .*python -m dctkd_zoo data fetch absent$"):
+    with pytest.raises(DatasetError, match=r"(?s)absent: there is no "):
         source.read(tmp_path / "absent", "train")
 
 

@@ -202,11 +202,6 @@ class TestMapping:
         open_store(split, RECIPE, tmp_path / "cache").pixels.zero_()
         assert torch.equal(open_store(split, RECIPE, tmp_path / "cache").pixels, before)
 
-    def test_to_a_device(self, split, tmp_path):
-        store = open_store(split, RECIPE, tmp_path / "cache").to(torch.device("meta"))
-        tensors = (store.pixels, store.offsets, store.heights, store.widths)
-        assert {t.device.type for t in tensors} == {"meta"} and store.digest == digest(split)
-
 
 class TestFaults:
     def test_undecodable_files_are_named_and_the_rest_is_whole(self, split, folder, tmp_path):

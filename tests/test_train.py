@@ -94,7 +94,7 @@ def log_rows(folder):
 
 
 def where(world, out, **changes):
-    return replace(run.Where(world / "data", out, torch.device("cpu")), **changes)
+    return replace(run.Where(world / "data", out, torch.device("cpu"), trained=out), **changes)
 
 
 def test_a_run_leaves_a_folder_that_timm_loads(out):
@@ -194,7 +194,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(world, tmp_path, console, mon
         interrupted(patch, 1)
         run.train(entry, where(world, tmp_path), console)
     other = replace(entry, recipe=replace(entry.recipe, lr=0.01))
-    with pytest.raises(errors.ZooError, match="another recipe"):
+    with pytest.raises(errors.ZooError, match="made with another recipe"):
         run.train(other, where(world, tmp_path, resume=True), console)
 
 
@@ -223,6 +223,27 @@ def test_a_killed_run_resumes_to_the_end(world, tmp_path):
     assert done.returncode == 0, done.stderr
     assert weights.is_whole(tmp_path / "r8_stripes")
     assert len(log_rows(tmp_path / "r8_stripes")) == 4
+
+
+def test_a_network_of_another_recipe_does_not_pass_for_the_entry(world, tmp_path, out, console):
+    entry = registry.get_entry("r14_stripes")
+    other = replace(entry, recipe=replace(entry.recipe, lr=0.01))
+    with pytest.raises(errors.ZooError, match="was trained with another recipe"):
+        run.train(other, where(world, out), console)
+
+
+def test_one_entry_that_fails_does_not_stop_the_others(world, tmp_path, capsys):
+    arguments = ["--data", str(world / "data"), "--out", str(tmp_path), "--device", "cpu"]
+    assert main(["mbv2_ade20k", "r8_stripes", *arguments]) == 1
+    assert "mbv2_ade20k" in capsys.readouterr().err
+    assert weights.is_whole(tmp_path / "r8_stripes")
+
+
+def test_the_bundled_networks_are_of_the_recipes_in_the_catalog():
+    bundled = [folder for folder in sorted(weights.BUNDLED.iterdir()) if folder.is_dir()]
+    assert len(bundled) >= 6
+    for folder in bundled:
+        run.refuse_other_recipe(registry.get_entry(folder.name), folder)
 
 
 def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(world, tmp_path, console, monkeypatch):

@@ -35,18 +35,17 @@ def main(arguments: list[str] | None = None) -> int:
         if options.catalog:
             registry.include(options.catalog)
         names = registry.resolve(options.names or ["*"])
-        train_all(names, options)
+        return train_all(names, options)
     except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped; go on with --resume", file=sys.stderr)
         return 130
-    return 0
 
 
-def train_all(names: list[str], options: argparse.Namespace) -> None:
-    """Train the entries one after the other, teachers first."""
+def train_all(names: list[str], options: argparse.Namespace) -> int:
+    """Train the entries one after the other, teachers first; 1 where one of them failed."""
     from rich.console import Console
 
     from dctkd_zoo import device
@@ -54,9 +53,15 @@ def train_all(names: list[str], options: argparse.Namespace) -> None:
     from train import run
 
     device.keep_memory()
-    where = run.Where(options.data, options.out or checkpoints(), device.choose(options.device), options.resume)
+    out, console, failed = options.out or checkpoints(), Console(), 0
+    where = run.Where(options.data, out, device.choose(options.device), options.resume, options.out)
     for name in registry.teachers_first(names):
-        run.train(registry.get_entry(name).seeded(options.seed), where, Console())
+        try:
+            run.train(registry.get_entry(name).seeded(options.seed), where, console)
+        except ZooError as error:  # the others may still train
+            print(f"error: {name}: {error}", file=sys.stderr)
+            failed += 1
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

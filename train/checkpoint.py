@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,19 +40,30 @@ def save(
         save_file(_packed(tensors), temporary, metadata={"progress": json.dumps(asdict(progress))})
 
 
+def progress(path: Path) -> Progress:
+    """How far the run in `path` is."""
+    with _opened(path) as file:
+        return Progress(**json.loads(file.metadata()["progress"]))
+
+
 def load(path: Path, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
     """Bring a run back to the state in `path`."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            progress = Progress(**json.loads(file.metadata()["progress"]))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise CorruptWeights(f"{path}: not a checkpoint ({error}); delete it to start over") from error
-    student.load_state_dict(_under("student.", tensors))
-    objective.load_state_dict(_under("objective.", tensors))
+    with _opened(path) as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        student.load_state_dict(_under("student.", tensors))
+        objective.load_state_dict(_under("objective.", tensors))
     buffers = {int(i): {"momentum_buffer": v} for i, v in _under("momentum.", tensors).items()}
     optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
-    return progress
+    return progress(path)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CorruptWeights(f"{path}: not a checkpoint ({error}); delete it to start over") from error
 
 
 def save_model(path: Path, model: nn.Module) -> None:

@@ -48,6 +48,7 @@ class Where:
     out: Path
     device: torch.device
     resume: bool = False
+    trained: Path | None = None  # where teachers are looked for before anywhere else
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     folder = where.out / entry.run_name
     begun = (folder / STATE).exists()  # it goes last, when the results are there too
     if weights.is_whole(folder) and not begun:
+        refuse_other_recipe(entry, folder)
         console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
         return folder
     if begun and not where.resume:
@@ -79,9 +81,19 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     write_facts(entry, folder, where, facts)
     run_epochs(entry, learner, material, progress, folder, console)
     hub.export(learner.student.model, entry, material.dataset, material.classes, folder)
-    write_results(entry, folder, where)
+    top1 = write_results(entry, folder, where)
     (folder / STATE).unlink()
+    console.print(f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, soft_wrap=True)
     return folder
+
+
+def refuse_other_recipe(entry: Entry, folder: Path) -> None:
+    """Refuse a folder whose network was trained by another recipe than the entry's."""
+    path = folder / "recipe.json"
+    told = json.loads(path.read_text()) if path.is_file() else {}
+    differing = sorted(name for name, fact in entry.facts().items() if told.get(name) != fact)
+    if differing:
+        raise ZooError(f"{folder} was trained with another {', '.join(differing)}; delete it or choose another --out")
 
 
 def prepare(entry: Entry, where: Where) -> Material:
@@ -134,7 +146,7 @@ def _teacher(entry: Entry, material: Material, where: Where, console: Console) -
     """The entry's teacher, frozen and shown to know its classes, and its weights' hash."""
     name = str(entry.teacher)
     source = registry.get_entry(name)
-    found = weights.find(source, where.out)
+    found = weights.find(source, where.trained)
     model = models.load(source.arch, found).requires_grad_(False)
     teacher.check_classes(model, name, material.dataset.num_classes)
     top1 = loop.top1(place(model, where.device), material.test, precision(where.device))
@@ -148,11 +160,11 @@ def restore(folder: Path, learner: loop.Learner, facts: dict[str, Any], resume: 
     path = folder / STATE
     if not (resume and path.exists()):
         return checkpoint.Progress(facts)
-    progress = checkpoint.load(path, learner.student.model, learner.objective, learner.optimizer)
-    if progress.facts != facts:
-        differing = sorted(key for key in facts if progress.facts.get(key) != facts[key])
+    told = checkpoint.progress(path).facts
+    if told != facts:
+        differing = sorted(key for key in facts if told.get(key) != facts[key])
         raise ZooError(f"{path} was made with another {', '.join(differing)}; delete {folder} to start over")
-    return progress
+    return checkpoint.load(path, learner.student.model, learner.objective, learner.optimizer)
 
 
 def run_epochs(
@@ -207,11 +219,12 @@ def write_log(progress: checkpoint.Progress, folder: Path) -> None:
     atomic.write_text(folder / LOG, text.getvalue())
 
 
-def write_results(entry: Entry, folder: Path, where: Where) -> None:
-    """Evaluate the exported network as `python -m eval` does, into `results.json`."""
-    there = evaluation.Where(where.data, where.device, where.out)
+def write_results(entry: Entry, folder: Path, where: Where) -> float:
+    """Evaluate the exported network as `python -m eval` does, into `results.json`; its top-1 in percent."""
+    there = evaluation.Where(where.data, where.device, where.trained)
     result = evaluation.evaluate(entry, there, found=weights.from_folder(folder, "trained here"))
     atomic.write_text(folder / "results.json", results.as_json(results_record.row(result)))
+    return result.figures["top1"]
 
 
 def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from dctkd_zoo import discover
@@ -10,7 +12,7 @@ from dctkd_zoo.data import sources
 from dctkd_zoo.data.content import twins
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.tree import incomplete
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, DatasetMissing
 from dctkd_zoo.home import data_root
 from dctkd_zoo.spec import Dataset
 
@@ -21,7 +23,19 @@ def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     """Both splits as they lie on disk, unchecked and with every image; `DatasetError` where files are missing."""
     source = discover.load(sources.__name__, dataset.source)
     root = data_root(data) / dataset.name
-    return {split: source.read(root, split) for split in ("train", "test")}
+    with way_on(dataset, root):
+        return {split: source.read(root, split) for split in ("train", "test")}
+
+
+@contextmanager
+def way_on(dataset: Dataset, root: Path) -> Iterator[None]:
+    """Whatever is missing inside, say how the dataset is had."""
+    try:
+        yield
+    except DatasetMissing as error:
+        fetch = f"To fetch the dataset: python -m dctkd_zoo data fetch {dataset.name}"
+        by_hand = f"There is nothing to fetch it by: it comes from {dataset.url}, its place is {root}"
+        raise DatasetMissing(f"{error}\n{fetch if dataset.archives else by_hand}") from error
 
 
 def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
@@ -31,8 +45,9 @@ def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     """
     splits = read(dataset, data)
     root = data_root(data) / dataset.name
-    for name, due in (("train", dataset.train), ("test", dataset.test)):
-        _check(root, name, splits[name], due, dataset.num_classes)
+    with way_on(dataset, root):
+        for name, due in (("train", dataset.train), ("test", dataset.test)):
+            _check(root, name, splits[name], due, dataset.num_classes)
     _check_order(root, splits["train"].classes, splits["test"].classes)
     return without_leaks(splits) if dataset.drop_leaked else splits
 

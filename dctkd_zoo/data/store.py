@@ -21,6 +21,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from dctkd_zoo import atomic
 from dctkd_zoo.data.console import progress_options
 from dctkd_zoo.data.content import prints
 from dctkd_zoo.data.split import Split, digest
@@ -43,17 +44,6 @@ class Store:
     widths: Tensor
     failed: tuple[str, ...]
     digest: str
-
-    def to(self, device: torch.device) -> Store:
-        """The same store on another device."""
-        return Store(
-            self.pixels.to(device),
-            self.offsets.to(device),
-            self.heights.to(device),
-            self.widths.to(device),
-            self.failed,
-            self.digest,
-        )
 
 
 def resized(split: Split, index: int, recipe: Recipe) -> NDArray[np.uint8]:
@@ -93,8 +83,9 @@ def _build(split: Split, recipe: Recipe, folder: Path) -> None:
     beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
         index, failed = _write_pixels(split, recipe, beside / "pixels.bin")
-        np.save(beside / "index.npy", index)
-        (beside / "failed.json").write_text(json.dumps(failed))
+        with atomic.replacing(beside / "index.npy") as temporary:
+            np.save(temporary, index)
+        atomic.write_text(beside / "failed.json", json.dumps(failed))
         try:
             beside.rename(folder)
         except OSError:

@@ -22,11 +22,10 @@ def is_image(name: str) -> bool:
 
 
 def incomplete(root: Path, what: str, names: Sequence[str] = ()) -> DatasetMissing:
-    """The error for a dataset in the folder `root`: what is wrong, the first five, and how to fetch it."""
+    """The error for a dataset in the folder `root`: what is wrong, and the first five."""
     first = "".join(f"\n  {name}" for name in names[:5])
     rest = f"\n  and {len(names) - 5:,} more" if len(names) > 5 else ""
-    way_on = f"python -m dctkd_zoo data fetch {root.absolute().name}"
-    return DatasetMissing(f"{root}: {what}{first}{rest}\nTo fetch the dataset: {way_on}")
+    return DatasetMissing(f"{root}: {what}{first}{rest}")
 
 
 def lines(root: Path, name: str) -> list[str]:
@@ -35,6 +34,8 @@ def lines(root: Path, name: str) -> list[str]:
         text = (root / name).read_text(encoding="utf-8")
     except (FileNotFoundError, NotADirectoryError) as error:
         raise incomplete(root, f"there is no {name}") from error
+    except UnicodeDecodeError as error:
+        raise incomplete(root, f"{name} is not UTF-8: {error}") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
