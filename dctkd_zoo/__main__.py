@@ -51,12 +51,13 @@ def list_entries(options: argparse.Namespace) -> int:
     rows = [(registry.get_entry(name), weights.status(name)) for name in names]
     shown = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("entry", "teacher", "objective", "epochs", "weights"):
-        table.add_column(title, justify="right" if title == "epochs" else "left", no_wrap=True)
+    for title in ("entry", "teacher", "objective", "epochs", "reported", "weights"):
+        table.add_column(title, justify="right" if title in ("epochs", "reported") else "left", no_wrap=True)
     for entry, status in shown:
         terms = " + ".join(term if w == 1 else f"{w:g} {term}" for term, w in entry.weights.items())
+        top1 = next((f"{figure.value:.2f}" for figure in entry.reported if figure.metric == "top1"), "")
         style = "dim" if status == "recipe only" else None
-        table.add_row(entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), status, style=style)
+        table.add_row(entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), top1, status, style=style)
     Console(width=_width()).print(table)
     if not shown:
         print(f"no entry matches {options.pattern!r}" if not names else "none of them has weights", file=sys.stderr)
@@ -78,6 +79,7 @@ def show_entry(options: argparse.Namespace) -> int:
         "arch": entry.arch,
         "terms": entry.terms,
         "variant": entry.variant,
+        "reported": [asdict(figure) for figure in entry.reported],
         "dataset": asdict(dataset),
         "students": registry.distilled(entry.name),
         "weights_status": weights.status(entry.name),

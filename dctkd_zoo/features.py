@@ -19,17 +19,35 @@ class Output(NamedTuple):
 
 
 def run(model: nn.Module, images: Tensor) -> Output:
-    """Run a timm model on images (B, 3, S, S).
+    """Run a timm model on images (B, 3, S, S); `TypeError` for one without `forward_intermediates`.
 
-    The maps are the last feature map of each of the four stages (three in a CIFAR ResNet); the
-    deepest is what the head sees, which for MobileNetV2 is the 1280-channel map after `conv_head`,
-    as released (METHOD.md section 2).
+    The maps are those that `taps` names. The deepest is what the head sees, which for MobileNetV2 is
+    the 1280-channel map after `conv_head`, as released (METHOD.md section 2). Where the head sees
+    tokens or channels last (ViT, Swin), the deepest is the last block's map before the final norm, and
+    the embedding is the head's own pooled vector.
     """
-    levels = min(LEVELS, len(model.feature_info))  # type: ignore[arg-type]
-    deepest, maps = model.forward_intermediates(images, indices=levels)  # type: ignore[operator]
-    logits = model.forward_head(deepest)  # type: ignore[operator]
-    # Not the head's `pre_logits`: in training, those of MobileNetV2 have gone through dropout.
-    return Output(logits, (*maps[:-1], deepest), deepest.mean(dim=(2, 3)))
+    if not hasattr(model, "forward_intermediates"):
+        raise TypeError(f"{type(model).__name__} has no forward_intermediates: its maps cannot be tapped")
+    seen, maps = model.forward_intermediates(images, indices=taps(model))  # type: ignore[operator]
+    logits = model.forward_head(seen)  # type: ignore[operator]
+    if seen.dim() == 4 and seen.shape[2:] == maps[-1].shape[2:]:
+        # Not the head's `pre_logits`: in training, those of MobileNetV2 have gone through dropout.
+        return Output(logits, (*maps[:-1], seen), seen.mean(dim=(2, 3)))
+    return Output(logits, tuple(maps), model.forward_head(seen, pre_logits=True))  # type: ignore[operator]
+
+
+def taps(model: nn.Module) -> list[int]:
+    """Which of a timm model's feature maps are taken, from shallow to deep.
+
+    The last of each resolution, and of these the four deepest. A network of one resolution (a ViT) is
+    cut into four equal parts.
+    """
+    reductions = [info["reduction"] for info in model.feature_info]  # type: ignore[union-attr]
+    last = sorted({reduction: index for index, reduction in enumerate(reductions)}.values())
+    if len(last) > 1:
+        return last[-LEVELS:]
+    parts = min(LEVELS, len(reductions))
+    return [len(reductions) * part // parts - 1 for part in range(1, parts + 1)]
 
 
 class Tapped(nn.Module):

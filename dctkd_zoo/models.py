@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any
 
 import timm
@@ -19,54 +18,41 @@ from dctkd_zoo import (
     weights,
 )
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
-from dctkd_zoo.spec import Entry
+from dctkd_zoo.spec import EXTERNAL, Arch, Entry
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Arch:
-    """A timm model; `scratch` are arguments that make an untrained one start as torchvision's does."""
+def create(arch: str, num_classes: int, crop: int | None = None) -> nn.Module:
+    """An untrained network of architecture `arch` ("r18") in training mode, initialised as its recipes start it.
 
-    timm_name: str
-    scratch: Mapping[str, Any] = field(default_factory=dict)
-    train: Mapping[str, Any] = field(default_factory=dict)
-
-
-_RESNET = {"zero_init_last": False}  # the released students start as torchvision's do (LIBRARIES.md 5.4)
-
-ARCHS: Mapping[str, Arch] = {
-    "r18": Arch("resnet18", scratch=_RESNET),
-    "r34": Arch("resnet34", scratch=_RESNET),
-    "r50": Arch("resnet50", scratch=_RESNET),
-    "r152": Arch("resnet152", scratch=_RESNET),
-    "mbv2": Arch("mobilenetv2_100", train={"drop_rate": 0.2}),
-    "r8": Arch("resnet8_cifar"),
-    "r14": Arch("resnet14_cifar"),
-    "r20": Arch("resnet20_cifar"),
-    "r32": Arch("resnet32_cifar"),
-    "r44": Arch("resnet44_cifar"),
-    "r56": Arch("resnet56_cifar"),
-    "r110": Arch("resnet110_cifar"),
-    "r8x4": Arch("resnet8x4_cifar"),
-    "r32x4": Arch("resnet32x4_cifar"),
-}
+    One that takes images of a single size (a ViT) is built for `crop` px where that is given.
+    """
+    spec = registry.archs()[arch]
+    return timm.create_model(
+        spec.timm_name, num_classes=num_classes, **_sized(spec, crop), **spec.scratch, **spec.train
+    )
 
 
-def create(arch: str, num_classes: int) -> nn.Module:
-    """An untrained network of architecture `arch` ("r18") in training mode, initialised as its recipes start it."""
-    spec = ARCHS[arch]
-    return timm.create_model(spec.timm_name, num_classes=num_classes, **spec.scratch, **spec.train)
+def _sized(spec: Arch, crop: int | None) -> dict[str, Any]:
+    known = timm.get_pretrained_cfg(spec.timm_name)
+    return {"img_size": crop} if crop and known and known.fixed_input_size else {}
 
 
 def initial(entry: Entry, num_classes: int) -> nn.Module:
-    """The network an entry's training starts from: from scratch, or timm weights where its recipe names a tag."""
-    if entry.recipe.pretrained is None:
-        return create(entry.arch, num_classes)
-    spec = ARCHS[entry.arch]
-    tagged = f"{spec.timm_name}.{entry.recipe.pretrained}"
+    """The network an entry's training starts from: from scratch, or weights where its recipe names some."""
+    source, crop = entry.recipe.pretrained, entry.recipe.crop
+    if source is None:
+        return create(entry.arch, num_classes, crop)
+    spec = registry.archs()[entry.arch]
+    told = {"pretrained": True, "num_classes": num_classes, **_sized(spec, crop), **spec.train}
+    if source.startswith(EXTERNAL):
+        found = weights.locate(source)
+        check_architecture(entry.arch, found)
+        return timm.create_model(f"local-dir:{found.folder}", **told)
+    tagged = f"{spec.timm_name}.{source}"
     try:
-        return timm.create_model(tagged, pretrained=True, num_classes=num_classes, **spec.train)
+        return timm.create_model(tagged, **told)
     except Exception as error:  # the Hub's client lets its HTTP library's errors through
         raise WeightsNotFound(f"{entry.name} starts from {tagged}, which cannot be fetched: {error}") from error
 
@@ -87,7 +73,7 @@ def create_model(name: str, pretrained: bool | str = False, num_classes: int | N
     entry = registry.get_entry(name)
     due = registry.get_dataset(entry.dataset).num_classes
     if pretrained is False:
-        return create(entry.arch, due if num_classes is None else num_classes).eval()
+        return create(entry.arch, due if num_classes is None else num_classes, entry.recipe.crop).eval()
     model = load(entry.arch, weights.find(entry) if pretrained is True else weights.locate(pretrained))
     if num_classes is None and model.num_classes != due:
         raise WeightsNotFound(f"{name} has {due} classes, {pretrained} {model.num_classes}: give num_classes")
@@ -99,9 +85,19 @@ def create_model(name: str, pretrained: bool | str = False, num_classes: int | N
 
 def load(arch: str, found: weights.Weights) -> nn.Module:
     """The network of a folder in timm's format, in eval mode; refuses another architecture than `arch`."""
-    holds, due = weights.read_config(found.folder).get("architecture"), ARCHS[arch].timm_name
+    check_architecture(arch, found)
+    return load_any(found)
+
+
+def check_architecture(arch: str, found: weights.Weights) -> None:
+    """Refuse weights of another architecture than `arch` ("r18")."""
+    holds, due = weights.read_config(found.folder).get("architecture"), registry.archs()[arch].timm_name
     if holds != due:
         raise CorruptWeights(f"{found.folder}: holds a {holds}, not a {due}")
+
+
+def load_any(found: weights.Weights) -> nn.Module:
+    """The network of a folder in timm's format, in eval mode, whatever it is."""
     try:
         return timm.create_model(f"local-dir:{found.folder}", pretrained=True).eval()
     except (SafetensorError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:

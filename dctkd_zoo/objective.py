@@ -29,10 +29,10 @@ class Objective(nn.Module):
     def _terms(self) -> dict[str, Term]:
         return {name: term for name, term in self.terms.items() if isinstance(term, Term)}
 
-    def setup(self, student: Output, teacher: Output) -> None:
-        """Let each term create what depends on the outputs' shapes."""
+    def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
+        """Let each term create what depends on the outputs' shapes and the training set's labels (N,)."""
         for term in self._terms().values():
-            term.setup(student, teacher)
+            term.setup(student, teacher, labels)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         """The weighted value of each term, scalars; their sum is the loss."""

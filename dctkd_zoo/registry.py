@@ -7,13 +7,18 @@ import fnmatch
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
+from typing import TypeVar
 
 from dctkd_zoo import catalog, discover
+from dctkd_zoo.catalog._archs import ARCHS
 from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry
-from dctkd_zoo.spec import Dataset, Entry
+from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
+
+T = TypeVar("T")
 
 _MODULES: list[ModuleType] = []  # the catalog's, then those of files that the user named
 
@@ -25,45 +30,89 @@ def _modules() -> list[ModuleType]:
 
 
 def include(path: Path) -> None:
-    """Add a user's catalog file, Python like those of `dctkd_zoo/catalog`; its names must be new."""
+    """Add a user's catalog file, Python like those of `dctkd_zoo/catalog`; its names must be new.
+
+    It has `ENTRIES`, and where they need them a `DATASET` and `ARCHS`, short names of timm networks.
+    """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
         raise CatalogError(f"{path}: no such Python file")
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-        _tables((*_modules(), module))
+        _check(_tables((*_modules(), module)), module.ENTRIES)
     except Exception as error:  # it is the user's code, and may fail in any way
         raise CatalogError(f"{path}: {type(error).__name__}: {error}") from error
     _modules().append(module)
     _bundled_and_included.cache_clear()
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """What the catalog's files hold, by name."""
+
+    archs: Mapping[str, Arch]
+    datasets: Mapping[str, Dataset]
+    entries: Mapping[str, Entry]
+
+
 @lru_cache(maxsize=1)
-def _bundled_and_included() -> tuple[Mapping[str, Dataset], Mapping[str, Entry]]:
+def _bundled_and_included() -> _Tables:
     return _tables(_modules())
 
 
-def _tables(modules: Iterable[ModuleType]) -> tuple[Mapping[str, Dataset], Mapping[str, Entry]]:
-    datasets: dict[str, Dataset] = {}
-    entries: dict[str, Entry] = {}
+def _tables(modules: Iterable[ModuleType]) -> _Tables:
+    archs, datasets, entries = dict(ARCHS), dict[str, Dataset](), dict[str, Entry]()
     for module in modules:
-        if datasets.setdefault(module.DATASET.name, module.DATASET) is not module.DATASET:
-            raise ValueError(f"two datasets are called {module.DATASET.name!r}")
+        parts = vars(module)
+        for name, arch in parts.get("ARCHS", {}).items():
+            _add(archs, "architectures", name, arch)
+        if "DATASET" in parts:
+            _add(datasets, "datasets", module.DATASET.name, module.DATASET)
         for entry in module.ENTRIES:
-            if entries.setdefault(entry.name, entry) is not entry:
-                raise ValueError(f"two entries are called {entry.name!r}")
-    return MappingProxyType(datasets), MappingProxyType(entries)
+            _add(entries, "entries", entry.name, entry)
+    return _Tables(MappingProxyType(archs), MappingProxyType(datasets), MappingProxyType(entries))
+
+
+def _add(table: dict[str, T], what: str, name: str, value: T) -> None:
+    if table.setdefault(name, value) is not value:
+        raise ValueError(f"two {what} are called {name!r}")
+
+
+def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
+    """Refuse entries that name what there is not."""
+    terms = discover.modules("dctkd_zoo.losses")
+    sources = discover.modules("dctkd_zoo.data.sources")
+    for entry in entries:
+        if entry.arch not in tables.archs:
+            raise ValueError(f"{entry.name}: no architecture {entry.arch!r}; ARCHS gives a timm network a short name")
+        if entry.dataset not in tables.datasets:
+            raise ValueError(f"{entry.name}: no dataset {entry.dataset!r}; there are {', '.join(tables.datasets)}")
+        if tables.datasets[entry.dataset].source not in sources:
+            source = tables.datasets[entry.dataset].source
+            raise ValueError(f"{entry.dataset}: no source {source!r}; there are {', '.join(sources)}")
+        if not set(entry.terms) <= set(terms):
+            unknown = ", ".join(sorted(set(entry.terms) - set(terms)))
+            raise ValueError(f"{entry.name}: no loss term {unknown}; there are {', '.join(terms)}")
+        if entry.teacher and not entry.teacher.startswith(EXTERNAL) and entry.teacher not in tables.entries:
+            raise ValueError(
+                f"{entry.name}: its teacher {entry.teacher!r} is neither an entry nor {' or '.join(EXTERNAL)}"
+            )
+
+
+def archs() -> Mapping[str, Arch]:
+    """All architectures by their short name."""
+    return _bundled_and_included().archs
 
 
 def entries() -> Mapping[str, Entry]:
     """All entries by name, in the order of the catalog."""
-    return _bundled_and_included()[1]
+    return _bundled_and_included().entries
 
 
 def datasets() -> Mapping[str, Dataset]:
     """All datasets by name."""
-    return _bundled_and_included()[0]
+    return _bundled_and_included().datasets
 
 
 def get_entry(name: str) -> Entry:

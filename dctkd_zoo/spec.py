@@ -10,11 +10,14 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 NAME = re.compile(
-    r"(?P<arch>(?:r\d+(?:x\d+)?|mbv2))"
+    r"(?P<arch>[a-z][a-z0-9]*)"
     r"(?P<terms>(?:_[a-z]+)*?)"
     r"_(?P<dataset>[a-z][a-z0-9]*)"
     r"(?:\.(?P<variant>[a-z0-9]+))?"
 )
+
+
+EXTERNAL = ("hf-hub:", "local-dir:")  # how the name of a network outside the catalog begins
 
 
 @dataclass(frozen=True)
@@ -78,7 +81,7 @@ class Recipe:
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
-    pretrained: str | None = None  # timm tag of the weights to start from; None: from scratch
+    pretrained: str | None = None  # weights to start from: a timm tag, hf-hub:NAME or local-dir:PATH; None: scratch
     test_every: int = 1  # epochs between tests; the last is always tested
     seed: int = 0
 
@@ -87,6 +90,18 @@ class Recipe:
             raise ValueError(f"crop {self.crop} does not fit into resize {self.resize} + 2 x pad {self.pad}")
         if self.pad_mode not in ("constant", "reflect"):
             raise ValueError(f"pad_mode {self.pad_mode!r} is neither 'constant' nor 'reflect'")
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A network of timm by its name there.
+
+    `scratch` are arguments that an untrained one is built with, `train` those of any that is to be trained.
+    """
+
+    timm_name: str
+    scratch: Mapping[str, Any] = field(default_factory=dict)
+    train: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -102,9 +117,9 @@ class Archive:
 class Dataset:
     """A set of labelled images: where it comes from and how its pixels are normalised.
 
-    `source` names a module of `dctkd_zoo.data.sources`; `classes` is the number of classes,
-    `train` and `test` the numbers of images a complete copy has. `drop_leaked` leaves out test
-    images whose bytes also stand in the training set.
+    `source` names a module of `dctkd_zoo.data.sources`; `train` and `test` are the numbers of images a
+    complete copy has, fewer of which are refused. `drop_leaked` leaves out test images whose bytes also
+    stand in the training set.
     """
 
     name: str
@@ -113,20 +128,37 @@ class Dataset:
     num_classes: int
     train: int
     test: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    license: str
-    url: str
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, which timm's weights mostly expect
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    license: str = "unknown"
+    url: str = "unknown"
     archives: tuple[Archive, ...] = ()
     drop_leaked: bool = False
     notes: str = ""
 
 
 @dataclass(frozen=True)
+class Reported:
+    """A figure that the authors reported of an entry.
+
+    `metric` is a metric of this project, `value` is in percent, `protocol` is the evaluation's that it
+    can be compared with, `source` is repository@commit:file.
+    """
+
+    metric: str
+    value: float
+    protocol: str
+    source: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Entry:
     """One network of the zoo: its name says architecture, loss terms, dataset and variant.
 
-    `weights` weighs each term of the objective, `options` are keyword arguments of a term.
+    `teacher` is an entry's name, or `hf-hub:NAME[@REVISION]` or `local-dir:PATH` of a network in timm's
+    format. `weights` weighs each term of the objective, `options` are keyword arguments of a term,
+    `reported` is what the authors reported of it.
     """
 
     name: str
@@ -134,6 +166,7 @@ class Entry:
     weights: Mapping[str, float]
     teacher: str | None = None
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    reported: tuple[Reported, ...] = ()
 
     def __post_init__(self) -> None:
         match = NAME.fullmatch(self.name)
@@ -187,8 +220,9 @@ class Entry:
         return self if seed is None else replace(self, recipe=replace(self.recipe, seed=seed))
 
     def facts(self) -> dict[str, Any]:
-        """All of the entry as JSON can hold it, the schedule with its kind."""
+        """How the entry is trained, without what was `reported`, as JSON can hold it: the schedule with its kind."""
         told = asdict(self)
+        del told["reported"]
         told["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
         plain: dict[str, Any] = json.loads(json.dumps(told))
         return plain

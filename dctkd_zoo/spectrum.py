@@ -1,8 +1,10 @@
 """Activation maps to normalised spectra: the frequency transforms of the DCT loss, as matrix products.
 
 The maps are small (7 to 56 px), so a transform is two products with a constant matrix, in
-float32 whatever the autocast. Each transform removes the map's mean first and brings the
-coefficients to [0, 1] per image, which makes the loss blind to the scale of the features.
+float32 whatever the autocast. The three transforms of the loss remove the map's mean first and
+bring the coefficients to [0, 1] per image, which makes the loss blind to the scale of the
+features; two ablations leave that out, step by step. Maps of different sizes are compared over
+the frequencies that both have: cropping a DCT spectrum is resampling the map.
 """
 
 from __future__ import annotations
@@ -57,6 +59,38 @@ def dft_coefficients(maps: Tensor) -> Tensor:
         return cos_rows @ free @ cos_columns - sin_rows @ free @ sin_columns
 
 
+@lru_cache(maxsize=64)
+@torch.inference_mode(False)
+def _resampling_matrix(size: int, fewer: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """`fewer` frequencies of `size` samples, sampled anew: (fewer, size), each row of sum 1."""
+    to, back = (_dct_matrix(n, torch.float64, torch.device("cpu")) for n in (size, fewer))
+    return (math.sqrt(fewer / size) * back.T @ to[:fewer]).to(device, dtype)
+
+
+def resample(maps: Tensor, height: int, width: int) -> Tensor:
+    """The `height` x `width` lowest frequencies of maps (B, H, W) as maps (B, height, width) of the same mean.
+
+    The DCT-II of the result is the corner of the DCT-II of `maps`, up to a factor. Nothing is
+    added: neither side may grow.
+    """
+    if maps.shape[1:] == (height, width):
+        return maps
+    with torch.autocast(maps.device.type, enabled=False):
+        rows = _resampling_matrix(maps.shape[1], height, maps.dtype, maps.device)
+        columns = _resampling_matrix(maps.shape[2], width, maps.dtype, maps.device)
+        return rows @ maps @ columns.T
+
+
+def common(a: Tensor, b: Tensor, keep: int | None = None) -> tuple[Tensor, Tensor]:
+    """Two maps (B, H, W) of any sizes, both at the smaller height and the smaller width.
+
+    With `keep`, at most that many frequencies along each axis are left.
+    """
+    sides = [*zip(a.shape[1:], b.shape[1:], strict=True)]
+    height, width = (min(x, y) if keep is None else min(x, y, keep) for x, y in sides)
+    return resample(a, height, width), resample(b, height, width)
+
+
 def _mean_free(maps: Tensor) -> Tensor:
     # The mean of equal values can be off by a rounding: from the minimum on, a constant map is exactly zero.
     rise = maps - maps.amin(dim=(1, 2), keepdim=True).detach()
@@ -80,4 +114,18 @@ def dft_signed(maps: Tensor) -> Tensor:
     return minmax(dft_coefficients(maps))
 
 
-TRANSFORMS: dict[str, Transform] = {f.__name__: f for f in (dct2, dft_abs, dft_signed)}
+def dct2_raw(maps: Tensor) -> Tensor:
+    """`dct2` without normalised coefficients, of the map on [0, 1]: an ablation.
+
+    The DCT-II is orthonormal, so a distance of two such spectra is the distance of the two
+    mean-free maps (Parseval): no frequency has a part in it (METHOD.md section 1.2, item 5).
+    """
+    return dct2_coefficients(minmax(maps))
+
+
+def l2_minmax(maps: Tensor) -> Tensor:
+    """No transform, the map on [0, 1] with its mean: an ablation, the authors' early loss."""
+    return minmax(maps)
+
+
+TRANSFORMS: dict[str, Transform] = {f.__name__: f for f in (dct2, dft_abs, dft_signed, dct2_raw, l2_minmax)}

@@ -84,11 +84,11 @@ def find(entry: Entry, trained: Path | None = None) -> Weights:
 
 
 def locate(source: str) -> Weights:
-    """Weights outside the catalog: a folder's path, or `hf-hub:org/name[@revision]`."""
+    """Weights outside the catalog: a folder's path, `local-dir:` with it, or `hf-hub:org/name[@revision]`."""
     if source.startswith("hf-hub:"):
         repo, _, revision = source.removeprefix("hf-hub:").partition("@")
         return from_hub(repo, revision or "main", None)
-    folder = Path(source).expanduser()
+    folder = Path(source.removeprefix("local-dir:")).expanduser()
     if not all((folder / file).is_file() for file in (WEIGHTS, CONFIG)):
         raise WeightsNotFound(f"{folder}: no {CONFIG} and {WEIGHTS} there; nothing but safetensors is loaded")
     return from_folder(folder, "given folder")

@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from dctkd_zoo import discover
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses import check_levels
+from dctkd_zoo.levels import map_pairs
 from eval import metrics
 
 
@@ -40,7 +39,10 @@ class ImageMetric(Metric):
 
 
 class LevelMetric(ImageMetric):
-    """How alike the activation maps of student and teacher are at each level, from shallow to deep."""
+    """How alike the activation maps of student and teacher are at each level, from shallow to deep.
+
+    Maps of different sizes are compared at the smaller one, as in training (`levels.map_pairs`).
+    """
 
     needs_teacher = True
 
@@ -50,9 +52,7 @@ class LevelMetric(ImageMetric):
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """A column per level, (B, L)."""
-        check_levels(student, teacher)
-        pairs = zip(student.maps, teacher.maps, strict=True)
-        return torch.stack([self.compare(activation_map(s), activation_map(t)) for s, t in pairs], dim=1)
+        return torch.stack([self.compare(s, t) for s, t in map_pairs(student, teacher)], dim=1)
 
 
 class TableMetric(Metric):

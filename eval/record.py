@@ -47,7 +47,7 @@ def row(result: Result) -> dict[str, Any]:
         "parameters": result.parameters,
         "weights_sha256": result.weights.sha256,
         "weights_origin": result.weights.origin,
-        "teacher": result.teacher.name if result.teacher else None,
+        "teacher": result.teacher,
         "teacher_sha256": teacher.sha256 if teacher else None,
         "dataset_digest": result.digest,
         "device": describe(where.device),

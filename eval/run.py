@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from torch import nn
 
-from dctkd_zoo import models, registry, weights
+from dctkd_zoo import models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import open_store
 from dctkd_zoo.data.views import Views
 from dctkd_zoo.device import place
 from dctkd_zoo.errors import DatasetError, WeightsNotFound
+from dctkd_zoo.features import Tapped
 from dctkd_zoo.home import cache_home
 from dctkd_zoo.spec import Dataset, Entry
 from dctkd_zoo.weights import Weights
@@ -41,18 +41,10 @@ class Where:
 
 
 @dataclass(frozen=True)
-class Network:
-    """A network in evaluation mode on its device, and the weights that it has."""
-
-    weights: Weights
-    model: nn.Module
-
-
-@dataclass(frozen=True)
 class Result:
     """What was measured of an entry: the per-image table, its figures, and what they were measured on.
 
-    `teacher` is the entry that the alignment refers to, `teacher_weights` are missing where those
+    `teacher` is the name of what the alignment refers to, `teacher_weights` are missing where those
     could not be had; `failed` names the images that did not decode, which are not in the table.
     """
 
@@ -62,7 +54,7 @@ class Result:
     figures: Mapping[str, float]
     parameters: int
     weights: Weights
-    teacher: Entry | None
+    teacher: str | None
     teacher_weights: Weights | None
     failed: tuple[str, ...]
     digest: str
@@ -85,14 +77,14 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     student = network(entry, found, split.classes, where.device)
     teacher, note = _teacher(entry, split.classes, where)
     metrics = protocol.image_metrics(where.protocol, teacher is not None)
-    measured = table(student.model, teacher.model if teacher else None, views, metrics, report)
+    measured = table(student, teacher.network if teacher else None, views, metrics, report)
     measured.insert(0, "id", [split.ids[position] for position in measured.pop("position")])
     return Result(
         entry,
         where,
         measured,
         protocol.figures(measured, where.protocol, len(split.classes)),
-        models.parameters(student.model),
+        models.parameters(student),
         found,
         reference(entry),
         teacher.weights if teacher else None,
@@ -102,35 +94,34 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     )
 
 
-def reference(entry: Entry) -> Entry | None:
-    """The teacher an entry's attention is compared with.
+def reference(entry: Entry) -> str | None:
+    """The name of the teacher that an entry's attention is compared with.
 
     For a baseline it is the one that the first distilled entry of the same architecture and dataset
     learns from; an entry that teaches others, and has no such sibling, has none.
     """
-    name = entry.teacher
-    if name is None:
-        siblings = (e for e in registry.entries().values() if (e.arch, e.dataset) == (entry.arch, entry.dataset))
-        name = next((sibling.teacher for sibling in siblings if sibling.teacher), None)
-    return None if name is None else registry.get_entry(name)
+    if entry.teacher is not None:
+        return entry.teacher
+    siblings = (e for e in registry.entries().values() if (e.arch, e.dataset) == (entry.arch, entry.dataset))
+    return next((sibling.teacher for sibling in siblings if sibling.teacher), None)
 
 
-def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> tuple[Network | None, str]:
+def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> tuple[teachers.Teacher | None, str]:
     """The network an entry is compared with, or why there is none."""
-    guide = reference(entry)
-    if guide is None:
+    name = reference(entry)
+    if name is None:
         return None, ""
     try:
-        found = weights.find(guide, where.trained)
-    except WeightsNotFound:
-        return None, f"not compared with its teacher: {guide.name} has no weights, `python -m train {guide.name}`"
-    return network(guide, found, classes, where.device), ""
+        dataset = registry.get_dataset(entry.dataset)
+        return teachers.load(name, dataset, classes, where.device, where.trained), ""
+    except WeightsNotFound as error:
+        return None, f"not compared with its teacher {name}: {error}"
 
 
-def network(entry: Entry, found: Weights, classes: tuple[str, ...], device: torch.device) -> Network:
+def network(entry: Entry, found: Weights, classes: tuple[str, ...], device: torch.device) -> Tapped:
     """The network of some weights on a device; `DatasetError` where it numbers the classes otherwise."""
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), classes)
-    return Network(found, place(models.load(entry.arch, found), device))
+    return Tapped(place(models.load(entry.arch, found), device)).eval()
 
 
 def check_classes(name: str, told: Iterable[str], classes: tuple[str, ...]) -> None:

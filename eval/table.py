@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from dctkd_zoo import features
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views
 from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.features import Tapped
 from eval.metric import ImageMetric
 
 BATCH_SIZE = 64  # what fits beside two networks at 224 px; the figures do not depend on it
@@ -21,7 +21,7 @@ Report = Callable[[int, int], None]  # images done, of how many
 
 
 def table(
-    student: nn.Module, teacher: nn.Module | None, views: Views, metrics: Iterable[ImageMetric], report: Report
+    student: Tapped, teacher: Tapped | None, views: Views, metrics: Iterable[ImageMetric], report: Report
 ) -> pd.DataFrame:
     """One row per image that decoded: position in the split, label, predictions, and a column per metric and level."""
     metrics, total, done = tuple(metrics), int(views.store.heights.count_nonzero()), 0
@@ -38,12 +38,10 @@ def table(
     return pd.DataFrame({name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]})
 
 
-def measure(
-    student: nn.Module, teacher: nn.Module | None, batch: Batch, metrics: Iterable[ImageMetric]
-) -> dict[str, Tensor]:
+def measure(student: Tapped, teacher: Tapped | None, batch: Batch, metrics: Iterable[ImageMetric]) -> dict[str, Tensor]:
     """The columns of one batch, on the CPU; each network runs once."""
-    ours = features.run(student, batch.images)
-    theirs = ours if teacher is None else features.run(teacher, batch.images)
+    ours = student(batch.images)
+    theirs = ours if teacher is None else teacher(batch.images)
     confidence, prediction = ours.logits.softmax(dim=1).max(dim=1)
     columns = {"position": batch.ids, "label": batch.labels, "prediction": prediction, "confidence": confidence}
     if teacher is not None:

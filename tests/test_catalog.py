@@ -1,20 +1,27 @@
-"""The catalog: every entry stands on its own, and the recipes are those of the released code."""
+"""The catalog: every entry stands on its own, recipes and reported figures are those of the released code."""
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import json
+import re
 from collections import Counter
+from collections.abc import Iterable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from dctkd_zoo import catalog, discover, losses
-from dctkd_zoo.catalog._paper import ALPHA, DCT2, entry, paper_weights
+from dctkd_zoo import catalog, discover, losses, weights
+from dctkd_zoo.catalog import _paper
+from dctkd_zoo.catalog._archs import ARCHS
+from dctkd_zoo.catalog._paper import ALPHA, CORRECTED, TUNED, entry, paper_weights
 from dctkd_zoo.data import sources
 from dctkd_zoo.losses import Term
-from dctkd_zoo.models import ARCHS
 from dctkd_zoo.spec import Cosine, Dataset, Entry, MultiStep, Recipe, Step
+from eval.protocol import PROTOCOLS
 
 MODULES = {name: discover.load(catalog.__name__, name) for name in discover.modules(catalog.__name__)}
 DATASETS: dict[str, Dataset] = {name: module.DATASET for name, module in MODULES.items()}
@@ -22,16 +29,33 @@ ALL: list[Entry] = [e for module in MODULES.values() for e in module.ENTRIES]
 ENTRIES = {e.name: e for e in ALL}
 TERMS = set(discover.modules(losses.__name__)) - {"term"}
 SCENES = ("ade20k", "sun397", "mit67")
-METHODS = ("kd", "at", "at_kd", "dctkd", "dctkd_kd")
+SMALL = ("scene15", "synthscenes")
+MAIN = {"at": 1000, "pkt": 30000, "vid": 1, "crd": 0.8, "ckd": 400, "review": 1, "dctkd": 1}
+DEV = {"at": 1100, "pkt": 54000, "vid": 1.5, "crd": 1.4, "review": 1.8}
+ABLATION = {"a0p1": 0.1, "a0p2": 0.2, "a0p3": 0.3, "a0p4": 0.4, "a0p5": 0.5, "a0p6": 0.6, "a0p7": 0.7, "a0p8": 0.8}
+ABLATION |= {"a0p9": 0.9, "a1p5": 1.5, "a2": 2, "a3": 3, "a5": 5}
 RECIPE = Recipe(epochs=1, batch_size=1, lr=0.1, schedule=Step(1), resize=8, crop=8)
 
 every_entry = pytest.mark.parametrize("e", ALL, ids=lambda e: e.name)
 
 
-def pairs(dataset: str) -> set[tuple[str, str, str]]:
-    """(teacher, student, terms) of a dataset's distilled entries, as architectures."""
-    found = [e for e in ALL if e.dataset == dataset and e.teacher is not None]
-    return {(ENTRIES[e.teacher or ""].arch, e.arch, "_".join(e.terms)) for e in found}
+def with_kd(methods: Iterable[str]) -> set[str]:
+    """Each method alone and with `kd`."""
+    return {terms for method in methods for terms in (method, f"{method}_kd")}
+
+
+GRID = {"kd"} | with_kd(MAIN)
+
+
+def distilled(dataset: str, variant: str = "") -> set[tuple[str, str]]:
+    """(teacher>student, terms) of a dataset's distilled entries of a variant, as architectures."""
+    found = [e for e in ALL if (e.dataset, e.variant) == (dataset, variant) and e.teacher is not None]
+    return {(f"{ENTRIES[e.teacher or ''].arch}>{e.arch}", "_".join(e.terms)) for e in found}
+
+
+def undistilled(dataset: str) -> set[str]:
+    """Architectures of a dataset's teachers and baselines."""
+    return {e.arch for e in ALL if e.dataset == dataset and e.teacher is None}
 
 
 @pytest.mark.parametrize(
@@ -39,7 +63,7 @@ def pairs(dataset: str) -> set[tuple[str, str, str]]:
     [
         "",
         "r18",
-        "resnet18_ade20k",
+        "18_ade20k",
         "r18_ade20k.",
         "r18_ade20k.a.b",
         "r18_ade20k.DCT2",
@@ -86,14 +110,14 @@ def test_an_impossible_recipe_is_refused(change: dict[str, Any], message: str) -
 
 
 def test_entry_fills_in_what_the_paper_says_and_yields_to_what_it_is_told() -> None:
-    default = entry("r18_dctkd_ade20k.x", recipe=RECIPE, teacher="r50_ade20k")
+    default = entry("r18_dctkd_ade20k.x", RECIPE, "r50_ade20k")
     assert default.weights == {"ce": 1.0, "dctkd": 1.0}
     assert default.options == {"dctkd": {"transform": "dft_abs", "guided": True}}
-    weights = {"ce": 1.0, "dctkd": 3.0}
-    told = entry("r18_dctkd_ade20k", recipe=RECIPE, teacher="r50_ade20k", options=DCT2, weights=weights)
-    assert told.weights == weights
-    assert told.options == DCT2
-    assert entry("r18_kd_ade20k", recipe=RECIPE, teacher="r50_ade20k").options == {}
+    told = entry("r18_dctkd_ade20k.x", RECIPE, "r50_ade20k", options=CORRECTED, alpha={"dctkd": 3.0})
+    assert told.weights == {"ce": 1.0, "dctkd": 3.0}
+    assert told.options == {"dctkd": {"transform": "dct2", "guided": True}}
+    assert entry("r18_kd_ade20k", RECIPE, "r50_ade20k").options == {}
+    assert entry("r18_crd_kd_ade20k", RECIPE, "r50_ade20k").options == {"crd": {"negatives": "released"}}
 
 
 @pytest.mark.parametrize("name", ["r18_foo_ade20k", "r18_kd_dctkd_ade20k", "r18_at_dctkd_ade20k", "r18_kd_kd_ade20k"])
@@ -102,24 +126,56 @@ def test_terms_the_paper_does_not_combine_need_weights_of_their_own(name: str) -
         entry(name, recipe=RECIPE, teacher="r50_ade20k")
 
 
-@pytest.mark.parametrize(
-    ("terms", "expected"),
-    [
-        ((), {"ce": 1}),
-        (("kd",), {"ce": 0.1, "kd": 0.8}),
-        (("dctkd",), {"ce": 1, "dctkd": 1}),
-        (("at",), {"ce": 1, "at": 1000}),
-        (("dctkd", "kd"), {"ce": 0.1, "dctkd": 1, "kd": 1}),
-        (("at", "kd"), {"ce": 0.1, "at": 1000, "kd": 1}),
-    ],
-)
-def test_weights_are_those_of_the_release(terms: tuple[str, ...], expected: dict[str, float]) -> None:
-    assert paper_weights(terms) == expected
-    assert {tuple(e.weights.items()) for e in ALL if e.terms == terms} == {tuple(expected.items())}
+@pytest.mark.parametrize("terms", ["kd", "ckd", "dctkd_kd"])
+def test_terms_that_were_not_tuned_have_no_tuned_weights(terms: str) -> None:
+    with pytest.raises(ValueError, match="no weights for the terms"):
+        entry(f"r18_{terms}_ade20k.tuned", RECIPE, "r50_ade20k", alpha=TUNED)
+
+
+def weights_of(terms: tuple[str, ...], tuned: bool = False) -> set[tuple[tuple[str, float], ...]]:
+    """The different weights of the entries with these terms, without the ablation of them."""
+    found = [e for e in ALL if e.terms == terms and e.variant not in ABLATION]
+    return {tuple(e.weights.items()) for e in found if (e.variant == "tuned") == tuned}
+
+
+@pytest.mark.parametrize(("terms", "expected"), [((), {"ce": 1}), (("kd",), {"ce": 0.1, "kd": 0.8})])
+def test_weights_without_a_method(terms: tuple[str, ...], expected: dict[str, float]) -> None:
+    assert paper_weights(terms, ALPHA) == expected
+    assert weights_of(terms) == {tuple(expected.items())}
+
+
+@pytest.mark.parametrize(("method", "alpha"), MAIN.items())
+def test_weights_are_those_of_the_main_branch(method: str, alpha: float) -> None:
+    assert weights_of((method,)) == {(("ce", 1), (method, alpha))}
+    assert weights_of((method, "kd")) == {(("ce", 0.1), (method, alpha), ("kd", 1))}
+
+
+@pytest.mark.parametrize("method", MAIN)
+def test_tuned_weights_are_those_of_the_dev_branch(method: str) -> None:
+    tuned = [DEV[method]] if method in DEV else []
+    assert weights_of((method,), tuned=True) == {(("ce", 1), (method, alpha)) for alpha in tuned}
+    assert weights_of((method, "kd"), tuned=True) == {(("ce", 0.1), (method, alpha), ("kd", 1)) for alpha in tuned}
+
+
+def test_weights_of_the_ablation() -> None:
+    found = {e.name: e.weights for e in ALL if e.variant in ABLATION}
+    assert found == {f"r18_dctkd_ade20k.{name}": {"ce": 1, "dctkd": alpha} for name, alpha in ABLATION.items()}
+    assert len(found) == 13
 
 
 def test_every_weight_of_the_release_is_of_a_term() -> None:
-    assert set(ALPHA) <= TERMS
+    assert set(TUNED) <= set(ALPHA) <= TERMS
+
+
+@every_entry
+def test_options_follow_from_dataset_and_variant(e: Entry) -> None:
+    """The transform behind the reported tables, and the released rivals, where the paper has figures."""
+    transforms = {"dct2": "dct2", "signed": "dft_signed", "abs": "dft_abs", "l2": "l2_minmax", "raw": "dct2_raw"}
+    transform = transforms.get(e.variant, "dct2" if e.dataset in SMALL else "dft_abs")
+    expected: dict[str, Any] = {"dctkd": {"transform": transform, "guided": e.dataset != "cifar100"}}
+    if e.dataset in SCENES and e.variant != "corrected":
+        expected |= {"vid": {"levels": "released"}, "ckd": {"levels": "released"}, "crd": {"negatives": "released"}}
+    assert e.options == {term: expected[term] for term in e.terms if term in expected}
 
 
 def test_names_are_unique() -> None:
@@ -169,24 +225,37 @@ def test_every_entry_can_be_compared_with_its_baseline(e: Entry) -> None:
 
 @pytest.mark.parametrize("dataset", SCENES)
 def test_the_grid_of_scenes(dataset: str) -> None:
-    grid = {("r50", "r18"), ("r152", "r34"), ("r50", "mbv2")}
-    assert pairs(dataset) == {(t, s, method) for t, s in grid for method in METHODS}
-    variants = {e.name: e.options["dctkd"]["transform"] for e in ALL if e.dataset == dataset and e.variant}
-    assert variants == {f"r18_dctkd_{dataset}.dct2": "dct2", f"r18_dctkd_{dataset}.signed": "dft_signed"}
-    assert sum(e.dataset == dataset for e in ALL) == 2 + 3 + 3 * 5 + 2
+    methods = {
+        "": GRID,
+        "tuned": with_kd(DEV),
+        "corrected": with_kd(["vid", "crd", "ckd"]),
+        "dct2": with_kd(["dctkd"]),
+    }
+    for variant, terms in methods.items():
+        assert distilled(dataset, variant) == set(product(("r50>r18", "r152>r34", "r50>mbv2"), terms))
+    single = ["signed", *(["l2", "raw", *ABLATION] if dataset == "ade20k" else [])]
+    for variant in single:
+        assert distilled(dataset, variant) == {("r50>r18", "dctkd")}
+    assert undistilled(dataset) == {"r50", "r152", "r18", "r34", "mbv2"}
+    assert sum(e.dataset == dataset for e in ALL) == 5 + 3 * sum(map(len, methods.values())) + len(single)
 
 
 def test_the_grid_of_cifar() -> None:
-    grid = {("r56", "r20"), ("r110", "r20"), ("r110", "r32"), ("r32x4", "r8x4")}
-    assert pairs("cifar100") == {(t, s, method) for t, s in grid for method in METHODS}
-    assert {e.teacher for e in ALL if e.variant == "r110"} == {"r110_cifar100"}
-    assert sum(e.dataset == "cifar100" for e in ALL) == 3 + 3 + 4 * 5
+    assert distilled("cifar100") == set(product(("r56>r20", "r110>r32", "r32x4>r8x4"), GRID))
+    assert distilled("cifar100", "r110") == set(product(["r110>r20"], GRID))
+    assert undistilled("cifar100") == {"r56", "r110", "r32x4", "r20", "r32", "r8x4"}
+    assert sum(e.dataset == "cifar100" for e in ALL) == 6 + 4 * 15
 
 
 def test_the_small_sets() -> None:
-    assert pairs("scene15") == {("r50", "r18", method) for method in ("kd", "at", "dctkd", "dctkd_kd")}
-    r20 = {("r56", "r20", method) for method in METHODS}
-    assert pairs("synthscenes") == r20 | {("r56", "r8", "dctkd")}
+    assert distilled("scene15") == set(product(("r50>r18", "r50>mbv2"), GRID))
+    assert distilled("synthscenes") == {*product(["r56>r20"], GRID), ("r56>r8", "dctkd")}
+    for variant in ("signed", "abs"):
+        assert distilled("scene15", variant) == {("r50>r18", "dctkd")}
+        assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
+    assert undistilled("scene15") == {"r50", "r18", "mbv2"}
+    assert undistilled("synthscenes") == {"r56", "r20", "r8"}
+    assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {"scene15": 3 + 30 + 2, "synthscenes": 3 + 16 + 2}
 
 
 def test_sizes_of_the_datasets() -> None:
@@ -210,7 +279,8 @@ def test_recipes_of_scenes(dataset: str) -> None:
         assert (recipe.resize, recipe.crop, recipe.pad, recipe.flip) == (256, 224, 0, True)
         assert recipe.lr == (0.01 if teaches else 0.1)
         assert recipe.pretrained == ("tv_in1k" if teaches else None)
-        assert recipe.batch_size == (55 if e.arch == "r152" else 128)
+        review = "review" in e.terms and dataset != "ade20k"
+        assert recipe.batch_size == (55 if e.arch == "r152" else 60 if review else 128)
     assert DATASETS[dataset].mean == (0.43216, 0.394666, 0.37645)
     assert DATASETS[dataset].std == (0.22803, 0.22145, 0.216989)
 
@@ -222,21 +292,18 @@ def test_recipe_of_cifar() -> None:
     assert (recipe.resize, recipe.crop, recipe.pad, recipe.pad_mode) == (32, 32, 4, "constant")
 
 
-@pytest.mark.parametrize("dataset", ["scene15", "synthscenes"])
+@pytest.mark.parametrize("dataset", SMALL)
 def test_the_small_sets_start_from_scratch(dataset: str) -> None:
     recipes = [e.recipe for e in ALL if e.dataset == dataset]
     assert {r.pretrained for r in recipes} == {None}
     assert all(isinstance(r.schedule, Cosine) for r in recipes)
 
 
-def test_the_prediction_guide_is_on_for_scenes_and_off_for_cifar() -> None:
-    guided = {(e.dataset, e.options["dctkd"]["guided"]) for e in ALL if "dctkd" in e.terms}
-    assert guided == {(name, name != "cifar100") for name in DATASETS}
-
-
-def test_the_paper_s_entries_use_the_transform_behind_the_reported_tables() -> None:
-    paper = [e for e in ALL if e.dataset in (*SCENES, "cifar100") and e.variant in ("", "r110") and "dctkd" in e.terms]
-    assert {e.options["dctkd"]["transform"] for e in paper} == {"dft_abs"}
+@pytest.mark.parametrize("folder", sorted(weights.BUNDLED.iterdir()), ids=lambda folder: folder.name)
+def test_bundled_networks_are_trained_as_their_entries_say(folder: Path) -> None:
+    told = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    facts = ENTRIES[folder.name].facts()
+    assert {name: told[name] for name in facts} == facts
 
 
 def test_rates_over_a_run() -> None:
@@ -246,3 +313,63 @@ def test_rates_over_a_run() -> None:
     milestones = MultiStep((150, 180, 210))
     assert [milestones.factor(epoch, 240) for epoch in (149.9, 150, 180, 239)] == pytest.approx([1, 0.1, 0.01, 0.001])
     assert [Cosine(0.2).factor(epoch, 20) for epoch in (0, 2, 4, 12, 20)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def reported_rows() -> list[dict[str, str]]:
+    """The rows of `reported.csv`."""
+    path = Path(_paper.__file__).with_name("reported.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_reported_figures_are_those_of_the_authors(shared: Path) -> None:
+    """Against the list made when their repository was read, whose rows are named after its tables."""
+    archs = {"ResNet-18": "r18", "ResNet-34": "r34", "ResNet-50": "r50", "ResNet-152": "r152", "MobileNetV2": "mbv2"}
+    metrics = {"Top@1": "top1", "Top@5": "top5", "MCA(/1055)": "mca_all"}
+
+    def name(row: dict[str, str]) -> str:
+        dataset = row["dataset"].lower()
+        if row["method"] == "Teacher":
+            return f"{archs[row['teacher']]}_{dataset}"
+        methods, _, alpha = row["method"].rstrip(")").partition(" (alpha=")
+        terms = [] if methods == "Baseline" else methods.lower().replace("dct", "dctkd").split(" + ")
+        variant = "" if alpha in ("", "1") else f".a{alpha.replace('.', 'p')}"
+        return "_".join([archs[row["student"]], *terms, dataset]) + variant
+
+    with (shared / "reported_results.csv").open(newline="", encoding="utf-8") as file:
+        theirs = [row for row in csv.DictReader(file) if not row["source"].startswith("CONTEXT ONLY")]
+    expected = [(name(row), metrics[row["metric"]], row["value"]) for row in theirs]
+    assert [(row["entry"], row["metric"], row["value"]) for row in reported_rows()] == expected
+    assert len(expected) == 174
+    assert sum("README.md" in row["source"] for row in theirs) == 123, "the cells of METHOD.md 5.1 to 5.3"
+    for (entry_name, metric, value), row in zip(expected, theirs, strict=True):
+        source = row["source"].partition(" ")[0].replace("(dev)", "")
+        figures = [(f.metric, f"{f.value:.2f}", f.source) for f in ENTRIES[entry_name].reported]
+        assert (metric, value, source) in figures
+
+
+def test_every_reported_row_is_a_figure_of_its_entry() -> None:
+    rows = reported_rows()
+    assert {row["entry"] for row in rows} <= set(ENTRIES)
+    assert sum(len(e.reported) for e in ALL) == len(rows) == 174
+
+
+@pytest.mark.parametrize("e", [e for e in ALL if e.reported], ids=lambda e: e.name)
+def test_a_reported_figure_can_be_compared_and_looked_up(e: Entry) -> None:
+    for figure in e.reported:
+        assert figure.metric in PROTOCOLS[figure.protocol].metrics
+        assert 0 < figure.value < 100
+        assert re.fullmatch(r"[\w-]+@[0-9a-f]{7}:[\w.]+", figure.source)
+
+
+def test_a_suspect_figure_is_called_so() -> None:
+    first, second = ENTRIES["r50_sun397"].reported
+    assert (first.value, second.value) == (61.69, 51.59)
+    assert "suspect" in second.note and "suspect" not in first.note
+
+
+def test_what_was_reported_is_no_fact_of_training() -> None:
+    e = ENTRIES["r18_dctkd_ade20k"]
+    assert e.reported
+    assert e.facts() == dataclasses.replace(e, reported=()).facts()
+    assert set(e.facts()) == {"name", "recipe", "weights", "teacher", "options"}

@@ -28,7 +28,20 @@ def test_list_shows_what_matches(capsys):
 
 def test_list_of_one_dataset(capsys):
     assert main(["list", "--dataset", "scene15"]) == 0
-    assert {line.split()[0].split("_")[-1] for line in capsys.readouterr().out.splitlines()[1:]} == {"scene15"}
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[1:]]
+    assert names and {registry.get_entry(name).dataset for name in names} == {"scene15"}
+
+
+def test_list_shows_the_reported_top1(capsys):
+    assert main(["list", "r18_a*_ade20k*"]) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    end = title.index("reported") + len("reported")
+    assert {line.split()[0]: line[:end].split("  ")[-1].strip() for line in lines} == {
+        "r18_at_ade20k": "45.43",
+        "r18_at_ade20k.tuned": "",
+        "r18_at_kd_ade20k": "48.87",
+        "r18_at_kd_ade20k.tuned": "",
+    }
 
 
 def test_list_says_when_nothing_matches(capsys):
@@ -48,6 +61,8 @@ def test_info_is_json_with_the_whole_recipe(capsys):
     assert facts["teacher"] == "r50_ade20k"
     assert facts["weights"] == {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}
     assert facts["dataset"]["num_classes"] == 1055
+    (figure,) = facts["reported"]
+    assert (figure["metric"], figure["value"], figure["protocol"]) == ("top1", 54.25, "released")
 
 
 @pytest.mark.parametrize(

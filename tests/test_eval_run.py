@@ -95,7 +95,7 @@ def test_a_student_is_measured_against_its_teacher(home):
     assert np.isfinite(result.table.drop(columns="id").to_numpy(float)).all()
     assert result.figures["top1"] == pytest.approx(100 * (result.table.label == result.table.prediction).mean())
     assert result.figures["top5"] == 100
-    assert result.teacher is not None and result.teacher.name == "r14_animals"
+    assert result.teacher == "r14_animals"
 
 
 def test_the_figures_are_those_of_the_plain_network_on_the_plain_images(home):
@@ -113,7 +113,7 @@ def test_a_baseline_is_compared_with_the_teacher_of_its_siblings_and_a_teacher_w
     assert "ssim.1" in run.evaluate(registry.get_entry("r8_animals"), where(home)).table
     teacher = run.evaluate(registry.get_entry("r14_animals"), where(home))
     assert teacher.teacher is None and "ssim.1" not in teacher.table and "agreement" not in teacher.figures
-    assert run.reference(registry.get_entry("r18_ade20k")) is registry.get_entry("r50_ade20k")
+    assert run.reference(registry.get_entry("r18_ade20k")) == "r50_ade20k"
 
 
 def test_the_batches_do_not_change_the_figures(home, monkeypatch):

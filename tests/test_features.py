@@ -9,7 +9,7 @@ import timm
 import torch
 from torch import Tensor
 
-from dctkd_zoo import models
+from dctkd_zoo import models, registry
 from dctkd_zoo.features import Output, Tapped, run, wide
 
 # METHOD.md section 2: channels and side of each map at 224 px, then at 32 px; the deepest has the embedding's channels.
@@ -84,7 +84,7 @@ def test_resnets_are_tapped_after_the_relu_and_mobilenet_after_the_linear_bottle
 def test_maps_are_those_of_timms_feature_extractor(arch, levels):
     """All four of a ResNet; three of MobileNetV2, where timm stops before the 1280-channel convolution."""
     model = create(arch, 11).eval()
-    extractor = timm.create_model(models.ARCHS[arch].timm_name, features_only=True, out_indices=(1, 2, 3, 4)).eval()
+    extractor = timm.create_model(registry.archs()[arch].timm_name, features_only=True, out_indices=(1, 2, 3, 4)).eval()
     extractor.load_state_dict(model.state_dict(), strict=False)
     with torch.no_grad():
         maps, theirs, deepest = run(model, images(64)).maps, extractor(images(64)), model.forward_features(images(64))

@@ -142,7 +142,7 @@ class TestConfig:
         entry, _, folder = exported
         config = json.loads((folder / "config.json").read_text())
         count = registry.get_dataset(entry.dataset).num_classes
-        assert config["architecture"] == models.ARCHS[entry.arch].timm_name
+        assert config["architecture"] == registry.archs()[entry.arch].timm_name
         assert config["label_names"] == [f"class {index}" for index in range(count)]
         assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == count
         assert config["dctkd"] == {"name": entry.name, "teacher": entry.teacher, "weights": dict(entry.weights)}

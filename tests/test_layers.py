@@ -22,8 +22,9 @@ LAYERS = (
     ("data",),
     ("device", "hub", "models", "resnet_cifar"),
     ("features",),
-    ("attention",),
+    ("attention", "teachers"),
     ("spectrum",),
+    ("levels",),
     ("losses",),
     ("objective",),
     ("__init__",),  # the top of dctkd_zoo: what users import, no module below does

@@ -89,7 +89,7 @@ class TestSize:
         assert models.parameters(dctkd_zoo.create_model("r18_dctkd_ade20k")) == 11_717_727
 
     def test_every_entry_has_an_architecture(self):
-        assert {entry.arch for entry in registry.entries().values()} <= set(models.ARCHS)
+        assert {entry.arch for entry in registry.entries().values()} <= set(registry.archs())
 
 
 class TestStart:
@@ -99,7 +99,7 @@ class TestStart:
     def test_plain_timm_in_eval_mode(self, name, kind):
         model = dctkd_zoo.create_model(name)
         assert type(model).__name__ == kind and not any(module.training for module in model.modules())
-        assert type(model) is type(timm.create_model(models.ARCHS[registry.get_entry(name).arch].timm_name))
+        assert type(model) is type(timm.create_model(registry.archs()[registry.get_entry(name).arch].timm_name))
 
     @pytest.mark.parametrize(("arch", "last"), [("r18", "bn2"), ("r50", "bn3")])
     def test_no_branch_starts_at_zero(self, arch, last):
@@ -107,7 +107,7 @@ class TestStart:
         norms = [module for name, module in model.named_modules() if name.endswith(f".{last}")]
         assert len(norms) in (8, 16)
         assert all((norm.weight == 1).all() for norm in norms)
-        own = timm.create_model(models.ARCHS[arch].timm_name, num_classes=5).state_dict()
+        own = timm.create_model(registry.archs()[arch].timm_name, num_classes=5).state_dict()
         assert (own[f"layer1.0.{last}.weight"] == 0).all()  # timm's way, were it not told
 
     def test_mobilenet_drops_out_in_training(self):

@@ -36,7 +36,7 @@ class Learned(Term):
         self.seen: list[tuple[Output, Output]] = []
         self.register_parameter("scale", None)
 
-    def setup(self, student: Output, teacher: Output) -> None:
+    def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         self.seen.append((student, teacher))
         self.scale = nn.Parameter(torch.ones(student.logits.shape[1]))
 

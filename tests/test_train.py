@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from dctkd_zoo import errors, hub, models, registry, weights
 from dctkd_zoo.spec import Cosine, Entry, Recipe
-from train import checkpoint, loop, run, teacher
+from train import checkpoint, loop, run
 from train.__main__ import main
 
 CATALOG = """
@@ -273,17 +273,6 @@ def test_a_teacher_at_chance_is_refused(world, tmp_path, console):
     hub.export(untrained, registry_teacher, dataset, ("across", "down", "slanted"), folder)
     with pytest.raises(errors.TeacherMismatch, match=r"33\.33 % top-1, no better than chance"):
         run.train(registry.get_entry("r8_dctkd_kd_stripes"), where(world, tmp_path), console)
-
-
-def test_a_teacher_of_other_classes_or_maps_is_refused():
-    with pytest.raises(errors.TeacherMismatch, match="5 classes, the student 3"):
-        teacher.check_classes(models.create("r8", 5), "r8_five", 3)
-    from dctkd_zoo.features import run as features
-
-    ours = features(models.create("r8", 3).eval(), torch.randn(1, 3, 16, 16))
-    theirs = features(models.create("r8", 3).eval(), torch.randn(1, 3, 32, 32))
-    with pytest.raises(errors.TeacherMismatch, match=r"\(32, 32\).*\(16, 16\)"):
-        teacher.check_maps(ours, theirs, "r8_large")
 
 
 def test_a_missing_teacher_is_asked_for(world, tmp_path, capsys):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views, derive
@@ -97,7 +97,8 @@ def step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
 def forward(learner: Learner, batch: Batch) -> dict[str, Tensor]:
     """The weighted terms of the objective on one batch, scalars with a graph."""
     student, teacher = outputs(learner, batch)
-    return learner.objective(student, teacher, batch)  # type: ignore[no-any-return]
+    with autocast(batch.images.device, learner.precision):  # for the layers that some terms learn
+        return learner.objective(student, teacher, batch)  # type: ignore[no-any-return]
 
 
 def outputs(learner: Learner, batch: Batch) -> tuple[Output, Output]:
@@ -112,18 +113,18 @@ def outputs(learner: Learner, batch: Batch) -> tuple[Output, Output]:
 
 
 @torch.inference_mode()
-def predictions(model: nn.Module, batches: Iterator[Batch], precision: torch.dtype) -> tuple[Tensor, Tensor]:
+def predictions(network: Tapped, batches: Iterator[Batch], precision: torch.dtype) -> tuple[Tensor, Tensor]:
     """Best guesses and labels of all images, both (N,), on the host."""
-    model.eval()
+    network.eval()
     guesses, labels = [], []
     for batch in batches:
         with autocast(batch.images.device, precision):
-            guesses.append(model(batch.images).argmax(dim=1))
+            guesses.append(network(batch.images).logits.argmax(dim=1))
         labels.append(batch.labels)
     return torch.cat(guesses).cpu(), torch.cat(labels).cpu()
 
 
-def top1(model: nn.Module, views: Views, precision: torch.dtype) -> float:
+def top1(network: Tapped, views: Views, precision: torch.dtype) -> float:
     """Share of the test images that the model gets right, in percent."""
-    guesses, labels = predictions(model, views.test(views.recipe.batch_size), precision)
+    guesses, labels = predictions(network, views.test(views.recipe.batch_size), precision)
     return 100 * (guesses == labels).double().mean().item()

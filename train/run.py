@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, hub, models, registry, weights
+from dctkd_zoo import atomic, hub, models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import Store, open_store
@@ -125,34 +125,30 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective = Objective(entry.weights, entry.options)
     dtype = precision(where.device)
     tapped = Tapped(place(student, where.device))
-    guide, sha256 = None, ""
-    if objective.needs_teacher:
-        guide, sha256 = _teacher(entry, material, where, console)
-    batch = next(material.test.test(2))
+    guide = _teacher(entry, material, where, console) if objective.needs_teacher else None
+    batch = next(material.train.test(entry.recipe.batch_size))
     with torch.no_grad():
         tapped.eval()
         ours = tapped(batch.images)
-        theirs = guide(batch.images) if guide else ours
+        theirs = guide.network(batch.images) if guide else ours
     if guide:
-        teacher.check_maps(ours, theirs, str(entry.teacher))
-        console.print(f"student {entry.name} matches it: {teacher.shapes(theirs)}", highlight=False, soft_wrap=True)
-    objective.setup(ours, theirs)
+        for name, shown in ((f"teacher {guide.name}", theirs), (f"student {entry.name}", ours)):
+            console.print(f"{name}: {teacher.shapes(shown)}", highlight=False, soft_wrap=True)
+    objective.setup(ours, theirs, material.train.labels)
     objective.to(where.device)
     parameters = [*student.parameters(), *objective.parameters()]
-    return loop.Learner(tapped, guide, objective, optimizer(parameters, entry.recipe), entry.recipe, dtype, sha256)
+    sgd = optimizer(parameters, entry.recipe)
+    network, sha256 = (guide.network, guide.weights.sha256) if guide else (None, "")
+    return loop.Learner(tapped, network, objective, sgd, entry.recipe, dtype, sha256)
 
 
-def _teacher(entry: Entry, material: Material, where: Where, console: Console) -> tuple[Tapped, str]:
-    """The entry's teacher, frozen and shown to know its classes, and its weights' hash."""
-    name = str(entry.teacher)
-    source = registry.get_entry(name)
-    found = weights.find(source, where.trained)
-    model = models.load(source.arch, found).requires_grad_(False)
-    teacher.check_classes(model, name, material.dataset.num_classes)
-    top1 = loop.top1(place(model, where.device), material.test, precision(where.device))
-    console.print(f"teacher {name} ({found.origin}): {top1:.2f} % top-1", highlight=False, soft_wrap=True)
-    teacher.check_knowledge(top1, material.test.labels, name)
-    return Tapped(model), found.sha256
+def _teacher(entry: Entry, material: Material, where: Where, console: Console) -> teachers.Teacher:
+    """The entry's teacher, shown to know its classes."""
+    guide = teachers.load(str(entry.teacher), material.dataset, material.classes, where.device, where.trained)
+    top1 = loop.top1(guide.network, material.test, precision(where.device))
+    console.print(f"teacher {guide.name} ({guide.weights.origin}): {top1:.2f} % top-1", highlight=False, soft_wrap=True)
+    teacher.check_knowledge(top1, material.test.labels, guide.name)
+    return guide
 
 
 def restore(folder: Path, learner: loop.Learner, facts: dict[str, Any], resume: bool) -> checkpoint.Progress:
@@ -188,7 +184,7 @@ def run_epochs(
                 lambda done, losses: display.update(progress, done, losses),
             )
             due = (progress.epoch + 1) % recipe.test_every == 0 or progress.epoch + 1 == recipe.epochs
-            record(progress, row, loop.top1(model, material.test, learner.precision) if due else None)
+            record(progress, row, loop.top1(learner.student, material.test, learner.precision) if due else None)
             if progress.best_epoch == progress.epoch:
                 checkpoint.save_model(folder / BEST, model)
             write_log(progress, folder)

@@ -1,27 +1,13 @@
-"""A teacher, checked before it teaches: its classes, its maps, and that it knows something."""
+"""A teacher, looked at before it teaches: that it knows something, and what it shows."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from torch import nn
 
 from dctkd_zoo.errors import TeacherMismatch
 from dctkd_zoo.features import Output
-
-
-def check_classes(teacher: nn.Module, name: str, num_classes: int) -> None:
-    """Refuse a teacher of another number of classes than the student's."""
-    if teacher.num_classes != num_classes:
-        raise TeacherMismatch(f"teacher {name} tells {teacher.num_classes} classes, the student {num_classes}")
-
-
-def check_maps(student: Output, teacher: Output, name: str) -> None:
-    """Refuse a teacher whose feature maps differ from the student's in number or size."""
-    ours, theirs = ([tuple(m.shape[-2:]) for m in output.maps] for output in (student, teacher))
-    if ours != theirs:
-        raise TeacherMismatch(f"maps of teacher {name} are {theirs} px, the student's {ours}")
 
 
 def check_knowledge(top1: float, labels: torch.Tensor, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dctkd_zoo.catalog._paper import DCT2, entry
+from dctkd_zoo.catalog._paper import CORRECTED, RELEASED, SIGNED, entry
 from dctkd_zoo.spec import Cosine, Dataset, Recipe
 
 DATASET = Dataset(
@@ -37,10 +37,43 @@ STUDENT = Recipe(
 TEACHER = replace(STUDENT, epochs=15, lr=0.0125)
 
 ENTRIES = (
-    entry("r50_scene15", recipe=TEACHER),
-    entry("r18_scene15", recipe=STUDENT),
-    entry("r18_kd_scene15", recipe=STUDENT, teacher="r50_scene15"),
-    entry("r18_at_scene15", recipe=STUDENT, teacher="r50_scene15"),
-    entry("r18_dctkd_scene15", recipe=STUDENT, teacher="r50_scene15", options=DCT2),
-    entry("r18_dctkd_kd_scene15", recipe=STUDENT, teacher="r50_scene15", options=DCT2),
+    # The teacher, and the students trained on labels alone.
+    entry("r50_scene15", TEACHER),
+    entry("r18_scene15", STUDENT),
+    entry("mbv2_scene15", STUDENT),
+    # ResNet-50 to ResNet-18.
+    entry("r18_kd_scene15", STUDENT, "r50_scene15"),
+    entry("r18_at_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_at_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_pkt_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_pkt_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_vid_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_vid_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_crd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_crd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_ckd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_ckd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_review_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_review_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_dctkd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("r18_dctkd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    # ResNet-50 to MobileNetV2.
+    entry("mbv2_kd_scene15", STUDENT, "r50_scene15"),
+    entry("mbv2_at_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_at_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_pkt_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_pkt_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_vid_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_vid_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_crd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_crd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_ckd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_ckd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_review_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_review_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_dctkd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    entry("mbv2_dctkd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    # The loss under the transforms of the release.
+    entry("r18_dctkd_scene15.signed", STUDENT, "r50_scene15", options=SIGNED),
+    entry("r18_dctkd_scene15.abs", STUDENT, "r50_scene15", options=RELEASED),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dctkd_zoo.catalog._paper import DCT2, entry
+from dctkd_zoo.catalog._paper import CORRECTED, RELEASED, SIGNED, entry
 from dctkd_zoo.spec import Cosine, Dataset, Recipe
 
 DATASET = Dataset(
@@ -36,13 +36,28 @@ STUDENT = Recipe(
 TEACHER = replace(STUDENT, epochs=24)
 
 ENTRIES = (
-    entry("r56_synthscenes", recipe=TEACHER),
-    entry("r20_synthscenes", recipe=STUDENT),
-    entry("r8_synthscenes", recipe=STUDENT),
-    entry("r20_kd_synthscenes", recipe=STUDENT, teacher="r56_synthscenes"),
-    entry("r20_at_synthscenes", recipe=STUDENT, teacher="r56_synthscenes"),
-    entry("r20_at_kd_synthscenes", recipe=STUDENT, teacher="r56_synthscenes"),
-    entry("r20_dctkd_synthscenes", recipe=STUDENT, teacher="r56_synthscenes", options=DCT2),
-    entry("r20_dctkd_kd_synthscenes", recipe=STUDENT, teacher="r56_synthscenes", options=DCT2),
-    entry("r8_dctkd_synthscenes", recipe=STUDENT, teacher="r56_synthscenes", options=DCT2),
+    # The teacher, and the students trained on labels alone.
+    entry("r56_synthscenes", TEACHER),
+    entry("r20_synthscenes", STUDENT),
+    entry("r8_synthscenes", STUDENT),
+    # ResNet-56 to ResNet-20, and to the smallest.
+    entry("r20_kd_synthscenes", STUDENT, "r56_synthscenes"),
+    entry("r20_at_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_at_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_pkt_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_pkt_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_vid_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_vid_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_crd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_crd_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_ckd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_ckd_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_review_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_review_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_dctkd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r20_dctkd_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    entry("r8_dctkd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    # The loss under the transforms of the release.
+    entry("r20_dctkd_synthscenes.signed", STUDENT, "r56_synthscenes", options=SIGNED),
+    entry("r20_dctkd_synthscenes.abs", STUDENT, "r56_synthscenes", options=RELEASED),
 )

@@ -19,19 +19,16 @@ class Term(nn.Module):
 
     needs_teacher = True
 
-    def setup(self, student: Output, teacher: Output) -> None:
-        """Create what depends on the outputs' shapes; called once, with real outputs, before training."""
+    def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
+        """Create what depends on the outputs' shapes; called once, before training.
+
+        The outputs are real ones, of as many images as a batch has. `labels` (N,) are those of the
+        whole training set, in the order that `Batch.ids` counts in.
+        """
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,)."""
         raise NotImplementedError
-
-
-def check_levels(student: Output, teacher: Output) -> None:
-    """Refuse outputs whose maps cannot be compared level by level."""
-    ours, theirs = ([tuple(m.shape[-2:]) for m in output.maps] for output in (student, teacher))
-    if ours != theirs:
-        raise ValueError(f"maps of the student are {ours} px, of the teacher {theirs}: the levels do not match")
 
 
 def create(name: str, **options: Any) -> Term:

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses import Term, check_levels
+from dctkd_zoo.levels import map_pairs
+from dctkd_zoo.losses import Term
 
 
 def at(student_map: Tensor, teacher_map: Tensor) -> Tensor:
@@ -19,10 +19,8 @@ def at(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 
 
 class AT(Term):
-    """Attention transfer, summed over the levels."""
+    """Attention transfer, summed over the levels; maps of different sizes are compared at the smaller one."""
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,)."""
-        check_levels(student, teacher)
-        pairs = zip(student.maps, teacher.maps, strict=True)
-        return torch.stack([at(activation_map(s), activation_map(t)) for s, t in pairs]).sum(dim=0)
+        return torch.stack([at(s, t) for s, t in map_pairs(student, teacher)]).sum(dim=0)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from dctkd_zoo.losses import Term, check_levels
+from dctkd_zoo.levels import map_pairs
+from dctkd_zoo.losses import Term
 from dctkd_zoo.spectrum import TRANSFORMS, Transform
 
 
@@ -27,25 +29,62 @@ def teacher_is_right(teacher: Output, batch: Batch) -> Tensor:
     return teacher.logits.argmax(dim=1) == batch.labels
 
 
+def over_batch(right: Tensor) -> Tensor:
+    """The factor 1: a mean over the batch divides by all of its images."""
+    return torch.ones((), device=right.device)
+
+
+def over_correct(right: Tensor) -> Tensor:
+    """Images per image that the teacher gets right: a mean over the batch then is one over those, (B,) -> ()."""
+    return len(right) / right.sum().clamp(min=1)
+
+
+REDUCTIONS = {"batch": over_batch, "correct": over_correct}
+
+
 class DCTKD(Term):
     """Spectral distance summed over the levels.
 
-    `transform` is `dct2` (a true DCT-II), `dft_abs` (what produced the reported tables) or
-    `dft_signed` (the released main branch). `guided`: images that the teacher gets wrong count
-    zero, while the mean still goes over the full batch, as released.
+    Args:
+        transform: `dct2` (a true DCT-II), `dft_abs` (what produced the reported tables), `dft_signed`
+            (the released main branch), or an ablation: `dct2_raw`, `l2_minmax`.
+        guided: whether images that the teacher gets wrong count zero (METHOD.md section 1).
+        reduction: what a guided mean goes over: the whole `batch`, as released, so that the term weighs
+            less where the teacher errs more; or its `correct` images.
+        keep: compare the `keep` x `keep` lowest frequencies alone, at least 2.
+        level_weights: a factor per level from shallow to deep; as released, all are 1.
     """
 
-    def __init__(self, transform: str = "dct2", guided: bool = True) -> None:
+    def __init__(
+        self,
+        transform: str = "dct2",
+        guided: bool = True,
+        reduction: str = "batch",
+        keep: int | None = None,
+        level_weights: Sequence[float] | None = None,
+    ) -> None:
         super().__init__()
         if transform not in TRANSFORMS:
             raise ValueError(f"transform {transform!r} is none of {sorted(TRANSFORMS)}")
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"reduction {reduction!r} is none of {sorted(REDUCTIONS)}")
+        if keep is not None and keep < 2:
+            raise ValueError(f"keep {keep} leaves nothing but the mean, which no transform sees: at least 2")
         self.transform = TRANSFORMS[transform]
         self.guided = guided
+        self.scale = REDUCTIONS[reduction]
+        self.keep = keep
+        self.level_weights = level_weights
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,)."""
-        check_levels(student, teacher)
-        pairs = zip(student.maps, teacher.maps, strict=True)
-        levels = [spectral_distance(activation_map(s), activation_map(t), self.transform) for s, t in pairs]
+        pairs = map_pairs(student, teacher, self.keep)
+        weights = (1.0,) * len(pairs) if self.level_weights is None else self.level_weights
+        if len(weights) != len(pairs):
+            raise ValueError(f"{len(weights)} level_weights for the {len(pairs)} levels that are compared")
+        levels = [w * spectral_distance(s, t, self.transform) for w, (s, t) in zip(weights, pairs, strict=True)]
         distance = torch.stack(levels).sum(dim=0)
-        return torch.where(teacher_is_right(teacher, batch), distance, 0) if self.guided else distance
+        if not self.guided:
+            return distance
+        right = teacher_is_right(teacher, batch)
+        return torch.where(right, distance, 0) * self.scale(right)

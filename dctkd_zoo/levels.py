@@ -1,0 +1,35 @@
+"""Outputs of two networks to what is compared of them, level by level."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from dctkd_zoo.attention import activation_map
+from dctkd_zoo.features import Output
+from dctkd_zoo.spectrum import common
+
+Pairs = tuple[tuple[Tensor, Tensor], ...]
+
+
+def feature_pairs(student: Output, teacher: Output) -> Pairs:
+    """Features (B, C, H, W) of student and teacher at each level both have, counted from the deepest."""
+    count = min(len(student.maps), len(teacher.maps))
+    return tuple(zip(student.maps[-count:], teacher.maps[-count:], strict=True))
+
+
+def map_pairs(student: Output, teacher: Output, keep: int | None = None) -> Pairs:
+    """Activation maps (B, H, W) of each level, the two of a level at one size; at most `keep` px a side."""
+    pairs = feature_pairs(student, teacher)
+    return tuple(common(activation_map(s), activation_map(t), keep) for s, t in pairs)
+
+
+def pooled(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Two features (B, C, H, W) of any sizes, averaged to the smaller height and the smaller width."""
+    height, width = (min(x, y) for x, y in zip(a.shape[2:], b.shape[2:], strict=True))
+    return _averaged(a, height, width), _averaged(b, height, width)
+
+
+def _averaged(features: Tensor, height: int, width: int) -> Tensor:
+    same = features.shape[2:] == (height, width)
+    return features if same else F.adaptive_avg_pool2d(features, (height, width))

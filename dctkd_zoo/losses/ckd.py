@@ -1,0 +1,113 @@
+"""Cross-layer distillation with semantic calibration, SemCKD (Chen et al., AAAI 2021, arXiv 2012.03236)."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output, wide
+from dctkd_zoo.levels import feature_pairs, pooled
+from dctkd_zoo.losses import Term
+from dctkd_zoo.losses._batchnorm import BatchNorm2d
+from dctkd_zoo.losses._levels import chosen, first_level
+
+FACTOR = 4  # a row of similarities is embedded in a quarter of its length
+
+
+def ckd(distances: Tensor, weights: Tensor) -> Tensor:
+    """Distances and weights of each student level with each teacher level, (B, S, T) twice -> (B,).
+
+    A mean over the student's levels of weighted sums over the teacher's.
+    """
+    return (weights * distances).sum(dim=2).mean(dim=1)
+
+
+def similarities(features: Tensor, size: int) -> Tensor:
+    """Inner products of each image's features (B, C, H, W) with those of its batch -> (B, size), padded with zeros."""
+    flat = features.flatten(1)
+    with torch.autocast(flat.device.type, enabled=False):
+        products = flat @ flat.T
+    return F.pad(products, (0, size - len(flat)))
+
+
+class Embedding(nn.Module):
+    """A row of similarities (B, size) to a query or key (B, size / 4) of unit length."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        dim = max(1, size // FACTOR)
+        self.layers = nn.Sequential(nn.Linear(size, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """(B, size) -> (B, size / 4), at least float32."""
+        return F.normalize(wide(self.layers(rows)), dim=1)
+
+
+def regressor(student_channels: int, teacher_channels: int) -> nn.Sequential:
+    """Student features to the teacher's channels: 1 x 1, 3 x 3 and 1 x 1 convolutions, twice as wide between."""
+    wider = 2 * teacher_channels
+    return nn.Sequential(
+        nn.Conv2d(student_channels, wider, 1, bias=False),
+        BatchNorm2d(wider),
+        nn.ReLU(),
+        nn.Conv2d(wider, wider, 3, padding=1, bias=False),
+        BatchNorm2d(wider),
+        nn.ReLU(),
+        nn.Conv2d(wider, teacher_channels, 1, bias=False),
+    )
+
+
+class CKD(Term):
+    """Every student level against every teacher level, weighed per image by attention between them.
+
+    The attention is computed from how alike the images of a batch are at a level. Its layers are as wide
+    as the batch that `setup` saw (METHOD.md D-14): a smaller one is padded with zeros, a larger one
+    refused. `levels="released"` skips the first (D-12).
+    """
+
+    def __init__(self, levels: str = "all") -> None:
+        super().__init__()
+        self.first = first_level(levels)
+
+    def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
+        """Create queries, keys, and a regressor for each pair of levels."""
+        ours, theirs = self._features(student, teacher)
+        self.size = len(student.logits)
+        self.queries = nn.ModuleList(Embedding(self.size) for _ in ours)
+        self.keys = nn.ModuleList(Embedding(self.size) for _ in theirs)
+        self.regressors = nn.ModuleList(regressor(s.shape[1], t.shape[1]) for s, t in product(ours, theirs))
+
+    def _features(self, student: Output, teacher: Output) -> tuple[list[Tensor], list[Tensor]]:
+        pairs = chosen(feature_pairs(student, teacher), self.first)
+        return [wide(s) for s, _ in pairs], [wide(t) for _, t in pairs]
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,); `ValueError` for a batch larger than that of `setup`."""
+        if len(batch.labels) > self.size:
+            raise ValueError(f"a batch of {len(batch.labels)}; ckd was set up with one of {self.size}")
+        ours, theirs = self._features(student, teacher)
+        return ckd(self.distances(ours, theirs), self.weights(ours, theirs))
+
+    def weights(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+        """How much each student level attends to each teacher level, (B, S, T), of sum 1 over T."""
+        queries = [embed(similarities(f, self.size)) for embed, f in zip(self.queries, ours, strict=True)]
+        keys = [embed(similarities(f, self.size)) for embed, f in zip(self.keys, theirs, strict=True)]
+        with torch.autocast(queries[0].device.type, enabled=False):
+            attention: Tensor = (torch.stack(queries, dim=1) @ torch.stack(keys, dim=2)).softmax(dim=2)
+        return attention
+
+    def distances(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+        """Mean squared difference of each student level, regressed, and each teacher level, (B, S, T)."""
+        pairs = zip(self.regressors, product(ours, theirs), strict=True)
+        every = torch.stack([self._distance(regress, s, t) for regress, (s, t) in pairs], dim=1)
+        return every.view(-1, len(ours), len(theirs))
+
+    @staticmethod
+    def _distance(regress: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
+        source, target = pooled(student, teacher)
+        difference: Tensor = wide(regress(source)) - target
+        return difference.square().mean(dim=(1, 2, 3))

@@ -1,0 +1,127 @@
+"""Contrastive representation distillation (Tian, Krishnan and Isola, ICLR 2020, arXiv 1910.10699)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output, wide
+from dctkd_zoo.losses import Term
+
+EPSILON = 1e-7  # as in the authors' code
+
+
+def crd(scores: Tensor, size: int) -> Tensor:
+    """Noise-contrastive loss of scores (B, 1 + K), the positive first, in nats -> (B,).
+
+    Minus the log-chance of telling a pair of the same image from K pairs of two, drawn from `size`
+    images (equation 18 of the paper's appendix).
+    """
+    noise = (scores.shape[1] - 1) / size
+    positive = scores[:, 0] / (scores[:, 0] + noise + EPSILON)
+    negative = noise / (scores[:, 1:] + noise + EPSILON)
+    return -(positive.log() + negative.log().sum(dim=1))
+
+
+class Pool(nn.Module):
+    """Training images that may serve as negatives, and the draw of those of another class."""
+
+    labels: Tensor
+
+    def __init__(self, labels: Tensor, count: int) -> None:
+        super().__init__()
+        others = len(labels) - labels.unique(return_counts=True)[1]
+        if others.min() < 1:
+            raise ValueError(f"all {len(labels)} images that crd may draw negatives from are of one class")
+        self.register_buffer("labels", labels, persistent=False)
+        self.count = count
+        self.replace = count > int(others.min())
+
+    def draw(self, labels: Tensor) -> Tensor:
+        """Positions of `count` images of another class for each of `labels` (B,) -> (B, count)."""
+        other = self.labels[None, :] != labels[:, None]
+        return torch.multinomial(other.float(), self.count, replacement=self.replace)
+
+
+class Bank(nn.Module):
+    """The embedding of every training image as it was last seen (N, D), and the scale of its scores."""
+
+    memory: Tensor
+    partition: Tensor
+
+    def __init__(self, size: int, dim: int) -> None:
+        super().__init__()
+        bound = math.sqrt(3 / dim)
+        self.register_buffer("memory", torch.empty(size, dim).uniform_(-bound, bound))
+        self.register_buffer("partition", torch.zeros(()))  # set by the first batch, then kept
+
+    def scores(self, anchors: Tensor, ids: Tensor, temperature: float) -> Tensor:
+        """Unnormalised chances of each anchor (B, D) with the images `ids` (B, 1 + K) -> (B, 1 + K)."""
+        # All N products and a choice of them: K of them per image would have to be gathered first.
+        scores = ((anchors @ self.memory.T).gather(1, ids) / temperature).exp()
+        first = scores.detach().mean() * len(self.memory)
+        partition = torch.where(self.partition == 0, first, self.partition)
+        if self.training:
+            self.partition.copy_(partition)
+        return scores / partition
+
+    def update(self, ids: Tensor, embeddings: Tensor, momentum: float) -> None:
+        """Move the embeddings of the images `ids` (B,) towards those just seen (B, D)."""
+        moved = torch.lerp(embeddings, self.memory[ids], momentum)
+        # A new tensor: the products of this step still need the old one for their gradient.
+        self.memory = self.memory.index_copy(0, ids, F.normalize(moved, dim=1))
+
+
+class CRD(Term):
+    """Two contrasts: the teacher's embedding against the bank of the student's, and the other way round.
+
+    Args:
+        negatives: `all` draws them from the whole training set; `released` from its first images
+            only, as many as there are classes, which is what the released code does (METHOD.md D-7).
+        count: negatives per image, K; drawn without replacement where every class leaves that many.
+        temperature: of the scores.
+        momentum: the share of a bank's embedding that stays when its image is seen again.
+        dim: of the space that both embeddings are projected to.
+    """
+
+    def __init__(
+        self,
+        negatives: str = "all",
+        count: int = 16_384,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+        dim: int = 128,
+    ) -> None:
+        super().__init__()
+        if negatives not in ("all", "released"):
+            raise ValueError(f"negatives {negatives!r} is neither 'all' nor 'released'")
+        self.negatives, self.count, self.dim = negatives, count, dim
+        self.temperature, self.momentum = temperature, momentum
+
+    def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
+        """Create projections, banks and the pool of negatives."""
+        if labels is None:
+            raise ValueError("crd draws its negatives from the training set: give setup its labels")
+        self.project_student = nn.Linear(student.embedding.shape[1], self.dim)
+        self.project_teacher = nn.Linear(teacher.embedding.shape[1], self.dim)
+        self.student_bank, self.teacher_bank = Bank(len(labels), self.dim), Bank(len(labels), self.dim)
+        eligible = len(labels) if self.negatives == "all" else student.logits.shape[1]
+        self.pool = Pool(labels[:eligible], self.count)
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,). In training mode it also updates the banks."""
+        with torch.autocast(batch.labels.device.type, enabled=False):  # exp(1 / 0.07) leaves no digits to spare
+            ours = F.normalize(self.project_student(wide(student.embedding)), dim=1)
+            theirs = F.normalize(self.project_teacher(wide(teacher.embedding)), dim=1)
+            ids = torch.cat([batch.ids[:, None], self.pool.draw(batch.labels)], dim=1)
+            size = len(self.student_bank.memory)
+            value = crd(self.teacher_bank.scores(ours, ids, self.temperature), size)
+            value = value + crd(self.student_bank.scores(theirs, ids, self.temperature), size)
+        if self.training:
+            self.student_bank.update(batch.ids, ours.detach(), self.momentum)
+            self.teacher_bank.update(batch.ids, theirs.detach(), self.momentum)
+        return value

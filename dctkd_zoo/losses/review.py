@@ -1,0 +1,91 @@
+"""Knowledge review, ReviewKD (Chen et al., CVPR 2021, arXiv 2104.09044)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output, wide
+from dctkd_zoo.levels import Pairs, feature_pairs
+from dctkd_zoo.losses import Term
+from dctkd_zoo.losses._batchnorm import BatchNorm2d
+
+WIDTH = 512  # channels in which levels are fused, at most
+POOLED = (4, 2, 1)  # px a side of the coarser comparisons
+
+
+def review(student: Tensor, teacher: Tensor) -> Tensor:
+    """Hierarchical context loss: mean squared difference at full size and pooled, (B, C, H, W) twice -> (B,).
+
+    Full size weighs 1, each coarser grid half of the one before; the weights are then divided by their sum.
+    """
+    value, total, weight = (student - teacher).square().mean(dim=(1, 2, 3)), 1.0, 1.0
+    for side in POOLED:
+        if side >= min(student.shape[2:]):
+            continue
+        weight /= 2
+        coarse = F.adaptive_avg_pool2d(student - teacher, side)
+        value = value + weight * coarse.square().mean(dim=(1, 2, 3))
+        total += weight
+    return value / total
+
+
+class Fusion(nn.Module):
+    """Attention-based fusion of a level with what came from the deeper ones.
+
+    Features (B, C, h, w) of the student, and the deeper levels' (B, W, ., .), to features of the teacher's
+    size and channels, and to what the next shallower level gets.
+    """
+
+    def __init__(self, channels: int, width: int, teacher_channels: int, deepest: bool) -> None:
+        super().__init__()
+        self.reduce = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), BatchNorm2d(width))
+        self.expand = nn.Sequential(
+            nn.Conv2d(width, teacher_channels, 3, padding=1, bias=False), BatchNorm2d(teacher_channels)
+        )
+        self.attend = None if deepest else nn.Sequential(nn.Conv2d(2 * width, 2, 1), nn.Sigmoid())
+        for layers in (self.reduce, self.expand):
+            nn.init.kaiming_uniform_(layers[0].weight, a=1)  # type: ignore[arg-type]
+
+    def forward(self, features: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
+        """For the teacher's `size` (H, W): (B, C', H, W) to compare, (B, W, H, W) to hand on."""
+        fused: Tensor = self.reduce(features)
+        if self.attend is not None:
+            assert deeper is not None
+            deeper = F.interpolate(deeper, fused.shape[2:], mode="nearest")
+            own, handed = self.attend(torch.cat([fused, deeper], dim=1)).split(1, dim=1)
+            fused = fused * own + deeper * handed
+        if fused.shape[2:] != size:
+            fused = F.interpolate(fused, size, mode="nearest")
+        return self.expand(fused), fused
+
+
+def _levels(student: Output, teacher: Output) -> Pairs:
+    """All levels and, deepest of all, the embedding as a map of one pixel."""
+    vectors = student.embedding[:, :, None, None], teacher.embedding[:, :, None, None]
+    return tuple((wide(s), wide(t)) for s, t in (*feature_pairs(student, teacher), vectors))
+
+
+class Review(Term):
+    """The student's levels, each fused with its deeper ones, against the teacher's; summed over the levels.
+
+    The student's own maps stay what they are: what is compared exists in training alone (METHOD.md D-15).
+    """
+
+    def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
+        """Create a fusion per level."""
+        pairs = _levels(student, teacher)
+        width = min(WIDTH, student.embedding.shape[1])
+        self.fusions = nn.ModuleList(
+            Fusion(s.shape[1], width, t.shape[1], deepest=level == len(pairs)) for level, (s, t) in enumerate(pairs, 1)
+        )
+
+    def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
+        """One number per image, (B,)."""
+        deeper, values = None, []
+        for fuse, (s, t) in reversed([*zip(self.fusions, _levels(student, teacher), strict=True)]):
+            compared, deeper = fuse(s, deeper, t.shape[2:])
+            values.append(review(wide(compared), t))
+        return torch.stack(values).sum(dim=0)

@@ -1,0 +1,85 @@
+"""A teacher's name to a network that takes its student's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dctkd_zoo import models, registry, weights
+from dctkd_zoo.device import place
+from dctkd_zoo.errors import TeacherMismatch
+from dctkd_zoo.features import Output, Tapped, run
+from dctkd_zoo.spec import EXTERNAL, Dataset
+from dctkd_zoo.weights import Weights
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A frozen network in evaluation mode, `images -> Output`, and the weights that it has."""
+
+    name: str
+    network: Tapped
+    weights: Weights
+
+
+class Adapted(Tapped):
+    """A network fed with another's images: normalised anew, and resized where it takes a single size."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, model: nn.Module, dataset: Dataset) -> None:
+        super().__init__(model)
+        config = model.pretrained_cfg
+        mean, std, own_mean, own_std = (
+            torch.tensor(v).view(1, 3, 1, 1)
+            for v in (dataset.mean, dataset.std, config["mean"], config["std"])  # type: ignore[index]
+        )
+        self.register_buffer("scale", std / own_std)
+        self.register_buffer("shift", (mean - own_mean) / own_std)
+        self.size = tuple(config["input_size"][1:]) if config["fixed_input_size"] else None  # type: ignore[index]
+
+    def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, S, S), normalised as the data set says -> `Output`."""
+        images = images * self.scale + self.shift
+        if self.size and images.shape[2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        return run(self.model, images)
+
+
+def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.device, trained: Path | None) -> Teacher:
+    """The entry `name`, or the network of `hf-hub:` or `local-dir:`, on a device, for images of `dataset`.
+
+    `trained` is a folder of runs to look in first. `WeightsNotFound` where there are none,
+    `TeacherMismatch` where it tells other classes, or numbers them otherwise.
+    """
+    if name.startswith(EXTERNAL):
+        found = weights.locate(name)
+        network: Tapped = Adapted(models.load_any(found), dataset)
+    else:
+        entry = registry.get_entry(name)
+        found = weights.find(entry, trained)
+        network = Tapped(models.load(entry.arch, found))
+    check_classes(name, found, network.model.num_classes, tuple(classes))  # type: ignore[arg-type]
+    place(network.requires_grad_(False), device)
+    return Teacher(name, network.eval(), found)
+
+
+def check_classes(name: str, found: Weights, count: int, classes: tuple[str, ...]) -> None:
+    """Refuse a teacher of other classes than the student's; where it names them, the order counts too."""
+    if count != len(classes):
+        raise TeacherMismatch(
+            f"teacher {name} tells {count} classes, the student {len(classes)}; to start from its weights, "
+            "make it an entry of your own whose recipe has them as `pretrained`, and train that first"
+        )
+    told = weights.read_config(found.folder).get("label_names")
+    if not isinstance(told, list):  # many networks of timm do not say
+        return
+    for label, (theirs, ours) in enumerate(zip(told, classes, strict=True)):
+        if theirs != ours:
+            raise TeacherMismatch(f"teacher {name}: output {label} means {theirs!r}, in the data it is {ours!r}")
