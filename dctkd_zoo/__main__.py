@@ -19,14 +19,16 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m dctkd_zoo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    mine = argparse.ArgumentParser(add_help=False)
+    mine.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
 
-    listing = commands.add_parser("list", help="entries that match a shell pattern")
+    listing = commands.add_parser("list", parents=[mine], help="entries that match a shell pattern")
     listing.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
     listing.add_argument("--dataset", metavar="NAME", help="of this dataset only")
     listing.add_argument("--pretrained", action="store_true", help="whose weights can be had now")
     listing.set_defaults(run=list_entries)
 
-    info = commands.add_parser("info", help="everything the catalog says of an entry, as JSON")
+    info = commands.add_parser("info", parents=[mine], help="everything the catalog says of an entry, as JSON")
     info.add_argument("name", metavar="NAME")
     info.set_defaults(run=show_entry)
 
@@ -35,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         ("fetch", fetch_data, "download and unpack a dataset; goes on where it stopped"),
         ("check", check_data, "missing, extra, undecodable and leaked images; class order"),
     ):
-        command = data.add_parser(name, help=text)
+        command = data.add_parser(name, parents=[mine], help=text)
         command.add_argument("dataset", metavar="DATASET", help=", ".join(registry.datasets()))
         command.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
         command.set_defaults(run=run)
@@ -118,6 +120,8 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dctkd_zoo").setLevel(logging.INFO)
     try:
+        if options.catalog:
+            registry.include(options.catalog)
         status: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:  # `list | head`: the reader has seen enough
