@@ -11,7 +11,7 @@ from dctkd_zoo.features import wide
 def activation_map(features: Tensor) -> Tensor:
     """Mean over channels of the squared features (B, C, H, W) -> (B, H, W), at least float32.
 
-    The abstract speaks of maximum activation maps; the released code computes this mean (METHOD.md section 1).
+    The abstract speaks of maximum activation maps; the released code computes this mean (docs/method.md).
     """
     return wide(features).square().mean(dim=1)
 

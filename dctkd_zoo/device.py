@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import sys
-import time
-from collections.abc import Callable
-from functools import lru_cache
 
 import torch
 from torch import nn
@@ -26,26 +23,12 @@ def choose(name: str | None = None) -> torch.device:
         raise DeviceNotFound(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
 
 
-@lru_cache(maxsize=4)
 def precision(device: torch.device) -> torch.dtype:
-    """bfloat16 where this device multiplies matrices faster in it than in float32, else float32.
-
-    A GPU says so; on a CPU it is measured, for those without the instructions emulate it at a fifth of the speed.
-    """
+    """bfloat16 where this device has instructions for it, else float32 (emulated, it takes five times as long)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
-
-    def seconds(dtype: torch.dtype) -> float:
-        a = torch.ones(512, 512, dtype=dtype, device=device)
-        return min(_timed(lambda: (a @ a)[0, 0].item()) for _ in range(6))
-
-    return torch.bfloat16 if seconds(torch.bfloat16) < 0.8 * seconds(torch.float32) else torch.float32
-
-
-def _timed(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if native else torch.float32
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:

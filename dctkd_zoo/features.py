@@ -21,10 +21,10 @@ class Output(NamedTuple):
 def run(model: nn.Module, images: Tensor) -> Output:
     """Run a timm model on images (B, 3, S, S); `TypeError` for one without `forward_intermediates`.
 
-    The maps are those that `taps` names. The deepest is what the head sees, which for MobileNetV2 is
-    the 1280-channel map after `conv_head`, as released (METHOD.md section 2). Where the head sees
-    tokens or channels last (ViT, Swin), the deepest is the last block's map before the final norm, and
-    the embedding is the head's own pooled vector.
+    The maps are those that `taps` names. Where the head sees one of other channels, that is the deepest:
+    for MobileNetV2 the 1280-channel map after `conv_head`, as released. Elsewhere it is the last block's,
+    before a final norm: one over channels (MaxViT) would level the activation map.
+    Where the head sees tokens or channels last (ViT, Swin), the embedding is the head's own pooled vector.
     """
     if not hasattr(model, "forward_intermediates"):
         raise TypeError(f"{type(model).__name__} has no forward_intermediates: its maps cannot be tapped")
@@ -32,7 +32,8 @@ def run(model: nn.Module, images: Tensor) -> Output:
     logits = model.forward_head(seen)  # type: ignore[operator]
     if seen.dim() == 4 and seen.shape[2:] == maps[-1].shape[2:]:
         # Not the head's `pre_logits`: in training, those of MobileNetV2 have gone through dropout.
-        return Output(logits, (*maps[:-1], seen), seen.mean(dim=(2, 3)))
+        deepest = maps[-1] if seen.shape == maps[-1].shape else seen
+        return Output(logits, (*maps[:-1], deepest), seen.mean(dim=(2, 3)))
     return Output(logits, tuple(maps), model.forward_head(seen, pre_logits=True))  # type: ignore[operator]
 
 

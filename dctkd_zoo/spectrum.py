@@ -78,7 +78,8 @@ def resample(maps: Tensor, height: int, width: int) -> Tensor:
     with torch.autocast(maps.device.type, enabled=False):
         rows = _resampling_matrix(maps.shape[1], height, maps.dtype, maps.device)
         columns = _resampling_matrix(maps.shape[2], width, maps.dtype, maps.device)
-        return rows @ maps @ columns.T
+        low = _lowest(maps)
+        return low + rows @ (maps - low) @ columns.T
 
 
 def common(a: Tensor, b: Tensor, keep: int | None = None) -> tuple[Tensor, Tensor]:
@@ -92,9 +93,13 @@ def common(a: Tensor, b: Tensor, keep: int | None = None) -> tuple[Tensor, Tenso
 
 
 def _mean_free(maps: Tensor) -> Tensor:
-    # The mean of equal values can be off by a rounding: from the minimum on, a constant map is exactly zero.
-    rise = maps - maps.amin(dim=(1, 2), keepdim=True).detach()
+    rise = maps - _lowest(maps)
     return rise - rise.mean(dim=(1, 2), keepdim=True)
+
+
+def _lowest(maps: Tensor) -> Tensor:
+    # Means and sums of equal values can be off by a rounding: from the minimum on, a constant map is exactly zero.
+    return maps.amin(dim=(1, 2), keepdim=True).detach()
 
 
 def dct2(maps: Tensor) -> Tensor:
@@ -103,14 +108,14 @@ def dct2(maps: Tensor) -> Tensor:
 
 
 def dft_abs(maps: Tensor) -> Tensor:
-    """Magnitude of the real DFT over its largest: what produced the reported tables (METHOD.md D-1, D-2)."""
+    """Magnitude of the real DFT over its largest: what produced the reported tables (docs/method.md, D-1, D-2)."""
     magnitudes = dft_coefficients(maps).abs()
     low, high = extremes(magnitudes)
     return over(magnitudes - low, high)
 
 
 def dft_signed(maps: Tensor) -> Tensor:
-    """Real part of the DFT, min-max normalised: the released main branch (METHOD.md section 1.1, D-2)."""
+    """Real part of the DFT, min-max normalised: the released main branch (docs/method.md, D-2)."""
     return minmax(dft_coefficients(maps))
 
 
@@ -118,7 +123,7 @@ def dct2_raw(maps: Tensor) -> Tensor:
     """`dct2` without normalised coefficients, of the map on [0, 1]: an ablation.
 
     The DCT-II is orthonormal, so a distance of two such spectra is the distance of the two
-    mean-free maps (Parseval): no frequency has a part in it (METHOD.md section 1.2, item 5).
+    mean-free maps (Parseval): no frequency has a part in it (docs/method.md, Fact 5).
     """
     return dct2_coefficients(minmax(maps))
 

@@ -30,7 +30,7 @@ def mean_of_images(table: pd.DataFrame, chosen: ImageMetric, column: str) -> flo
 
 
 def mean_of_batches(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
-    """The mean over loader batches of their means, as released (METHOD.md D-4, D-9).
+    """The mean over loader batches of their means, as released (docs/method.md, D-4, D-9).
 
     The release weighs each batch by the loader's size, the last and smaller one too, which makes all
     weights equal. Of what compares with the teacher, only images that the teacher gets right count;

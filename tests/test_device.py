@@ -1,5 +1,7 @@
 """dctkd_zoo.device."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -20,21 +22,23 @@ def test_device_that_is_not_there(name):
         device.choose(name)
 
 
-def test_precision_is_measured_once(monkeypatch):
-    device.precision.cache_clear()
-    found = device.precision(CPU)
-    assert found in (torch.float32, torch.bfloat16)
-    monkeypatch.setattr(device, "_timed", lambda work: pytest.fail("measured again"))
-    assert device.precision(CPU) is found
-
-
-@pytest.mark.parametrize(("bfloat16", "due"), [(0.5, torch.bfloat16), (5.0, torch.float32), (1.0, torch.float32)])
-def test_precision_is_the_faster_one(monkeypatch, bfloat16, due):
-    times = iter([bfloat16] * 6 + [1.0] * 6)
-    monkeypatch.setattr(device, "_timed", lambda work: next(times))
-    device.precision.cache_clear()
+@pytest.mark.parametrize(
+    ("avx512", "amx", "due"),
+    [(True, False, torch.bfloat16), (False, True, torch.bfloat16), (False, False, torch.float32)],
+)
+def test_precision_is_bfloat16_where_the_processor_has_it(monkeypatch, avx512, amx, due):
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: avx512)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
     assert device.precision(CPU) is due
-    device.precision.cache_clear()
+
+
+def test_precision_is_what_the_kernel_says_of_the_processor():
+    cpuinfo = Path("/proc/cpuinfo")
+    if not cpuinfo.is_file():
+        pytest.skip("no /proc/cpuinfo here")
+    words = cpuinfo.read_text().split()
+    native = "avx512_bf16" in words or "amx_tile" in words
+    assert device.precision(CPU) is (torch.bfloat16 if native else torch.float32)
 
 
 def test_autocast():

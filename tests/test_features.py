@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 import timm
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dctkd_zoo import models, registry
-from dctkd_zoo.features import Output, Tapped, run, wide
+from dctkd_zoo.attention import activation_map
+from dctkd_zoo.features import Output, Tapped, run, taps, wide
 
-# METHOD.md section 2: channels and side of each map at 224 px, then at 32 px; the deepest has the embedding's channels.
+# The release taps: channels and side of each map at 224 px, then at 32 px; the deepest has the embedding's channels.
 RESNET = ((64, 56), (128, 28), (256, 14), (512, 7))
 BOTTLENECK = ((256, 56), (512, 28), (1024, 14), (2048, 7))
 SCENES = {
@@ -128,14 +130,142 @@ def test_a_tapped_model_gives_what_run_gives():
     assert all(torch.equal(a, b) for a, b in zip(ours.maps, due.maps, strict=True))
 
 
-@pytest.mark.parametrize("name", ["convnext_atto", "efficientnet_b0", "regnetx_002"])
-def test_other_convolutional_models_of_timm_have_four_halving_maps(name):
-    model = timm.create_model(name, num_classes=5).eval()
+# How models of timm are made, channels and side of their maps at 64 px, and whether a layer alone makes the logits.
+VIT = ((192, 4),) * 4
+SWIN = {"img_size": 64, "window_size": 2, "embed_dim": 24, "depths": (1, 2, 2, 1), "num_heads": (1, 1, 2, 2)}
+TIMM: dict[str, tuple[dict[str, Any], tuple[tuple[int, int], ...], bool]] = {
+    "vit_tiny_patch16_224": ({"img_size": 64}, VIT, True),
+    "deit_tiny_patch16_224": ({"img_size": 64}, VIT, True),
+    "swin_tiny_patch4_window7_224": (SWIN, ((24, 16), (48, 8), (96, 4), (192, 2)), True),
+    "mixer_s16_224": ({"img_size": 64}, ((512, 4),) * 4, True),
+    "mambaout_femto": ({}, ((48, 16), (96, 8), (192, 4), (288, 2)), True),
+    "coatnet_nano_rw_224": ({"img_size": 64}, ((64, 16), (128, 8), (256, 4), (512, 2)), True),
+    "convnext_atto": ({}, ((40, 16), (80, 8), (160, 4), (320, 2)), False),
+    "mobilenetv3_small_050": ({}, ((8, 16), (16, 8), (24, 4), (288, 2)), False),
+    "mobilenetv4_conv_small": ({}, ((32, 16), (64, 8), (96, 4), (960, 2)), False),
+    "tf_efficientnet_b0": ({}, ((24, 16), (40, 8), (112, 4), (1280, 2)), True),
+    "regnetx_002": ({}, ((24, 16), (56, 8), (152, 4), (368, 2)), True),
+}
+
+
+def of_timm(name: str) -> Any:
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=5, **TIMM[name][0]).eval()
+    for layer in (m for m in model.modules() if isinstance(m, nn.Linear) and m.out_features == 5):
+        nn.init.normal_(layer.weight, std=0.1)  # some start from zero, and so do their logits
+    return model
+
+
+@pytest.fixture(scope="module", params=TIMM)
+def foreign(request) -> tuple[str, Any, Tensor, Output]:
+    """Name, network of timm in eval mode, images, and what `run` makes of them."""
+    model, batch = of_timm(request.param), images(64)
     with torch.no_grad():
-        output = run(model, images(64))
-        assert torch.equal(output.logits, model(images(64)))
-    assert [m.shape[-2:] for m in output.maps] == [(16, 16), (8, 8), (4, 4), (2, 2)]
-    assert output.embedding.shape == (2, output.maps[-1].shape[1])
+        return request.param, model, batch, run(model, batch)
+
+
+def test_models_of_timm_have_four_maps_channels_first_from_shallow_to_deep(foreign):
+    name, _, _, output = foreign
+    assert [tuple(m.shape) for m in output.maps] == [(2, channels, side, side) for channels, side in TIMM[name][1]]
+    assert output.logits.shape == (2, 5)
+
+
+def test_models_of_timm_have_their_own_logits_to_the_bit(foreign):
+    _, model, batch, output = foreign
+    with torch.no_grad():
+        due = model(batch)
+    assert (due != 0).all()
+    assert torch.equal(output.logits, due)
+
+
+def test_the_embedding_of_a_model_of_timm_is_what_its_classifier_or_else_its_head_sees(foreign):
+    name, model, batch, output = foreign
+    with torch.no_grad():
+        if TIMM[name][2]:
+            ours, due = model.get_classifier()(output.embedding), output.logits
+        else:  # layers come between
+            ours, due = output.embedding, model.forward_features(batch).mean(dim=(2, 3))
+    torch.testing.assert_close(ours, due, rtol=1e-4, atol=1e-5 * due.abs().max().item())
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_every_part_of_a_model_of_timm_leads_a_gradient_back_to_the_images(name):
+    """Through sums of random weights: those of squares are constant behind a norm over channels."""
+    model, batch = of_timm(name), images(64).requires_grad_()
+    output = run(model, batch)
+    for part in (*output.maps, output.embedding, output.logits):
+        weights = torch.randn(part.shape, generator=torch.Generator().manual_seed(1))
+        (gradient,) = torch.autograd.grad((part * weights).sum(), batch, retain_graph=True)
+        assert gradient.isfinite().all()
+        assert (gradient.flatten(1).abs().amax(dim=1) > 0).all()
+
+
+def caught(modules: Iterable[nn.Module], model: nn.Module, batch: Tensor) -> list[Tensor]:
+    """What these modules give in one pass of the model."""
+    given: list[Tensor] = []
+    hooks = [m.register_forward_hook(lambda _module, _inputs, output: given.append(output)) for m in modules]
+    with torch.no_grad():
+        model(batch)
+    for hook in hooks:
+        hook.remove()
+    return given
+
+
+@pytest.mark.parametrize(("name", "others"), [("vit_tiny_patch16_224", 1), ("deit_tiny_distilled_patch16_224", 2)])
+def test_maps_of_a_vit_are_its_patches_after_every_third_block(name, others):
+    model, batch = timm.create_model(name, img_size=64).eval(), images(64)
+    blocks: Any = model.blocks
+    tokens = caught([blocks[i] for i in (2, 5, 8, 11)], model, batch)
+    with torch.no_grad():
+        maps = run(model, batch).maps
+    for ours, due in zip(maps, tokens, strict=True):
+        assert due.shape == (2, others + 16, 192)
+        for y, x in ((0, 0), (0, 3), (2, 1), (3, 3)):
+            assert torch.equal(ours[:, :, y, x], due[:, others + 4 * y + x])
+
+
+def test_maps_of_a_swin_are_its_stages_with_channels_first():
+    model, batch = of_timm("swin_tiny_patch4_window7_224"), images(64)
+    stages = caught(model.layers, model, batch)
+    with torch.no_grad():
+        maps = run(model, batch).maps
+    assert stages[0].shape == (2, 16, 16, 24)
+    for ours, due in zip(maps, stages, strict=True):
+        torch.testing.assert_close(ours, due.movedim(3, 1))
+
+
+@pytest.mark.parametrize("name", ["coatnet_nano_rw_224", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224"])
+def test_no_final_norm_levels_the_deepest_activation_map(name):
+    """The mean of squares over channels is one everywhere behind a fresh layer norm."""
+    model, batch = of_timm(name), images(64)
+    with torch.no_grad():
+        maps, seen = activation_map(run(model, batch).maps[-1]), model.forward_features(batch)
+    squares = seen.square().mean(dim=1 if "coatnet" in name else -1)
+    torch.testing.assert_close(squares, torch.ones_like(squares), rtol=0, atol=1e-3)
+    assert (maps.std(dim=(1, 2)) / maps.mean(dim=(1, 2)) > 1e-3).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "due"),
+    [
+        ("vit_tiny_patch16_224", {}, [2, 5, 8, 11]),
+        ("vit_tiny_patch16_224", {"depth": 6}, [0, 2, 3, 5]),
+        ("vit_tiny_patch16_224", {"depth": 3}, [0, 1, 2]),
+        ("swin_tiny_patch4_window7_224", {}, [0, 1, 2, 3]),
+        ("resnet18", {}, [1, 2, 3, 4]),
+        ("resnet20_cifar", {}, [0, 1, 2]),
+        ("mobilenetv2_100", {}, [1, 2, 3, 4]),
+        ("convnext_atto", {}, [0, 1, 2, 3]),
+    ],
+)
+def test_taps_are_the_deepest_of_each_resolution_or_equal_parts_of_one(name, options, due):
+    with torch.device("meta"):
+        assert taps(timm.create_model(name, **options)) == due
+
+
+def test_a_network_that_cannot_be_tapped_is_told_by_name():
+    with pytest.raises(TypeError, match="Sequential has no forward_intermediates"):
+        run(nn.Sequential(nn.Conv2d(3, 4, 1)), images(8))
 
 
 @pytest.mark.parametrize("given", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

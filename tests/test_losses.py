@@ -211,7 +211,7 @@ def test_a_student_that_equals_its_teacher_is_left_alone(name, options):
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("who", ["student", "teacher", "both"])
 def test_constant_maps_are_finite_and_so_are_their_gradients(name, options, value, who):
-    """METHOD.md section 1.2, item 7: as released, a dead map makes NaN of the loss, guided or not."""
+    """docs/method.md, Fact 7: as released, a dead map makes NaN of the loss, guided or not."""
     student, teacher, batch = sides()
     flat = tuple(torch.full_like(m, value) for m in student.maps)
     student = student._replace(maps=flat if who != "teacher" else student.maps)
@@ -227,7 +227,7 @@ def test_constant_maps_are_finite_and_so_are_their_gradients(name, options, valu
 @every_term
 @pytest.mark.parametrize("smaller", ["student", "teacher"])
 def test_maps_of_any_two_sizes_and_any_numbers_of_levels_are_compared(name, options, smaller):
-    """METHOD.md section 1.2, item 9: as released, equal sizes are required."""
+    """docs/method.md, Fact 9: as released, equal sizes are required."""
     student, teacher, batch = sides()
     other = output(6, (4, 6, 8, 10)[:3], 3, ((14, 4), (8, 8), (4, 4)))
     student, teacher = (other, teacher) if smaller == "student" else (student, other)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.fft import dctn, idctn
 from scipy.ndimage import correlate1d
 from scipy.stats import pearsonr
 from torch import Tensor
@@ -21,9 +22,11 @@ SIZES = ((32, 32), (14, 9), (7, 7), (4, 4))
 LEVEL_METRICS = ("ssim", "ssim_zeropad", "pearson", "spectral")
 
 
-def output(seed: int, images: int = 6, classes: int = 11, channels: int = 5) -> Output:
+def output(
+    seed: int, images: int = 6, classes: int = 11, channels: int = 5, sizes: tuple[tuple[int, int], ...] = SIZES
+) -> Output:
     generator = torch.Generator().manual_seed(seed)
-    maps = tuple(torch.rand(images, channels, *size, generator=generator) for size in SIZES)
+    maps = tuple(torch.rand(images, channels, *size, generator=generator) for size in sizes)
     return Output(torch.randn(images, classes, generator=generator), maps, torch.rand(images, 3, generator=generator))
 
 
@@ -158,7 +161,7 @@ def test_independent_maps_agree_by_their_border_alone_when_it_is_padded():
     for side in (56, 7):
         student, teacher = torch.rand(500, side, side), torch.rand(500, side, side)
         padded[side], valid[side] = (compare(n, student, teacher).mean() for n in ("ssim_zeropad", "ssim"))
-    assert padded[56] == pytest.approx(0.07, abs=0.01)  # METHOD.md D-10
+    assert padded[56] == pytest.approx(0.07, abs=0.01)  # docs/method.md, D-10
     assert padded[7] > 0.4
     assert max(valid.values()) < 0.03
 
@@ -186,8 +189,55 @@ def test_constant_maps_have_finite_scores(name, value):
         assert image_metric(name)(student, teacher, batch()).isfinite().all()
 
 
+OTHER_SIZES = ((16, 40), (14, 12), (9, 7), (2, 3))
+COMMON = ((16, 32), (14, 9), (7, 7), (2, 3))
+
+
+def resampled(features: Tensor, height: int, width: int) -> Tensor:
+    """The activation map of features (B, C, H, W), cut down to its lowest frequencies by scipy."""
+    maps = (features.double().numpy() ** 2).mean(axis=1)
+    corner = dctn(maps, axes=(1, 2), norm="ortho")[:, :height, :width]
+    scale = np.sqrt(height * width / (maps.shape[1] * maps.shape[2]))
+    return torch.from_numpy(scale * idctn(corner, axes=(1, 2), norm="ortho"))
+
+
 @pytest.mark.parametrize("name", LEVEL_METRICS)
-def test_maps_of_other_sizes_are_refused(name):
-    student = output(0)
-    with pytest.raises(ValueError, match="levels do not match"):
-        image_metric(name)(student, student._replace(maps=student.maps[1:]), batch())
+def test_maps_of_other_sizes_score_as_they_do_once_they_are_resampled(name):
+    student, teacher = output(0), output(1, sizes=OTHER_SIZES, channels=3)
+    found = image_metric(name)(student, teacher, batch())
+    assert found.shape == (6, 4)
+    assert found.isfinite().all()
+    for level, size in enumerate(COMMON):
+        due = compare(name, *(resampled(side.maps[level], *size) for side in (student, teacher)))
+        assert found[:, level].numpy() == pytest.approx(due.numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize(("name", "top"), [("ssim", 1), ("ssim_zeropad", 1), ("pearson", 1), ("spectral", 0)])
+def test_one_map_at_two_sizes_scores_the_top(name, top):
+    """Of low frequencies alone, so that the smaller size loses nothing."""
+    amplitudes = np.random.default_rng(0).normal(size=(6, 4, 4))
+    sides = []
+    for sizes in (SIZES, ((9, 8), (28, 28), (5, 6), (14, 4))):
+        levels = []
+        for size in sizes:
+            rows, columns = (np.cos(np.pi * np.outer(np.arange(4), (np.arange(n) + 0.5) / n)) for n in size)
+            maps = torch.from_numpy(np.einsum("buv,uh,vw->bhw", amplitudes, rows, columns))
+            levels.append((maps + 30).sqrt()[:, None].float())
+        sides.append(output(0)._replace(maps=tuple(levels)))
+    found = image_metric(name)(sides[0], sides[1], batch())
+    torch.testing.assert_close(found, torch.full((6, 4), float(top)), rtol=0, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", LEVEL_METRICS)
+def test_of_networks_with_more_levels_than_the_other_the_deepest_are_compared(name):
+    student, teacher = output(0), output(1)
+    due = image_metric(name)(student, teacher, batch())[:, 1:]
+    fewer = teacher._replace(maps=teacher.maps[1:])
+    assert torch.equal(image_metric(name)(student, fewer, batch()), due)
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3])
+def test_a_constant_map_correlates_with_nothing_at_any_size(value):
+    flat = output(0)._replace(maps=tuple(torch.full((6, 2, *size), value) for size in SIZES))
+    found = image_metric("pearson")(flat, output(1, sizes=OTHER_SIZES), batch())
+    assert torch.equal(found, torch.zeros(6, 4))

@@ -14,7 +14,7 @@ import dctkd_zoo
 from dctkd_zoo import hub, models, registry, weights
 from dctkd_zoo.errors import CorruptWeights, UnknownEntry, WeightsNotFound
 
-# METHOD.md section 2.
+# As counted in the released code.
 SCENES = {
     "r18": {"ade20k": 11_717_727, "sun397": 11_380_173, "mit67": 11_210_883},
     "r34": {"ade20k": 21_825_887, "sun397": 21_488_333, "mit67": 21_319_043},

@@ -1,4 +1,4 @@
-"""The three transforms: the released code's figures, independent formulas, and the facts of METHOD.md section 1.2."""
+"""The transforms and the resampling of maps: the released code's figures, independent formulas, edge cases."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from torch import Tensor
 from dctkd_zoo import spectrum
 from dctkd_zoo.attention import activation_map, minmax
 from dctkd_zoo.losses.dctkd import spectral_distance
-from dctkd_zoo.spectrum import TRANSFORMS, dct2_coefficients, dft_coefficients
+from dctkd_zoo.spectrum import TRANSFORMS, common, dct2_coefficients, dft_coefficients, resample
 
 SIZES = [(7, 7), (8, 8), (14, 14), (17, 23), (9, 12), (1, 5), (56, 56)]
-RELEASED = ("dft_abs", "dft_signed")
+SHRINKS = [((56, 56), (7, 7)), ((14, 14), (13, 13)), ((17, 23), (9, 12)), ((9, 12), (9, 5)), ((4, 16), (3, 1))]
+NORMALISED = ("dct2", "dft_abs", "dft_signed")
 
 
 @pytest.fixture(params=TRANSFORMS)
@@ -31,8 +32,18 @@ def centred(maps: Tensor) -> np.ndarray:
     return (maps - maps.mean(dim=(1, 2), keepdim=True)).numpy()
 
 
+def ramp(values: np.ndarray) -> np.ndarray:
+    """Each of (B, H, W) onto [0, 1]."""
+    low, high = values.min(axis=(1, 2), keepdims=True), values.max(axis=(1, 2), keepdims=True)
+    return np.asarray((values - low) / (high - low))
+
+
+def dct(values: np.ndarray) -> np.ndarray:
+    return np.asarray(scipy.fft.dctn(values, axes=(1, 2), norm="ortho"))
+
+
 @pytest.mark.parametrize("file", ["square", "ragged"])
-@pytest.mark.parametrize("name", TRANSFORMS)
+@pytest.mark.parametrize("name", NORMALISED)
 def test_spectra_are_those_of_the_released_code(shared, file, name):
     golden = load_file(shared / "golden" / f"{file}.safetensors")
     levels = [key for key in golden if key.startswith("student_features.")]
@@ -46,7 +57,7 @@ def test_spectra_are_those_of_the_released_code(shared, file, name):
 @pytest.mark.parametrize("size", SIZES)
 def test_dct2_is_scipys(size):
     maps = random(3, *size)
-    due = scipy.fft.dctn(centred(maps), axes=(1, 2), norm="ortho")
+    due = dct(centred(maps))
     np.testing.assert_allclose(dct2_coefficients(maps).numpy(), due, atol=1e-12)
     np.testing.assert_allclose(dct2_coefficients(maps.float()).numpy(), due, atol=2e-5)
 
@@ -62,86 +73,31 @@ def test_dft_is_the_real_part_of_fft2(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_dft_is_the_fft_of_the_even_part(size):
-    """Item 1: so it is no DCT."""
+def test_the_ablations_are_an_unnormalised_dct_of_the_map_on_0_1_and_that_map(size):
+    maps = 1e3 * random(3, *size) + 40
+    onto = ramp(maps.numpy())
+    due = {"dct2_raw": dct(onto - onto.mean(axis=(1, 2), keepdims=True)), "l2_minmax": onto}
+    assert {*TRANSFORMS} == {*NORMALISED, *due}
+    for name, expected in due.items():
+        np.testing.assert_allclose(TRANSFORMS[name](maps).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", [*NORMALISED, "l2_minmax"])
+@pytest.mark.parametrize("size", [(7, 7), (17, 23)])
+def test_spectra_span_0_1_per_image(name, size):
     maps = random(3, *size)
-    even = (maps + reflected(maps)) / 2
-    due = np.fft.fft2(centred(even))
-    np.testing.assert_allclose(due.imag, 0, atol=1e-10)
-    np.testing.assert_allclose(dft_coefficients(maps).numpy(), due.real, atol=1e-10)
+    values = TRANSFORMS[name](maps)
+    torch.testing.assert_close(values.amin(dim=(1, 2)), torch.zeros(3).double())
+    torch.testing.assert_close(values.amax(dim=(1, 2)), torch.ones(3).double())
 
 
-def reflected(maps: Tensor) -> Tensor:
-    """Circular point reflection: the value at (y, x) goes to (-y mod H, -x mod W)."""
-    return torch.roll(torch.flip(maps, (-2, -1)), (1, 1), (-2, -1))
-
-
-@pytest.mark.parametrize("size", [(7, 7), (8, 8), (9, 12), (28, 28)])
-@pytest.mark.parametrize("name", TRANSFORMS)
-def test_the_dft_is_blind_to_a_point_reflection_and_the_dct_is_not(name, size):
-    """Item 2."""
-    features = random(4, 3, *size)
-    maps, mirrored = activation_map(features), activation_map(reflected(features))
-    distance = spectral_distance(maps, mirrored, TRANSFORMS[name])
-    assert (distance < 1e-12).all() if name in RELEASED else (distance > 0.5).all()
-
-
-@pytest.mark.parametrize(("side", "distinct"), [(7, 25), (8, 34), (14, 100), (28, 394), (56, 1570)])
-def test_the_dft_tells_most_coefficients_twice(side, distinct):
-    """Item 3."""
-    maps = random(1, side, side)
-    assert count(dft_coefficients(maps)) == distinct
-    assert count(dct2_coefficients(maps)) == side**2
-
-
-def count(coefficients: Tensor) -> int:
-    """Distinct values, with what rounding keeps apart taken together."""
-    values = coefficients.flatten().sort().values
-    return 1 + int((values.diff() > 1e-10).sum())
-
-
-@pytest.mark.parametrize("size", [(7, 7), (9, 12)])
-def test_spectra_know_neither_the_scale_of_features_nor_the_normalisation_of_maps(transform, size):
-    """Item 4."""
-    features = random(3, 4, *size)
-    maps = activation_map(features)
-    due = transform(maps)
-    torch.testing.assert_close(transform(activation_map(1e-3 * features)), due, rtol=0, atol=1e-12)
-    torch.testing.assert_close(transform(minmax(maps)), due, rtol=0, atol=1e-12)
-    torch.testing.assert_close(transform(maps / maps.amax(dim=(1, 2), keepdim=True)), due, rtol=0, atol=1e-12)
-    torch.testing.assert_close(transform(maps + 5), due, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_unnormalised_dct_distance_is_the_spatial_one(size):
-    """Item 5, Parseval: whatever the DCT gains over plain L2 is due to what is done beside it."""
-    a, b = random(3, *size), random(3, *size, seed=1)
-    spectral = (dct2_coefficients(a) - dct2_coefficients(b)).norm(dim=(1, 2))
-    np.testing.assert_allclose(spectral.numpy(), np.linalg.norm(centred(a) - centred(b), axis=(1, 2)), rtol=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("name", "due"),
-    [
-        ("dft_signed", (2.70, 4.02, 7.07, 12.00)),
-        ("dft_abs", (2.87, 4.33, 7.83, 13.51)),
-        ("dct2", (2.19, 3.52, 6.58, 11.21)),
-    ],
-)
-def test_the_first_level_dominates(name, due):
-    """Item 6: mean distance of random Gaussian features at 7, 14, 28 and 56 px."""
-    distances = []
-    for side in (7, 14, 28, 56):
-        student, teacher = (activation_map(random(16, 16, side, side, seed=seed).float()) for seed in (0, 1))
-        distances.append(spectral_distance(student, teacher, TRANSFORMS[name]).mean().item())
-    assert distances == pytest.approx(due, rel=0.12)
-    assert distances == sorted(distances)
-    assert distances[-1] > 0.4 * sum(distances)
+def test_a_map_is_transformed_whatever_the_other_maps_are(transform):
+    maps = random(3, 6, 9)
+    torch.testing.assert_close(transform(maps[1:2]), transform(maps)[1:2])
 
 
 @pytest.mark.parametrize("size", [(7, 7), (9, 12)])
 def test_no_gradient_and_no_nan_between_equal_maps(transform, size):
-    """Item 7, first half."""
     student = random(2, *size).requires_grad_()
     distance = spectral_distance(student, student.detach().clone(), transform)
     (gradient,) = torch.autograd.grad(distance.sum(), student)
@@ -149,37 +105,18 @@ def test_no_gradient_and_no_nan_between_equal_maps(transform, size):
     assert torch.equal(gradient, torch.zeros_like(gradient))
 
 
-@pytest.mark.parametrize("side", [7, 14, 28])
+@pytest.mark.parametrize("fewer", [14, 9, 7])
 @pytest.mark.parametrize("value", [0.0, 0.1, 0.37, 1.0, 3.3])
-def test_a_constant_map_has_a_zero_spectrum_and_no_gradient(transform, value, side):
-    """Item 7, second half; most of these values differ from their computed mean by a rounding."""
-    student = torch.full((2, side, side), value, requires_grad=True)
-    assert torch.equal(transform(student), torch.zeros(2, side, side))
-    distance = spectral_distance(student, random(2, side, side).float(), transform)
+def test_a_constant_map_has_a_zero_spectrum_and_no_gradient(transform, value, fewer):
+    """At its own size and at a smaller one; most of these values differ from their computed mean by a rounding."""
+    student = torch.full((2, 14, 14), value, requires_grad=True)
+    ours, theirs = common(student, random(2, fewer, fewer).float())
+    assert torch.equal(ours, torch.full((2, fewer, fewer), value))
+    assert torch.equal(transform(ours), torch.zeros(2, fewer, fewer))
+    distance = spectral_distance(ours, theirs, transform)
     (gradient,) = torch.autograd.grad(distance.sum(), student)
-    assert distance.isfinite().all()
+    assert (distance > 0.1).all()
     assert torch.equal(gradient, torch.zeros_like(gradient))
-
-
-def test_where_the_dc_coefficient_ends_up():
-    """Item 8: at zero in `dft_abs`; in `dft_signed` in the middle, at each image's own value."""
-    maps = activation_map(random(16, 32, 14, 14))
-    torch.testing.assert_close(dft_coefficients(maps)[:, 0, 0], torch.zeros(16).double(), rtol=0, atol=1e-11)
-    torch.testing.assert_close(TRANSFORMS["dft_abs"](maps)[:, 0, 0], torch.zeros(16).double(), rtol=0, atol=1e-12)
-    signed = TRANSFORMS["dft_signed"](maps)[:, 0, 0]
-    assert signed.mean().item() == pytest.approx(0.48, abs=0.06)
-    assert signed.min() > 0.3
-    assert signed.max() < 0.7
-    assert signed.std() > 0.01
-
-
-@pytest.mark.parametrize("size", [(7, 7), (17, 23)])
-def test_spectra_span_0_1_per_image(transform, size):
-    maps = random(3, *size)
-    values = transform(maps)
-    torch.testing.assert_close(values.amin(dim=(1, 2)), torch.zeros(3).double())
-    torch.testing.assert_close(values.amax(dim=(1, 2)), torch.ones(3).double())
-    torch.testing.assert_close(transform(maps[1:2]), values[1:2])
 
 
 @pytest.mark.parametrize("size", [(4, 4), (3, 5)])
@@ -197,10 +134,113 @@ def test_autocast_leaves_a_transform_alone(transform):
 
 
 def test_what_is_kept_from_inference_serves_training(transform):
-    spectrum._dct_matrix.cache_clear()
-    spectrum._dft_matrices.cache_clear()
+    for kept in (spectrum._dct_matrix, spectrum._dft_matrices, spectrum._resampling_matrix):
+        kept.cache_clear()
     with torch.inference_mode():
-        transform(torch.rand(2, 6, 5))
+        transform(resample(torch.rand(2, 6, 5), 5, 3))
     maps = torch.rand(2, 6, 5, requires_grad=True)
-    transform(maps).sum().backward()
+    transform(resample(maps, 5, 3)).square().sum().backward()
     assert maps.grad is not None
+    assert maps.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize(("size", "fewer"), SHRINKS)
+def test_resampling_crops_scipys_spectrum(size, fewer):
+    maps = random(3, *size)
+    due = dct(maps.numpy())[:, : fewer[0], : fewer[1]] * np.sqrt(np.prod(fewer) / np.prod(size))
+    np.testing.assert_allclose(dct(resample(maps, *fewer).numpy()), due, atol=1e-12)
+    np.testing.assert_allclose(dct(resample(maps.float(), *fewer).numpy()), due, atol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "fewer"), SHRINKS)
+def test_resampling_keeps_the_mean_and_the_batch(size, fewer):
+    maps = random(3, *size) + 5
+    found = resample(maps, *fewer)
+    assert found.shape == (3, *fewer)
+    torch.testing.assert_close(found.mean(dim=(1, 2)), maps.mean(dim=(1, 2)), rtol=0, atol=1e-12)
+    torch.testing.assert_close(resample(maps[1:2], *fewer), found[1:2])
+
+
+def waves(amplitudes: np.ndarray, height: int, width: int) -> Tensor:
+    """A sum of cosines over the unit square (B, U, V), read off in the middle of height x width equal tiles."""
+    places = [(np.arange(count) + 0.5) / count for count in (height, width)]
+    rows, columns = (
+        np.cos(np.pi * np.outer(np.arange(c), p)) for c, p in zip(amplitudes.shape[1:], places, strict=True)
+    )
+    return torch.from_numpy(np.einsum("buv,uh,vw->bhw", amplitudes, rows, columns))
+
+
+@pytest.mark.parametrize(("size", "fewer"), [((56, 56), (14, 14)), ((28, 28), (7, 7)), ((17, 23), (6, 5))])
+def test_what_has_low_frequencies_alone_is_resampled_without_loss(size, fewer):
+    amplitudes = random(2, 6, 5).numpy()
+    torch.testing.assert_close(resample(waves(amplitudes, *size), *fewer), waves(amplitudes, *fewer))
+
+
+def test_resampling_twice_is_resampling_once():
+    maps = random(3, 56, 40)
+    torch.testing.assert_close(resample(resample(maps, 28, 21), 14, 9), resample(maps, 14, 9))
+
+
+def test_a_map_of_the_size_asked_for_is_handed_back_as_it_is():
+    maps = random(2, 9, 12)
+    assert resample(maps, 9, 12) is maps
+
+
+@pytest.mark.parametrize(("size", "fewer"), [((5, 4), (3, 4)), ((4, 6), (2, 5))])
+def test_gradients_of_resampling_are_right(size, fewer):
+    maps = random(2, *size).requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: resample(x, *fewer), maps)
+    assert torch.autograd.gradcheck(lambda x: TRANSFORMS["dct2"](resample(x, *fewer)), maps)
+
+
+def test_autocast_leaves_resampling_alone():
+    maps = random(3, 14, 14).float()
+    due = resample(maps, 9, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        values = resample(maps, 9, 5)
+    assert values.dtype == torch.float32
+    assert torch.equal(values, due)
+
+
+PAIRS = [
+    ((9, 12), (14, 7), None, (9, 7)),
+    ((9, 12), (14, 7), 8, (8, 7)),
+    ((9, 12), (14, 7), 5, (5, 5)),
+    ((9, 12), (14, 7), 99, (9, 7)),
+    ((14, 14), (56, 56), None, (14, 14)),
+    ((14, 14), (14, 14), 4, (4, 4)),
+]
+
+
+@pytest.mark.parametrize(("one", "other", "keep", "size"), PAIRS)
+def test_two_maps_meet_at_the_smaller_height_and_the_smaller_width(one, other, keep, size):
+    a, b = random(2, *one), random(2, *other, seed=1)
+    ours, theirs = common(a, b, keep)
+    assert ours.shape == theirs.shape == (2, *size)
+    assert torch.equal(ours, resample(a, *size))
+    assert torch.equal(theirs, resample(b, *size))
+    swapped = common(b, a, keep)
+    assert torch.equal(swapped[0], theirs)
+    assert torch.equal(swapped[1], ours)
+
+
+@pytest.mark.parametrize("keep", [None, 14, 56])
+def test_maps_of_one_size_are_left_as_they_are(keep):
+    a, b = random(2, 14, 14), random(2, 14, 14, seed=1)
+    assert all(x is y for x, y in zip(common(a, b, keep), (a, b), strict=True))
+
+
+@pytest.mark.parametrize(("one", "other", "keep", "size"), PAIRS)
+def test_the_distance_is_that_of_the_frequencies_that_both_have(one, other, keep, size):
+    """Of scipy's spectra, cut off beyond the common corner, each brought onto [0, 1]."""
+    a, b = random(2, *one), 7 * random(2, *other, seed=1)
+    corners = (ramp(dct(centred(m))[:, : size[0], : size[1]]) for m in (a, b))
+    due = np.linalg.norm(np.subtract(*corners), axis=(1, 2))
+    found = spectral_distance(*common(a, b, keep), TRANSFORMS["dct2"])
+    np.testing.assert_allclose(found.numpy(), due, rtol=1e-10)
+
+
+def test_cutting_off_frequencies_matters():
+    a, b = minmax(random(2, 14, 14)), minmax(random(2, 14, 14, seed=1))
+    whole, few = (spectral_distance(*common(a, b, keep), TRANSFORMS["dct2"]) for keep in (None, 4))
+    assert (few < 0.7 * whole).all()

@@ -12,16 +12,16 @@ from dctkd_zoo.spec import Entry, MultiStep, Recipe, Reported, Step
 
 Options = Mapping[str, Mapping[str, Any]]
 
-# The release calls these ImageNet's. They are those of torchvision's video models (METHOD.md D-8).
+# The release calls these ImageNet's. They are those of torchvision's video models (docs/method.md, D-8).
 SCENE_MEAN = (0.43216, 0.394666, 0.37645)
 SCENE_STD = (0.22803, 0.22145, 0.216989)
 
 # The release's main branch, which the README's tables come from. Review is on dev alone, where 1 was its first weight.
 ALPHA = {"dctkd": 1.0, "at": 1000.0, "pkt": 30000.0, "vid": 1.0, "crd": 0.8, "ckd": 400.0, "review": 1.0, "kd": 0.8}
-# Its dev branch, after a search of the rivals' weights on the test set (METHOD.md section 4).
+# Its dev branch, after a search of the rivals' weights on the test set.
 TUNED = {"at": 1100.0, "pkt": 54000.0, "vid": 1.5, "crd": 1.4, "review": 1.8}
 
-# What produced the reported tables: a DFT, rivals without level 1 or most negatives (METHOD.md D-1, D-2, D-7, D-12).
+# What made the reported tables: a DFT, rivals without level 1 or most negatives (docs/method.md, D-1, 2, 7 and 12).
 RELEASED: Options = {
     "dctkd": {"transform": "dft_abs", "guided": True},
     "vid": {"levels": "released"},
@@ -47,7 +47,7 @@ SCRATCH = Recipe(
 )
 # Review had 60 images a batch on MIT67 and SUN397 (063ae01).
 SCRATCH_REVIEW = replace(SCRATCH, batch_size=60)
-# A rate of 0.01 as the configuration says; the README's command leaves it at 0.1 (METHOD.md D-25).
+# A rate of 0.01 as the configuration says; the README's command leaves it at 0.1 (docs/method.md, D-25).
 FINETUNE = replace(SCRATCH, lr=0.01, pretrained="tv_in1k")
 # ResNet-152 had 55 images a batch when the README's tables were made (81525b4), and 80 half a year later (063ae01).
 FINETUNE_R152 = replace(FINETUNE, batch_size=55)
@@ -78,7 +78,7 @@ REPORTED = _read_reported(Path(__file__).with_name("reported.csv"))
 
 
 def paper_weights(terms: tuple[str, ...], alpha: Mapping[str, float]) -> dict[str, float]:
-    """Terms beside cross-entropy -> the weight of each and of `ce` (METHOD.md section 1)."""
+    """Terms beside cross-entropy -> the weight of each and of `ce` (docs/method.md)."""
     match terms:
         case ():
             return {"ce": 1.0}

@@ -1,7 +1,7 @@
 """ADE20K by its scene labels: the dataset and its entries.
 
 1,055 classes with a long tail: 383 of them have no test image, and 15 test images show scenes that
-training never does, so 99.25 % top-1 is the most there is (METHOD.md section 3).
+training never does, so 99.25 % top-1 is the most there is.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ ENTRIES = (
     entry("mbv2_dctkd_ade20k.dct2", SCRATCH, "r50_ade20k", options=CORRECTED),
     entry("mbv2_dctkd_kd_ade20k.dct2", SCRATCH, "r50_ade20k", options=CORRECTED),
     entry("r18_dctkd_ade20k.signed", SCRATCH, "r50_ade20k", options=SIGNED),
-    # Ablations: a plain L2 of the min-max maps, and a true DCT without min-max (METHOD.md section 1.2).
+    # Ablations: a plain L2 of the min-max maps, and a true DCT without min-max (docs/method.md, Fact 5).
     entry("r18_dctkd_ade20k.l2", SCRATCH, "r50_ade20k", options={"dctkd": {"transform": "l2_minmax", "guided": True}}),
     entry("r18_dctkd_ade20k.raw", SCRATCH, "r50_ade20k", options={"dctkd": {"transform": "dct2_raw", "guided": True}}),
     # The weight of the loss; at 1 it is r18_dctkd_ade20k.

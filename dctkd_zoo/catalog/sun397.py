@@ -32,7 +32,7 @@ DATASET = Dataset(
         Archive("https://vision.princeton.edu/projects/2010/SUN/download/Partitions.zip"),
     ),
     notes="Official partition 1, 50 training and 50 test images per class. The authors' released lists name "
-    "the same images for training and test (METHOD.md D-3), so their figures are of an unknown split.",
+    "the same images for training and test (docs/method.md, D-3), so their figures are of an unknown split.",
 )
 
 ENTRIES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dctkd_zoo.levels import Pairs
 
-# As released, VID and CKD skip the first: their list of features was taken to begin with the stem (METHOD.md D-12).
+# As released, VID and CKD skip the first: their list was taken to begin with the stem (docs/method.md, D-12).
 FIRST = {"all": 0, "released": 1}
 
 

@@ -65,7 +65,7 @@ class CKD(Term):
     """Every student level against every teacher level, weighed per image by attention between them.
 
     The attention is computed from how alike the images of a batch are at a level. Its layers are as wide
-    as the batch that `setup` saw (METHOD.md D-14): a smaller one is padded with zeros, a larger one
+    as the batch that `setup` saw (docs/method.md, D-14): a smaller one is padded with zeros, a larger one
     refused. `levels="released"` skips the first (D-12).
     """
 

@@ -81,7 +81,7 @@ class CRD(Term):
 
     Args:
         negatives: `all` draws them from the whole training set; `released` from its first images
-            only, as many as there are classes, which is what the released code does (METHOD.md D-7).
+            only, as many as there are classes, which is what the released code does (docs/method.md, D-7).
         count: negatives per image, K; drawn without replacement where every class leaves that many.
         temperature: of the scores.
         momentum: the share of a bank's embedding that stays when its image is seen again.

@@ -18,7 +18,7 @@ def spectral_distance(student_map: Tensor, teacher_map: Tensor, transform: Trans
     """L2 norm of the difference of two normalised spectra: maps (B, H, W) -> (B,).
 
     The norm is neither squared nor divided by H W, as released. Its gradient where the maps are
-    equal is zero, and constant maps are at a finite distance (METHOD.md section 1.2, item 7).
+    equal is zero, and constant maps are at a finite distance (docs/method.md, Fact 7).
     """
     distance: Tensor = torch.linalg.vector_norm(transform(student_map) - transform(teacher_map), dim=(1, 2))
     return distance
@@ -48,7 +48,7 @@ class DCTKD(Term):
     Args:
         transform: `dct2` (a true DCT-II), `dft_abs` (what produced the reported tables), `dft_signed`
             (the released main branch), or an ablation: `dct2_raw`, `l2_minmax`.
-        guided: whether images that the teacher gets wrong count zero (METHOD.md section 1).
+        guided: whether images that the teacher gets wrong count zero (docs/method.md).
         reduction: what a guided mean goes over: the whole `batch`, as released, so that the term weighs
             less where the teacher errs more; or its `correct` images.
         keep: compare the `keep` x `keep` lowest frequencies alone, at least 2.

@@ -71,7 +71,7 @@ def _levels(student: Output, teacher: Output) -> Pairs:
 class Review(Term):
     """The student's levels, each fused with its deeper ones, against the teacher's; summed over the levels.
 
-    The student's own maps stay what they are: what is compared exists in training alone (METHOD.md D-15).
+    The student's own maps stay what they are: what is compared exists in training alone (docs/method.md, D-15).
     """
 
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:

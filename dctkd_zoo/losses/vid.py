@@ -50,7 +50,7 @@ class Prediction(nn.Module):
 class VID(Term):
     """How badly the student's features tell the teacher's, summed over the levels.
 
-    `levels="released"` skips the first (METHOD.md D-12). Features of different sizes are averaged to
+    `levels="released"` skips the first (docs/method.md, D-12). Features of different sizes are averaged to
     the smaller one.
     """
 

@@ -1,4 +1,4 @@
-"""Mean class accuracy as released: over all classes, those without a test image counting zero (METHOD.md D-5)."""
+"""Mean class accuracy as released: over all classes, those without a test image counting zero (docs/method.md, D-5)."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class SSIM(LevelMetric):
 
     A map of less than 11 px has a window as large as itself along that axis, of the same sigma: on
     7 x 7 px the score is a single comparison, weighted towards the centre. Nothing is padded, so
-    there is no agreement on a border of zeros (METHOD.md D-10).
+    there is no agreement on a border of zeros (docs/method.md, D-10).
     """
 
     def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:

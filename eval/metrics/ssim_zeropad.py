@@ -10,7 +10,7 @@ from eval.metrics.ssim import SIDE, structural_similarity, window
 
 
 class SSIMZeroPad(LevelMetric):
-    """The smaller the map the higher the score: above 0.4 for two random maps of 7 x 7 px (METHOD.md D-10, D-11)."""
+    """The smaller the map the higher: over 0.4 for two random maps of 7 x 7 px (docs/method.md, D-10 and D-11)."""
 
     def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
         """One level, (B,)."""
