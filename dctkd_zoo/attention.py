@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 from dctkd_zoo.features import wide
 
@@ -13,7 +16,28 @@ def activation_map(features: Tensor) -> Tensor:
 
     The abstract speaks of maximum activation maps; the released code computes this mean (docs/method.md).
     """
-    return wide(features).square().mean(dim=1)
+    result: Tensor = _MeanSquare.apply(features)
+    return result
+
+
+class _MeanSquare(torch.autograd.Function):
+    """Reads the features once each way: the plain formula writes a widened and a squared copy of them."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
+        if features.is_contiguous(memory_format=torch.channels_last):
+            dtype = torch.promote_types(features.dtype, torch.float32)
+            length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
+            return length.square() / features.shape[1]
+        return wide(features).square().mean(dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
+        slope = gradient * (2 / features.shape[1])
+        result: Tensor = features * slope.to(features.dtype)[:, None]
+        return result
 
 
 def minmax(maps: Tensor) -> Tensor:

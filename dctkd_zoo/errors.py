@@ -43,3 +43,7 @@ class NonFiniteLoss(ZooError):
 
 class DeviceNotFound(ZooError, ValueError):
     """A device that torch cannot use here."""
+
+
+class CorruptCache(ZooError):
+    """A file of this package's cache that is not what it was written as."""

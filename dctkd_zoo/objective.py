@@ -26,6 +26,10 @@ class Objective(nn.Module):
         """Whether any term reads the teacher's output."""
         return any(term.needs_teacher for term in self._terms().values())
 
+    def reading_features(self) -> list[str]:
+        """Names of the terms that read the teacher's whole feature maps."""
+        return [name for name, term in self._terms().items() if term.needs_features]
+
     def _terms(self) -> dict[str, Term]:
         return {name: term for name, term in self.terms.items() if isinstance(term, Term)}
 

@@ -10,19 +10,20 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dctkd_zoo import models, registry, teachers, weights
+from dctkd_zoo import knowledge, models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import open_store
-from dctkd_zoo.data.views import Views
+from dctkd_zoo.data.views import Views, centre_windows
 from dctkd_zoo.device import place
 from dctkd_zoo.errors import DatasetError, WeightsNotFound
 from dctkd_zoo.features import Tapped
 from dctkd_zoo.home import cache_home
+from dctkd_zoo.knowledge import View
 from dctkd_zoo.spec import Dataset, Entry
 from dctkd_zoo.weights import Weights
 from eval import protocol
-from eval.table import Report, table
+from eval.table import Report, Teach, exactly, table
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     student = network(entry, found, split.classes, where.device)
     teacher, note = _teacher(entry, split.classes, where)
     metrics = protocol.image_metrics(where.protocol, teacher is not None)
-    measured = table(student, teacher.network if teacher else None, views, metrics, report)
+    measured = table(student, _taught(teacher, views, report) if teacher else None, views, metrics, report)
     measured.insert(0, "id", [split.ids[position] for position in measured.pop("position")])
     return Result(
         entry,
@@ -116,6 +117,16 @@ def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> tuple[teac
         return teachers.load(name, dataset, classes, where.device, where.trained), ""
     except WeightsNotFound as error:
         return None, f"not compared with its teacher {name}: {error}"
+
+
+def _taught(teacher: teachers.Teacher, views: Views, report: Report) -> Teach:
+    """What the teacher makes of the test set: run once for all its students, and kept in the cache in float32."""
+    if views.store.failed:  # positions are not rows then
+        return lambda batch: teacher.network(batch.images)
+    view = View("centre", centre_windows(views.store, views.recipe))
+    place = knowledge.folder(teacher, views, view, torch.float32, torch.float32, cache_home())
+    with exactly():
+        return knowledge.open_knowledge(teacher, views, view, torch.float32, torch.float32, place, report).output
 
 
 def network(entry: Entry, found: Weights, classes: tuple[str, ...], device: torch.device) -> Tapped:

@@ -76,3 +76,23 @@ def test_a_quotient_over_zero_is_zero_and_leads_no_gradient_anywhere():
 
 def test_gradients_of_random_maps():
     assert torch.autograd.gradcheck(lambda x: minmax(activation_map(x)), random(2, 2, 3, 4).requires_grad_())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_layout_in_memory_changes_neither_the_map_nor_its_gradient(dtype):
+    features = torch.randn(3, 8, 6, 5, generator=torch.Generator().manual_seed(0)).to(dtype)
+    features[0, :, 2, 2] = 0  # where the length of the vector of channels has no slope
+    ways = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        leaf = features.clone(memory_format=layout).requires_grad_()
+        value = activation_map(leaf)
+        value.square().sum().backward()
+        assert leaf.grad is not None
+        assert leaf.grad.dtype == dtype
+        ways.append((value, leaf.grad))
+    due = features.double().square().mean(dim=1)
+    tolerance = {torch.float32: 1e-6, torch.float64: 1e-12, torch.bfloat16: 2e-2}[dtype]
+    for value, gradient in ways:
+        torch.testing.assert_close(value.double(), due, rtol=1e-6 if dtype != torch.float64 else 1e-12, atol=0)
+        slope = 4 / 8 * features.double() * due[:, None]
+        torch.testing.assert_close(gradient.double(), slope, rtol=tolerance, atol=tolerance)

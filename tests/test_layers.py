@@ -24,7 +24,7 @@ LAYERS = (
     ("features",),
     ("attention", "teachers"),
     ("spectrum",),
-    ("levels",),
+    ("levels", "knowledge"),
     ("losses",),
     ("objective",),
     ("__init__",),  # the top of dctkd_zoo: what users import, no module below does

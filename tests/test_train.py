@@ -242,16 +242,17 @@ def test_one_entry_that_fails_does_not_stop_the_others(world, tmp_path, capsys):
 def test_the_bundled_networks_are_of_the_recipes_in_the_catalog():
     bundled = [folder for folder in sorted(weights.BUNDLED.iterdir()) if folder.is_dir()]
     assert len(bundled) >= 6
+    elsewhere = run.Where(None, Path(), torch.device("cpu"))
     for folder in bundled:
-        run.refuse_other_recipe(registry.get_entry(folder.name), folder)
+        run.refuse_other_recipe(registry.get_entry(folder.name), folder, elsewhere)
 
 
 def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(world, tmp_path, console, monkeypatch):
     real, steps = loop.forward, []
 
-    def poisoned(learner, batch):
+    def poisoned(learner, batch, teach):
         steps.append(batch)
-        losses = real(learner, batch)
+        losses = real(learner, batch, teach)
         return {name: value * (float("nan") if len(steps) == 5 else 1) for name, value in losses.items()}
 
     monkeypatch.setattr(loop, "forward", poisoned)
@@ -341,7 +342,18 @@ def test_the_flags_say_where_and_never_what():
     from train.__main__ import parser
 
     flags = {option for action in parser()._actions for option in action.option_strings}
-    assert flags == {"-h", "--help", "--all", "--data", "--device", "--out", "--seed", "--resume", "--catalog"}
+    assert flags == {
+        "-h",
+        "--help",
+        "--all",
+        "--data",
+        "--device",
+        "--out",
+        "--seed",
+        "--resume",
+        "--catalog",
+        "--teacher-cache",
+    }
 
 
 def test_a_store_is_shared_by_all_entries_of_a_geometry(world, out):

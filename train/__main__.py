@@ -22,8 +22,21 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are written, and teachers looked for")
     parser.add_argument("--seed", type=int, metavar="S", help="in place of the recipe's")
     parser.add_argument("--resume", action="store_true", help="go on with runs that stopped early")
+    parser.add_argument(
+        "--teacher-cache",
+        type=views,
+        metavar="K",
+        help="train on K fixed views an image, the teacher's outputs on disk",
+    )
     parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
     return parser
+
+
+def views(text: str) -> int:
+    """The number in `text`, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of views; at least 1")
+    return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,7 +67,9 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
 
     device.keep_memory()
     out, console, failed = options.out or checkpoints(), Console(), 0
-    where = run.Where(options.data, out, device.choose(options.device), options.resume, options.out)
+    where = run.Where(
+        options.data, out, device.choose(options.device), options.resume, options.out, options.teacher_cache
+    )
     for name in registry.teachers_first(names):
         try:
             run.train(registry.get_entry(name).seeded(options.seed), where, console)

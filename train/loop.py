@@ -13,9 +13,10 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views, derive
 from dctkd_zoo.device import autocast
 from dctkd_zoo.errors import NonFiniteLoss
-from dctkd_zoo.features import Output, Tapped
+from dctkd_zoo.features import Tapped
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Recipe
+from train.guide import Guide, Teach
 from train.optim import set_rate
 
 LOOK_EVERY = 20  # steps between looks at the losses, which make the device wait
@@ -23,10 +24,10 @@ LOOK_EVERY = 20  # steps between looks at the losses, which make the device wait
 
 @dataclass(frozen=True)
 class Learner:
-    """What a training step needs. Without a teacher the objective reads the student's output alone."""
+    """What a training step needs. Without a guide the objective reads the student's output alone."""
 
     student: Tapped
-    teacher: Tapped | None
+    guide: Guide | None
     objective: Objective
     optimizer: torch.optim.Optimizer
     recipe: Recipe
@@ -74,9 +75,10 @@ def epoch(
     learner.objective.train()
     meter, start, done, rate = Meter(number + 1), time.perf_counter(), 0, 0.0
     steps = -(-len(views.labels) // learner.recipe.batch_size)
-    for index, batch in enumerate(views.train(seed, number)):
+    windows, teach = learner.guide.epoch(number) if learner.guide else (None, None)
+    for index, batch in enumerate(views.train(seed, number, windows)):
         rate = set_rate(learner.optimizer, learner.recipe, number + index / steps)
-        meter.add(step(learner, batch))
+        meter.add(step(learner, batch, teach))
         done += len(batch.labels)
         if index % LOOK_EVERY == 0:
             report(done, meter.look())
@@ -85,31 +87,22 @@ def epoch(
     return {"lr": rate, "images_per_s": done / (time.perf_counter() - start), **losses}
 
 
-def step(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+def step(learner: Learner, batch: Batch, teach: Teach | None) -> dict[str, Tensor]:
     """One update on one batch; returns the weighted terms, scalars."""
-    losses = forward(learner, batch)
+    losses = forward(learner, batch, teach)
     learner.optimizer.zero_grad(set_to_none=True)
     torch.stack(list(losses.values())).sum().backward()
     learner.optimizer.step()
     return losses
 
 
-def forward(learner: Learner, batch: Batch) -> dict[str, Tensor]:
+def forward(learner: Learner, batch: Batch, teach: Teach | None) -> dict[str, Tensor]:
     """The weighted terms of the objective on one batch, scalars with a graph."""
-    student, teacher = outputs(learner, batch)
-    with autocast(batch.images.device, learner.precision):  # for the layers that some terms learn
-        return learner.objective(student, teacher, batch)  # type: ignore[no-any-return]
-
-
-def outputs(learner: Learner, batch: Batch) -> tuple[Output, Output]:
-    """What student and teacher make of a batch; without a teacher, the student's twice."""
+    taught = teach(batch) if teach else None
     with autocast(batch.images.device, learner.precision):
-        teacher = None
-        if learner.teacher is not None:
-            with torch.no_grad():
-                teacher = learner.teacher(batch.images)
         student = learner.student(batch.images)
-    return student, student if teacher is None else teacher
+        losses: dict[str, Tensor] = learner.objective(student, student if taught is None else taught, batch)
+    return losses
 
 
 @torch.inference_mode()

@@ -20,7 +20,7 @@ from rich.console import Console
 from dctkd_zoo import atomic, hub, models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
-from dctkd_zoo.data.store import Store, open_store
+from dctkd_zoo.data.store import Store, open_store, resident
 from dctkd_zoo.data.views import Views, derive
 from dctkd_zoo.device import describe, place, precision
 from dctkd_zoo.errors import DatasetError, ZooError
@@ -32,11 +32,13 @@ from eval import record as results_record
 from eval import results
 from eval import run as evaluation
 from train import checkpoint, loop, teacher
+from train import guide as guides
 from train.display import Display, figure
 from train.optim import optimizer
 
 log = logging.getLogger(__name__)
 
+ENVIRONMENT = ("precision", "dataset_digest", "teacher_sha256", "teacher_cache")  # facts that stand there too
 STATE, BEST, LOG = "checkpoint.safetensors", "best.safetensors", "train_log.csv"
 
 
@@ -49,6 +51,7 @@ class Where:
     device: torch.device
     resume: bool = False
     trained: Path | None = None  # where teachers are looked for before anywhere else
+    teacher_cache: int | None = None  # train on so many fixed views, with what the teacher said of them
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     folder = where.out / entry.run_name
     begun = (folder / STATE).exists()  # it goes last, when the results are there too
     if weights.is_whole(folder) and not begun:
-        refuse_other_recipe(entry, folder)
+        refuse_other_recipe(entry, folder, where)
         console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
         return folder
     if begun and not where.resume:
@@ -75,8 +78,8 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     learner = build(entry, material, where, console)
     facts = {name: entry.facts()[name] for name in ("name", "recipe", "weights", "options")}
     facts |= {"precision": str(learner.precision), "dataset_digest": material.train.store.digest}
-    if learner.teacher is not None:
-        facts |= {"teacher_sha256": learner.teacher_sha256}
+    if learner.guide is not None:
+        facts |= {"teacher_sha256": learner.teacher_sha256, "teacher_cache": where.teacher_cache}
     progress = restore(folder, learner, facts, where.resume)
     write_facts(entry, folder, where, facts)
     run_epochs(entry, learner, material, progress, folder, console)
@@ -87,11 +90,18 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     return folder
 
 
-def refuse_other_recipe(entry: Entry, folder: Path) -> None:
-    """Refuse a folder whose network was trained by another recipe than the entry's."""
+def command(entry: Entry, where: Where) -> str:
+    """What makes the same weights again."""
+    cache = f" --teacher-cache {where.teacher_cache}" if where.teacher_cache and entry.terms else ""
+    return entry.train_command + cache
+
+
+def refuse_other_recipe(entry: Entry, folder: Path, where: Where) -> None:
+    """Refuse a folder whose network was trained by another recipe than the entry's, or on other views."""
     path = folder / "recipe.json"
     told = json.loads(path.read_text()) if path.is_file() else {}
-    differing = sorted(name for name, fact in entry.facts().items() if told.get(name) != fact)
+    due = {"command": command(entry, where), **entry.facts()}
+    differing = sorted(name for name, fact in due.items() if told.get(name) != fact)
     if differing:
         raise ZooError(f"{folder} was trained with another {', '.join(differing)}; delete it or choose another --out")
 
@@ -105,7 +115,7 @@ def prepare(entry: Entry, where: Where) -> Material:
 
 
 def _views(split: Split, entry: Entry, dataset: Dataset, device: torch.device) -> Views:
-    store = open_store(split, entry.recipe, cache_home())
+    store = resident(open_store(split, entry.recipe, cache_home()), device)
     _refuse_failed(store, dataset)
     return Views(store, torch.tensor(split.labels), entry.recipe, dataset, device)
 
@@ -126,6 +136,8 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     dtype = precision(where.device)
     tapped = Tapped(place(student, where.device))
     guide = _teacher(entry, material, where, console) if objective.needs_teacher else None
+    if guide and where.teacher_cache:
+        teacher.check_cacheable(objective)
     batch = next(material.train.test(entry.recipe.batch_size))
     with torch.no_grad():
         tapped.eval()
@@ -138,8 +150,17 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective.to(where.device)
     parameters = [*student.parameters(), *objective.parameters()]
     sgd = optimizer(parameters, entry.recipe)
-    network, sha256 = (guide.network, guide.weights.sha256) if guide else (None, "")
-    return loop.Learner(tapped, network, objective, sgd, entry.recipe, dtype, sha256)
+    if guide is None:
+        return loop.Learner(tapped, None, objective, sgd, entry.recipe, dtype)
+    teaching = _guide(guide, material.train, where, dtype, console)
+    return loop.Learner(tapped, teaching, objective, sgd, entry.recipe, dtype, guide.weights.sha256)
+
+
+def _guide(teacher: teachers.Teacher, views: Views, where: Where, dtype: torch.dtype, console: Console) -> guides.Guide:
+    """The teacher's network, or its knowledge of fixed views."""
+    if where.teacher_cache is None:
+        return guides.Live(teacher.network, dtype)
+    return guides.cached(teacher, views, where.teacher_cache, dtype, console)
 
 
 def _teacher(entry: Entry, material: Material, where: Where, console: Console) -> teachers.Teacher:
@@ -225,14 +246,14 @@ def write_results(entry: Entry, folder: Path, where: Where) -> float:
 
 def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:
     """Write what the run is (`recipe.json`) and what it runs on (`environment.json`)."""
-    recipe = {"command": entry.train_command, **entry.facts()}
+    recipe = {"command": command(entry, where), **entry.facts()}
     environment: dict[str, str] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": describe(where.device),
         "python": platform.python_version(),
         "platform": sys.platform,
         **{name: version(name) for name in ("dctkd-zoo", "torch", "torchvision", "timm", "numpy", "pillow")},
-        **{name: facts[name] for name in ("precision", "dataset_digest", "teacher_sha256") if name in facts},
+        **{name: facts[name] for name in ENVIRONMENT if name in facts},
     }
     atomic.write_text(folder / "recipe.json", json.dumps(recipe, indent=2) + "\n")
     atomic.write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")

@@ -6,8 +6,16 @@ import math
 
 import torch
 
-from dctkd_zoo.errors import TeacherMismatch
+from dctkd_zoo.errors import TeacherMismatch, ZooError
 from dctkd_zoo.features import Output
+from dctkd_zoo.objective import Objective
+
+
+def check_cacheable(objective: Objective) -> None:
+    """Refuse terms that read more of a teacher than a cache keeps."""
+    whole = objective.reading_features()
+    if whole:
+        raise ZooError(f"{', '.join(whole)}: compares whole feature maps, which no teacher cache keeps; leave it out")
 
 
 def check_knowledge(top1: float, labels: torch.Tensor, name: str) -> None:

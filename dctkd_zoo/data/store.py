@@ -10,7 +10,7 @@ import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,13 @@ def open_store(split: Split, recipe: Recipe, cache: Path) -> Store:
     if not folder.exists():
         _build(split, recipe, folder)
     return _open(folder, content)
+
+
+def resident(store: Store, device: torch.device) -> Store:
+    """The store with its pixels in the GPU's own memory, where a third of what is free there holds them."""
+    if device.type != "cuda" or len(store.pixels) > torch.cuda.mem_get_info(device)[0] // 3:
+        return store
+    return replace(store, pixels=store.pixels.to(device))
 
 
 def _key(content: str, recipe: Recipe) -> str:

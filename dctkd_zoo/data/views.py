@@ -33,20 +33,29 @@ class Views:
     dataset: Dataset
     device: torch.device
 
-    def train(self, seed: int, epoch: int) -> Iterator[Batch]:
-        """All images once, in random order, each cropped and flipped at random."""
+    def train(self, seed: int, epoch: int, windows: Windows | None = None) -> Iterator[Batch]:
+        """All images once, in random order, each cropped and flipped at random, or by the given windows."""
         generator = torch.Generator().manual_seed(derive(seed, "views", epoch))
         order = torch.randperm(len(self.labels), generator=generator)
-        windows = random_windows(self.store, self.recipe, generator)
+        if windows is None:
+            windows = random_windows(self.store, self.recipe, generator)
         for ids in order.split(self.recipe.batch_size):
             yield self.batch(ids, windows)
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, cropped at the centre."""
-        windows = centre_windows(self.store, self.recipe)
+        return self.walk(centre_windows(self.store, self.recipe), batch_size)
+
+    def walk(self, windows: Windows, batch_size: int) -> Iterator[Batch]:
+        """All images that decoded, in order, by the given windows."""
         decoded = torch.nonzero(self.store.heights.cpu()).flatten()
         for ids in decoded.split(batch_size) if len(decoded) else ():
             yield self.batch(ids, windows)
+
+    def fixed(self, number: int) -> Windows:
+        """The windows of a view that is the same in every run."""
+        generator = torch.Generator().manual_seed(derive(number, "fixed view"))
+        return random_windows(self.store, self.recipe, generator)
 
     def batch(self, ids: Tensor, windows: Windows) -> Batch:
         """The images `ids` (B,) of an epoch as one batch on the device."""

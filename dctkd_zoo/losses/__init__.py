@@ -14,10 +14,12 @@ from dctkd_zoo.features import Output
 class Term(nn.Module):
     """A loss term: `term(student, teacher, batch) -> (B,)`.
 
-    `needs_teacher` is false for a term that reads the student and the labels alone.
+    `needs_teacher` is false for a term that reads the student and the labels alone, `needs_features` true
+    for one that reads more of the teacher's maps than their activation maps.
     """
 
     needs_teacher = True
+    needs_features = False
 
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create what depends on the outputs' shapes; called once, before training.

@@ -69,6 +69,8 @@ class CKD(Term):
     refused. `levels="released"` skips the first (D-12).
     """
 
+    needs_features = True
+
     def __init__(self, levels: str = "all") -> None:
         super().__init__()
         self.first = first_level(levels)

@@ -74,6 +74,8 @@ class Review(Term):
     The student's own maps stay what they are: what is compared exists in training alone (docs/method.md, D-15).
     """
 
+    needs_features = True
+
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create a fusion per level."""
         pairs = _levels(student, teacher)

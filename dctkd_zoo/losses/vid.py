@@ -54,6 +54,8 @@ class VID(Term):
     the smaller one.
     """
 
+    needs_features = True
+
     def __init__(self, levels: str = "all") -> None:
         super().__init__()
         self.first = first_level(levels)

@@ -1,0 +1,243 @@
+"""A teacher's knowledge on disk: what comes back, what it is keyed by, and training with it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from dctkd_zoo import errors, knowledge, losses, models, registry, teachers, weights
+from dctkd_zoo.data.store import Store
+from dctkd_zoo.data.views import Views
+from dctkd_zoo.features import Tapped
+from dctkd_zoo.knowledge import View
+from dctkd_zoo.spec import Cosine, Dataset, Entry, Recipe
+from dctkd_zoo.weights import Weights
+from train import guide
+from train.__main__ import main
+
+CPU = torch.device("cpu")
+DATASET = Dataset("patches", "Patches", source="folders", num_classes=3, train=24, test=12)
+RECIPE = Recipe(epochs=3, batch_size=8, lr=0.05, schedule=Cosine(0.2), resize=20, pad=2, crop=16)
+
+
+def views(images: int = 10) -> Views:
+    """Random images, each 24 x 24 px in its store."""
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (images * 24 * 24 * 3,), generator=generator, dtype=torch.uint8)
+    side = torch.full((images,), 24)
+    store = Store(pixels, torch.arange(images) * 24 * 24 * 3, side, side, (), "digest")
+    return Views(store, torch.arange(images) % 3, RECIPE, DATASET, CPU)
+
+
+def teacher(sha256: str = "1" * 64) -> teachers.Teacher:
+    torch.manual_seed(0)
+    network = Tapped(models.create("r14", 3)).eval().requires_grad_(False)
+    return teachers.Teacher("r14", network, Weights(Path(), "test", sha256))
+
+
+def ignored(done: int, total: int) -> None:
+    """No progress to show."""
+
+
+def opened(tmp_path: Path, dtype: torch.dtype = torch.float32, **changes: object) -> knowledge.Knowledge:
+    seen = views()
+    view = View("fixed 0", seen.fixed(0))
+    place = knowledge.folder(teacher(), seen, view, torch.float32, dtype, tmp_path)
+    return knowledge.open_knowledge(teacher(), seen, view, torch.float32, dtype, place, ignored)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-3)])
+@pytest.mark.parametrize("name", ["at", "crd", "dctkd", "kd", "pkt"])
+def test_terms_make_of_it_what_they_make_of_the_teacher(tmp_path, name, dtype, tolerance):
+    known, seen = opened(tmp_path, dtype), views()
+    torch.manual_seed(1)
+    student = Tapped(models.create("r8", 3))
+    batch = seen.batch(torch.tensor([7, 0, 3]), seen.fixed(0))
+    live, ours = teacher().network(batch.images), student(batch.images)
+    term = losses.create(name)
+    term.setup(ours, live, seen.labels)
+    values = []
+    for taught in (live, known.output(batch)):
+        torch.manual_seed(2)
+        values.append(term.eval()(ours, taught, batch))
+    torch.testing.assert_close(values[1], values[0], rtol=tolerance, atol=tolerance * values[0].abs().max().item())
+
+
+def test_the_teacher_runs_once(tmp_path, monkeypatch):
+    first = opened(tmp_path)
+    monkeypatch.setattr(Tapped, "forward", lambda self, images: pytest.fail("run again"))
+    again = opened(tmp_path)
+    assert torch.equal(first.logits, again.logits)
+    assert all(torch.equal(a, b) for a, b in zip(first.maps, again.maps, strict=True))
+
+
+def test_whatever_changes_its_content_changes_its_place(tmp_path):
+    seen = views()
+    view = View("fixed 0", seen.fixed(0))
+
+    def place(**changes: Any) -> Path:
+        told: dict[str, Any] = {
+            "teacher": teacher(),
+            "views": seen,
+            "view": view,
+            "precision": torch.float32,
+            "dtype": torch.float16,
+            "cache": tmp_path,
+        }
+        return knowledge.folder(**{**told, **changes})
+
+    changes: list[dict[str, Any]] = [
+        {"teacher": teacher("2" * 64)},
+        {"view": View("fixed 1", seen.fixed(1))},
+        {"precision": torch.bfloat16},
+        {"dtype": torch.float32},
+        {"views": replace(seen, store=replace(seen.store, digest="other"))},
+        {"views": replace(seen, recipe=replace(RECIPE, crop=12))},
+        {"views": replace(seen, recipe=replace(RECIPE, pad_mode="reflect"))},
+        {"views": replace(seen, recipe=replace(RECIPE, flip=False))},
+        {"views": replace(seen, dataset=replace(DATASET, mean=(0.5, 0.5, 0.5)))},
+    ]
+    places = {place(), *(place(**change) for change in changes)}
+    assert len(places) == 1 + len(changes)
+    assert place(views=replace(seen, recipe=replace(RECIPE, epochs=9, lr=1.0, seed=5))) == place()
+
+
+def test_a_file_that_is_cut_is_refused_with_the_way_on(tmp_path):
+    opened(tmp_path)
+    (path,) = tmp_path.rglob("logits.bin")
+    path.write_bytes(path.read_bytes()[:-4])
+    with pytest.raises(errors.CorruptCache, match=r"logits\.bin: 116 bytes where 120 are due; delete"):
+        opened(tmp_path)
+
+
+def test_a_build_that_stops_leaves_nothing(tmp_path, monkeypatch):
+    calls: list[int] = []
+    real = Tapped.forward
+
+    def stops(self: Tapped, images: Tensor) -> object:
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(self, images)
+
+    monkeypatch.setattr(Tapped, "forward", stops)
+    with pytest.raises(KeyboardInterrupt):
+        opened(tmp_path)
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+def test_fixed_views_are_the_same_in_every_run_and_different_from_each_other():
+    first, again, other = views().fixed(0), views().fixed(0), views().fixed(1)
+    assert torch.equal(first.tops, again.tops)
+    assert not torch.equal(first.tops, other.tops)
+
+
+def test_an_epoch_walks_the_views_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    with (tmp_path / "text").open("w") as file:
+        taught = guide.cached(teacher(), views(), 2, torch.float32, Console(file=file, width=200))
+    windows = [taught.epoch(number)[0] for number in range(4)]
+    for number, window in enumerate(windows):
+        assert window is not None
+        assert torch.equal(window.tops, views().fixed(number % 2).tops)
+    batch = views().batch(torch.tensor([4]), views().fixed(1))
+    torch.testing.assert_close(
+        taught.epoch(3)[1](batch).logits, teacher().network(batch.images).logits, rtol=2e-3, atol=2e-3
+    )
+
+
+def test_the_disk_it_takes_is_told_before_and_true(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    many = views(2000)
+    with (tmp_path / "text").open("w") as file:
+        guide.cached(teacher(), many, 2, torch.float32, Console(file=file, width=200))
+    told = re.search(r"2 of 2 views of 2,000 images to be made, ([\d.]+) MiB", (tmp_path / "text").read_text())
+    assert told is not None
+    files = sum(path.stat().st_size for path in (tmp_path / "knowledge").rglob("*.bin"))
+    assert float(told[1]) == pytest.approx(files / 2**20, abs=0.06)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Folders of images of three grey levels, and entries on them."""
+    root = tmp_path_factory.mktemp("world")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 8), ("test", 4)):
+        for kind, name in enumerate(("dark", "grey", "light")):
+            folder = root / "data" / "patches" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = np.clip(60 + 70 * kind + rng.normal(0, 10, (24, 24, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root
+
+
+@pytest.fixture
+def entries(world, monkeypatch):
+    """The entries in the registry, the cache in the world's folder."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
+    monkeypatch.setattr(registry, "_MODULES", [])
+    registry._bundled_and_included.cache_clear()
+    path = world / "patches.py"
+    path.write_text("from tests.test_knowledge import DATASET, ENTRIES\n")
+    registry.include(path)
+    yield
+    registry._bundled_and_included.cache_clear()
+
+
+ENTRIES = (
+    Entry("r14_patches", RECIPE, {"ce": 1.0}),
+    Entry("r8_at_kd_patches", RECIPE, {"ce": 0.1, "at": 10.0, "kd": 1.0}, teacher="r14_patches"),
+    Entry("r8_vid_patches", RECIPE, {"ce": 1.0, "vid": 1.0}, teacher="r14_patches"),
+)
+
+
+def train(world: Path, out: str, *more: str) -> int:
+    return main([*more, "--data", str(world / "data"), "--out", str(world / out), "--device", "cpu"])
+
+
+def test_training_with_a_cached_teacher_is_recorded_and_repeatable(world, entries, capsys):
+    assert train(world, "a", "r14_patches", "r8_at_kd_patches", "--teacher-cache", "2") == 0
+    assert "2 of 2 views of 24 images" in capsys.readouterr().out
+    folder = world / "a" / "r8_at_kd_patches"
+    recipe = json.loads((folder / "recipe.json").read_text())
+    assert recipe["command"] == "python -m train r8_at_kd_patches --teacher-cache 2"
+    assert json.loads((folder / "environment.json").read_text())["teacher_cache"] == 2
+    assert "teacher-cache" not in json.loads((world / "a" / "r14_patches" / "recipe.json").read_text())["command"]
+    with (folder / "train_log.csv").open(newline="") as file:
+        assert len(list(csv.DictReader(file))) == 3
+
+    (world / "b").mkdir()
+    (world / "a" / "r14_patches").rename(world / "b" / "r14_patches")
+    assert train(world, "b", "r8_at_kd_patches", "--teacher-cache", "2") == 0
+    assert "to be made" not in capsys.readouterr().out
+    first, again = (load_file(world / out / "r8_at_kd_patches" / weights.WEIGHTS) for out in "ab")
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+    assert train(world, "b", "r8_at_kd_patches") == 1
+    assert "was trained with another command" in capsys.readouterr().err
+    (world / "b" / "r14_patches").rename(world / "a" / "r14_patches")
+
+
+def test_terms_that_read_whole_features_say_that_they_cannot_use_it(world, entries, capsys):
+    assert train(world, "c", "r14_patches", "r8_vid_patches", "--teacher-cache", "1") == 1
+    assert "vid: compares whole feature maps, which no teacher cache keeps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", ["0", "-1"])
+def test_fewer_than_one_view_is_refused(world, entries, capsys, count):
+    with pytest.raises(SystemExit):
+        train(world, "d", "r14_patches", "--teacher-cache", count)
+    assert "at least 1" in capsys.readouterr().err
