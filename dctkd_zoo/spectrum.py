@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -19,10 +20,21 @@ from torch import Tensor
 from dctkd_zoo.attention import extremes, minmax, over
 
 Transform = Callable[[Tensor], Tensor]
+F = TypeVar("F", bound=Callable[..., Any])
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)  # a kept inference tensor could never take part in training
+def _constant(function: F) -> F:
+    """Made once for each argument, also for torch.compile, which would trace into a cache."""
+    # Outside of inference mode: a kept inference tensor could never take part in training.
+    kept = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
+
+    def constant(*arguments: Any) -> Any:
+        return kept(*arguments)
+
+    return cast(F, torch.compiler.assume_constant_result(constant))
+
+
+@_constant
 def _dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Orthonormal DCT-II matrix (size, size), rows are frequencies."""
     n = torch.arange(size, dtype=torch.float64)
@@ -31,8 +43,7 @@ def _dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     return matrix.to(device, dtype)
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@_constant
 def _dft_matrices(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Cosine and sine matrices (size, size) of the DFT; the phase is reduced to stay exact."""
     n = torch.arange(size)
@@ -59,8 +70,7 @@ def dft_coefficients(maps: Tensor) -> Tensor:
         return cos_rows @ free @ cos_columns - sin_rows @ free @ sin_columns
 
 
-@lru_cache(maxsize=64)
-@torch.inference_mode(False)
+@_constant
 def _resampling_matrix(size: int, fewer: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """`fewer` frequencies of `size` samples, sampled anew: (fewer, size), each row of sum 1."""
     to, back = (_dct_matrix(n, torch.float64, torch.device("cpu")) for n in (size, fewer))

@@ -91,7 +91,7 @@ def fast_losses(rate: float) -> list[float]:
     live = guide.Live(Tapped(teacher), torch.float32)
     recipe = replace(RECIPE, lr=rate)
     sgd = optimizer(student.parameters(), recipe)
-    learner = loop.Learner(Tapped(student), live, objective, sgd, recipe, torch.float32)
+    learner = loop.Learner(Tapped(student), live, objective, objective, sgd, recipe, torch.float32)
     return [sum(value.item() for value in loop.step(learner, batch, live.teach).values()) for batch in batches()]
 
 

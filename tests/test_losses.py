@@ -39,7 +39,6 @@ ACROSS = ("pkt", "ckd", "crd", "review")
 PER_IMAGE = [case for case in CASES if case[0] not in ACROSS and "reduction" not in case[1]]
 ORDERED = ("ckd", "crd")  # similarities stand in the batch's order, negatives are drawn for each in turn
 COMPARING = [("at", {}), ("kd", {}), ("pkt", {}), *DCTKD]  # zero where student and teacher agree
-COMPILED_LRU_CACHE = "ignore:Dynamo detected a call to a `functools.lru_cache`"  # it traces past the cache: no harm
 
 
 def label(value: object) -> str:
@@ -176,7 +175,6 @@ def test_gradients_are_right(name, options):
 
 
 @every_term
-@pytest.mark.filterwarnings(COMPILED_LRU_CACHE)
 def test_compiles_in_one_piece(name, options):
     student, teacher, batch = sides(2, SIZES[-2:])
     term = ready(name, options, student, teacher)

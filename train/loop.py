@@ -16,6 +16,7 @@ from dctkd_zoo.errors import NonFiniteLoss
 from dctkd_zoo.features import Tapped
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Recipe
+from train.compiled import Losses
 from train.guide import Guide, Teach
 from train.optim import set_rate
 
@@ -29,6 +30,7 @@ class Learner:
     student: Tapped
     guide: Guide | None
     objective: Objective
+    losses: Losses  # the objective, or a compiled form of it
     optimizer: torch.optim.Optimizer
     recipe: Recipe
     precision: torch.dtype
@@ -101,8 +103,7 @@ def forward(learner: Learner, batch: Batch, teach: Teach | None) -> dict[str, Te
     taught = teach(batch) if teach else None
     with autocast(batch.images.device, learner.precision):
         student = learner.student(batch.images)
-        losses: dict[str, Tensor] = learner.objective(student, student if taught is None else taught, batch)
-    return losses
+        return learner.losses(student, student if taught is None else taught, batch)
 
 
 @torch.inference_mode()

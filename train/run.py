@@ -31,7 +31,7 @@ from dctkd_zoo.spec import Dataset, Entry
 from eval import record as results_record
 from eval import results
 from eval import run as evaluation
-from train import checkpoint, loop, teacher
+from train import checkpoint, compiled, loop, teacher
 from train import guide as guides
 from train.display import Display, figure
 from train.optim import optimizer
@@ -150,10 +150,11 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective.to(where.device)
     parameters = [*student.parameters(), *objective.parameters()]
     sgd = optimizer(parameters, entry.recipe)
-    if guide is None:
-        return loop.Learner(tapped, None, objective, sgd, entry.recipe, dtype)
-    teaching = _guide(guide, material.train, where, dtype, console)
-    return loop.Learner(tapped, teaching, objective, sgd, entry.recipe, dtype, guide.weights.sha256)
+    teaching = _guide(guide, material.train, where, dtype, console) if guide else None
+    steps = entry.recipe.epochs * -(-len(material.train.labels) // entry.recipe.batch_size)
+    called = compiled.losses(objective, steps)
+    sha256 = guide.weights.sha256 if guide else ""
+    return loop.Learner(tapped, teaching, objective, called, sgd, entry.recipe, dtype, sha256)
 
 
 def _guide(teacher: teachers.Teacher, views: Views, where: Where, dtype: torch.dtype, console: Console) -> guides.Guide:

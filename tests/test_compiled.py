@@ -1,0 +1,84 @@
+"""The compiled objective: the same values, and the plain one where there is no compiling."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.features import Output
+from dctkd_zoo.objective import Objective
+from train import compiled
+
+WEIGHTS = {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}
+
+
+def side(seed: int, images: int) -> Output:
+    generator = torch.Generator().manual_seed(seed)
+    maps = tuple(torch.randn(images, 4, n, n, generator=generator).requires_grad_() for n in (8, 4))
+    return Output(torch.randn(images, 5, generator=generator), maps, torch.zeros(images, 4))
+
+
+def batch(images: int) -> Batch:
+    return Batch(torch.zeros(images, 3, 8, 8), torch.arange(images) % 5, torch.arange(images))
+
+
+def test_only_a_long_run_is_compiled():
+    objective = Objective(WEIGHTS, {})
+    assert compiled.losses(objective, compiled.PAYS - 1) is objective
+    assert isinstance(compiled.losses(objective, compiled.PAYS), compiled.Compiled)
+
+
+def test_a_compiler_that_fails_costs_one_line_and_nothing_else(monkeypatch, caplog):
+    def broken(*arguments, **options):
+        def call(*inputs):
+            raise RuntimeError("no working C++ compiler\nand a long trace")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    objective = Objective(WEIGHTS, {})
+    losses = compiled.Compiled(objective)
+    with caplog.at_level(logging.INFO):
+        values = [losses(side(0, 4), side(1, 4), batch(4)) for _ in range(3)]
+    due = objective(side(0, 4), side(1, 4), batch(4))
+    assert all(torch.equal(value[name], due[name]) for value in values for name in WEIGHTS)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the objective is not compiled: no working C++ compiler"
+    ]
+
+
+def test_a_batch_of_another_size_goes_through_the_plain_objective(monkeypatch):
+    sizes = []
+
+    def counted(module, **options):
+        def call(student, teacher, batch):
+            sizes.append(len(batch.labels))
+            return module(student, teacher, batch)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", counted)
+    losses = compiled.Compiled(Objective(WEIGHTS, {}))
+    for images in (4, 4, 3, 4):
+        losses(side(0, images), side(1, images), batch(images))
+    assert sizes == [4, 4, 4]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
+def test_values_and_gradients_are_those_of_the_plain_objective():
+    objective = Objective(WEIGHTS, {})
+    losses = compiled.Compiled(objective)
+    found = []
+    for call in (losses, objective):
+        student = side(0, 4)
+        values = call(student, side(1, 4), batch(4))
+        gradients = torch.autograd.grad(torch.stack(list(values.values())).sum(), student.maps)
+        found.append((values, gradients))
+    if losses.fast is None:
+        pytest.skip("no C++ compiler here")
+    torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
