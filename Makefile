@@ -23,8 +23,8 @@ fix: $(INSTALLED) ## Repair what ruff can repair: lint, then formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: $(INSTALLED) ## Measure speed, side by side, as ratios in one run
-	$(BIN)/python -m benchmarks
+bench: $(INSTALLED) ## Measure speed, side by side, as ratios in one run; BENCH_ARGS='--quick' for a first look
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 check-format: $(INSTALLED)
 	$(BIN)/ruff format --check

@@ -1,1 +1,1 @@
-"""Speed, side by side in one process: `python -m benchmarks`."""
+"""Speed, side by side: `python -m benchmarks`."""
