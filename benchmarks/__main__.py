@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -48,6 +49,9 @@ def main(arguments: list[str] | None = None) -> int:
         except (ZooError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
+        except KeyboardInterrupt:
+            print("stopped", file=sys.stderr)
+            return 130
 
 
 def show_table(setting: Setting, rows: list[Row], path: Path | None) -> int:
@@ -72,4 +76,5 @@ def show_profile(setting: Setting, name: str) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout` too is shown what was measured so far
     sys.exit(main())

@@ -32,6 +32,7 @@ class Setting:
     rounds: int = 7
     slow_rounds: int = 5
     steps: int = 11_060  # of the paper's students on ADE20K
+    note: str = ""
 
     @property
     def device(self) -> torch.device:
@@ -41,7 +42,7 @@ class Setting:
     @property
     def words(self) -> str:
         """The sizes, for titles."""
-        rounds = f"median of {self.rounds} rounds, {self.slow_rounds} of the slow rows"
+        rounds = f"median of {self.rounds} rounds, {self.slow_rounds} of the slow rows{self.note}"
         return (
             f"{self.crop} px, batch {self.batch}, {self.images} images a round, runs of {self.steps:,} steps, {rounds}"
         )
@@ -54,7 +55,8 @@ def full(folder: Path, data: Path | None) -> Setting:
 
 def quick(folder: Path, data: Path | None) -> Setting:
     """A quarter of the pixels, fewer rounds and nothing compiled: whether anything went wrong, not by how much."""
-    return Setting(folder, data, resize=128, crop=112, images=64, rounds=5, slow_rounds=3, steps=64)
+    note = "; a first look, the targets are set for the full sizes"
+    return Setting(folder, data, resize=128, crop=112, images=64, rounds=5, slow_rounds=3, steps=64, note=note)
 
 
 @contextmanager
