@@ -42,9 +42,11 @@ class LevelMetric(ImageMetric):
     """How alike the activation maps of student and teacher are at each level, from shallow to deep.
 
     Maps of different sizes are compared at the smaller one, as in training (`levels.map_pairs`).
+    `best` is the score of equal maps: 1 for a likeness, 0 for a distance.
     """
 
     needs_teacher = True
+    best: float = 1.0
 
     @abstractmethod
     def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:

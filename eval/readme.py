@@ -9,13 +9,14 @@ import sys
 from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from dctkd_zoo import atomic
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.registry import get_dataset, get_entry, natural
 from eval import results
 from eval.results import Row
+from eval.seeds import spread
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", re.DOTALL)
@@ -64,10 +65,7 @@ def table(rows: Sequence[Row]) -> str:
 def over_seeds(rows: Sequence[Row], column: str, decimals: int) -> str:
     """A column's mean over the seeds of an entry, with the standard deviation (n - 1) where there are several."""
     values = [float(row[column]) for row in rows if row.get(column)]
-    if not values:
-        return "–"
-    spread = f" ± {stdev(values):.{decimals}f}" if len(values) > 1 else ""
-    return f"{mean(values):.{decimals}f}{spread}"
+    return spread(values).text(decimals) if values else "–"
 
 
 def _name(row: Row) -> str:

@@ -73,14 +73,15 @@ class Arrays:
 class Split:
     """Images with labels; `classes[labels[i]]` is the class of `images.load(i)`, called `ids[i]`.
 
-    `masks` (N, H, W) is true where an image shows what decides its class, for the sets that know.
+    `masks` (N, H, W) numbers the objects that decide an image's class, from 1 on, where they are seen; elsewhere
+    it is 0. Only sets that know have one.
     """
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     labels: NDArray[np.int64]
     images: Images
-    masks: NDArray[np.bool_] | None = None
+    masks: NDArray[np.uint8] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
+from dctkd_zoo.features import wide
 from dctkd_zoo.losses.dctkd import spectral_distance
 from dctkd_zoo.spectrum import dct2
 from eval.metric import LevelMetric
 
+LOW, MIDDLE, HIGH = range(3)
+
+
+def thirds(size: int) -> Tensor:
+    """Of the frequencies 0 to size - 1 along one axis, which third of that range each lies in, (size,)."""
+    # In integers: a frequency at a border belongs to the higher third, whatever the size.
+    return (3 * torch.arange(size) // max(size - 1, 1)).clamp(max=HIGH)
+
+
+def band_distance(student_map: Tensor, teacher_map: Tensor, band: int) -> Tensor:
+    """The part of the spectral distance that one band has: maps (B, H, W) -> (B,).
+
+    The band of coefficient (u, v) is the third of [0, 1] that max(u / (H - 1), v / (W - 1)) lies in; the
+    mean is in the low one. The squares of the three add up to the square of `spectral`. That normalises
+    the coefficients, which moves the zero among them: a high band holds mostly zeros, and its distance is
+    to a good part that between the zeros of two maps. A map of 2 px has no middle band, its distance is 0.
+    """
+    rows, columns = (thirds(size).to(student_map.device) for size in student_map.shape[1:])
+    inside = torch.maximum(rows[:, None], columns) == band
+    difference = dct2(wide(student_map)) - dct2(wide(teacher_map))
+    distance: Tensor = torch.linalg.vector_norm(difference * inside, dim=(1, 2))
+    return distance
+
 
 class Spectral(LevelMetric):
     """L2 norm of the difference of the normalised spectra; larger on larger maps, zero for equal ones."""
+
+    best = 0.0
 
     def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
         """One level, (B,)."""

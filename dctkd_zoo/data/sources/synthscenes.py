@@ -93,11 +93,16 @@ class Scenes:
     """What N scenes show, in up to S = 6 objects each, the later before the earlier; kind -1 is none."""
 
     kinds: Ints  # (N, S)
-    decisive: NDArray[np.bool_]  # (N, S)
+    places: NDArray[np.uint8]  # (N, S), which of the class's three kinds a decisive object is, 1 to 3; clutter: 0
     sizes: Floats  # (N, S), half-size in px
     centres: Floats  # (N, S, 2), x and y in px
     turns: Floats  # (N, S, 2), cosine and sine of the tilt
     tints: Floats  # (N, S, 3), what an object adds to the background's colour
+
+    @property
+    def decisive(self) -> NDArray[np.bool_]:
+        """Which objects decide the class, (N, S)."""
+        return self.places > 0
 
     def take(self, rows: slice) -> Scenes:
         """Some of the scenes."""
@@ -117,7 +122,8 @@ def compose(labels: Ints, rng: np.random.Generator) -> Scenes:
     grey = (hue[..., 0] + hue[..., 1] + hue[..., 2]) / 3
     tints = hue + (brightness - grey)[..., None]
     kinds = np.take_along_axis(kinds, order, axis=1)
-    return Scenes(kinds, order < 3, sizes, _place(kinds >= 0, sizes, rng), turns, tints)
+    places = np.where(order < 3, order + 1, 0).astype(np.uint8)
+    return Scenes(kinds, places, sizes, _place(kinds >= 0, sizes, rng), turns, tints)
 
 
 def _clutter(labels: Ints, rng: np.random.Generator) -> Ints:
@@ -152,11 +158,11 @@ def _place(present: NDArray[np.bool_], sizes: Floats, rng: np.random.Generator, 
     return centres
 
 
-def paint(scenes: Scenes, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
-    """Scenes -> pixels (N, H, W, 3) and masks (N, H, W) of what is seen of the decisive objects."""
+def paint(scenes: Scenes, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Scenes -> pixels (N, H, W, 3) and masks (N, H, W): the place of the decisive object seen at a pixel, or 0."""
     count = len(scenes.kinds)
     background = _background(count, rng)
-    canvas, masks = background.copy(), np.zeros((count, SIDE, SIDE), np.bool_)
+    canvas, masks = background.copy(), np.zeros((count, SIDE, SIDE), np.uint8)
     for slot in range(_SLOTS):
         for kind, name in enumerate(KINDS):
             images = np.flatnonzero(scenes.kinds[:, slot] == kind)
@@ -165,7 +171,7 @@ def paint(scenes: Scenes, rng: np.random.Generator) -> tuple[NDArray[np.uint8], 
             where = (images[:, None, None], *window)
             colour = background[where] + scenes.tints[images, slot, None, None]
             canvas[where] += cover[..., None] * (colour - canvas[where])
-            masks[where] = np.where(cover >= 0.5, scenes.decisive[images, slot, None, None], masks[where])
+            masks[where] = np.where(cover >= 0.5, scenes.places[images, slot, None, None], masks[where])
     # The sum of two uniform numbers has variance 1/6.
     canvas += 0.06 * _SQRT6 * (rng.random(canvas.shape) + rng.random(canvas.shape) - 1)
     canvas *= 255 * _between(0.8, 1.2, rng.random((count, 1, 1, 1)))
@@ -230,7 +236,7 @@ def read(root: Path | None, split: str) -> Split:
 
 
 def sheet(per_class: int = 4) -> Image.Image:
-    """Test images of every class at double size, each beside itself with its mask outlined."""
+    """Test images of every class at double size, each beside itself with its decisive objects outlined."""
     test, cell = read(None, "test"), 2 * SIDE + 4
     page = Image.new("RGB", (170 + 2 * per_class * cell, len(CLASSES) * cell), "white")
     for row, name in enumerate(CLASSES):
@@ -245,8 +251,8 @@ def sheet(per_class: int = 4) -> Image.Image:
 def _outlined(image: Image.Image, split: Split, index: int) -> Image.Image:
     assert split.masks is not None
     mask = np.pad(split.masks[index].repeat(2, 0).repeat(2, 1), 1)
-    inner = mask[:-2, 1:-1] & mask[2:, 1:-1] & mask[1:-1, :-2] & mask[1:-1, 2:]
-    edge = mask[1:-1, 1:-1] & ~inner
+    own, around = mask[1:-1, 1:-1], (mask[:-2, 1:-1], mask[2:, 1:-1], mask[1:-1, :-2], mask[1:-1, 2:])
+    edge = (own > 0) & np.any([own != neighbour for neighbour in around], axis=0)
     return Image.fromarray(np.where(edge[..., None], np.array([255, 255, 0], np.uint8), np.asarray(image)))
 
 

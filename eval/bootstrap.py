@@ -1,0 +1,115 @@
+"""A per-image table to what its figures would have been on other images: a seeded bootstrap over images.
+
+Every figure of a table sees the same resamples, and so does every table of the same images: they depend
+on the number of images and the seed alone, and on no order of rows, for the rows are taken in the order
+of their ids. The figures of two tables are then paired, resample by resample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from eval.intervals import LEVEL
+
+RESAMPLES = 2000
+CHUNK = 2**21  # counts in memory at a time: 16 MiB
+
+Counts = NDArray[np.float64]  # (R, n): how often each of n images was drawn in each of R resamples
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """A figure that is no mean over images: a table of n images and counts (R, n) to a figure per resample (R,).
+
+    One that is `biased` grows or shrinks when images are drawn twice, as a sum of absolute values does: its
+    values are then moved so that their mean is the figure of the table itself.
+    """
+
+    of: Callable[[pd.DataFrame, Counts], Values]
+    biased: bool = False
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Figures of a table, and of each the values (R,) that its resamples have."""
+
+    figures: Mapping[str, float]
+    values: Mapping[str, Values]
+
+    def interval(self, figure: str, level: float = LEVEL) -> tuple[float, float]:
+        """The percentile interval of a figure."""
+        return interval(self.values[figure], level)
+
+
+def resamples(n: int, seed: int, count: int = RESAMPLES) -> Iterator[Counts]:
+    """Counts (R, n) of `count` resamples of n images, as many at a time as fit into memory."""
+    generator, step = np.random.default_rng(seed), max(1, CHUNK // n)
+    for start in range(0, count, step):
+        counts = np.empty((min(step, count - start), n))
+        for row in counts:
+            row[:] = np.bincount(generator.integers(n, size=n, dtype=np.uint32), minlength=n)
+        yield counts
+
+
+def means(columns: Values, counts: Counts) -> Values:
+    """Columns (n, k) and counts (R, n) to means over the images drawn, (R, k).
+
+    An image whose value is NaN counts neither above nor below the line; a mean over no image is NaN.
+    """
+    missing = np.isnan(columns)
+    partial = missing.any(axis=0)
+    totals = np.repeat(counts.sum(axis=1, keepdims=True), columns.shape[1], axis=1)
+    totals[:, partial] = counts @ ~missing[:, partial]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(counts @ np.where(missing, 0.0, columns) / totals)
+
+
+def sums(values: Values, groups: NDArray[np.int64], counts: Counts, size: int) -> Values:
+    """The sum of `values` (n,) over the images drawn of each group 0 ... size - 1, (R, size)."""
+    return np.stack([np.bincount(groups, weights=row * values, minlength=size) for row in counts])
+
+
+def bootstrap(
+    table: pd.DataFrame,
+    columns: Mapping[str, Values],
+    reducers: Mapping[str, Reducer],
+    seed: int = 0,
+    count: int = RESAMPLES,
+) -> Bootstrap:
+    """Bootstrap the figures of a table (columns `id` and whatever the reducers read), in `count` resamples.
+
+    `columns` are the figures that are means over images, of one number per image (n,), or of one per
+    image and level (n, L), which give the mean over the levels of their means. NaN leaves an image out:
+    `np.where(mask, column, np.nan)` is the figure of a subset.
+    """
+    order = np.argsort(table["id"].to_numpy(object), kind="stable")
+    table = table.iloc[order]
+    stacked = [np.asarray(each, np.float64).reshape(len(table), -1)[order] for each in columns.values()]
+    values = np.hstack(stacked) if stacked else np.empty((len(table), 0))
+    ends = np.cumsum([each.shape[1] for each in stacked])
+
+    def measure(counts: Counts) -> dict[str, Values]:
+        levels = np.split(means(values, counts), ends[:-1], axis=1) if columns else []
+        found = {name: each.mean(axis=1) for name, each in zip(columns, levels, strict=True)}
+        return found | {name: reducer.of(table, counts) for name, reducer in reducers.items()}
+
+    figures = {name: float(value[0]) for name, value in measure(np.ones((1, len(table)))).items()}
+    parts = [measure(counts) for counts in resamples(len(table), seed, count)]
+    drawn = {name: np.concatenate([part[name] for part in parts]) for name in figures}
+    moved = {name: drawn[name] + figures[name] - drawn[name].mean() for name, each in reducers.items() if each.biased}
+    return Bootstrap(figures, drawn | moved)
+
+
+def interval(values: Values, level: float = LEVEL) -> tuple[float, float]:
+    """The percentile interval of bootstrapped values (R,), of those that are numbers; NaN where none is."""
+    known = values[~np.isnan(values)]
+    if not known.size:
+        return np.nan, np.nan
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

@@ -1,0 +1,123 @@
+"""Per-image tables of entries to how each differs from the first: `python -m eval compare A B [...]`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from eval.bootstrap import RESAMPLES
+from eval.intervals import LEVEL
+from eval.paired import Difference, align, corrected, difference, mcnemar
+from eval.uncertainty import REDUCERS, bootstrapped, per_image
+
+FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then each metric that has levels, as the mean over these
+PERCENT = frozenset({"top1", "top5", "mca", "ece", "agreement"})
+NO_DIFFERENCE = "no difference shown"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two entries on the same images, figure by figure; `note` says what a reader must know beside the numbers."""
+
+    a: str
+    b: str
+    images: int
+    resamples: int
+    differences: tuple[Difference, ...]
+    note: str = ""
+
+
+def compare(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> tuple[Comparison, ...]:
+    """Entries' per-image tables by name to how each of them differs from the first.
+
+    `ZooError` where they are not of the same images. Holm's correction is over all figures of all
+    comparisons, and the more there are the more resamples are drawn, so that it can be met.
+    """
+    (first, baseline), *others = tables.items()
+    assert others
+    figures = {name: comparable(baseline, table) for name, table in others}
+    lines = sum(map(len, figures.values()))
+    count = max(RESAMPLES, math.ceil(4 * lines / (1 - LEVEL)))
+    found = [_compare((first, baseline), pair, figures[pair[0]], seed, count) for pair in others]
+    differences = iter(corrected([each for comparison in found for each in comparison.differences]))
+    return tuple(replace(c, differences=tuple(next(differences) for _ in c.differences)) for c in found)
+
+
+def comparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
+    """The figures that two tables are compared by: those of FIRST that both have, and each mean over levels."""
+    both = [name for name in per_image(a) if name in per_image(b)]
+    levels = [name for name in both if f"{name}.1" in both]
+    return (*(name for name in FIRST if name in both or name in REDUCERS), *levels)
+
+
+def _compare(
+    first: tuple[str, pd.DataFrame], second: tuple[str, pd.DataFrame], figures: Sequence[str], seed: int, count: int
+) -> Comparison:
+    names = first[0], second[0]
+    sides = align(first[1], second[1], names)
+    a, b = (bootstrapped(table, frozenset(figures), seed, count) for table in sides)
+    tests = {"top1": mcnemar(*sides)}
+    differences = tuple(difference(name, a, b, tests.get(name)) for name in figures)
+    return Comparison(*names, len(sides[0]), count, differences, _note(*sides))
+
+
+def _note(a: pd.DataFrame, b: pd.DataFrame) -> str:
+    taught = ["teacher_prediction" in table for table in (a, b)]
+    if all(taught) and not a["teacher_prediction"].equals(b["teacher_prediction"]):
+        return "They are compared with different teachers: what refers to the teacher is not of one scale."
+    return "" if all(taught) or not any(taught) else "Only one has a teacher: nothing that refers to it is compared."
+
+
+def render(comparisons: Sequence[Comparison]) -> Group:
+    """A table per comparison, and below what the numbers are and when a difference is said to be shown."""
+    parts = [part for each in comparisons for part in (_table(each), Text())]
+    return Group(*parts, caption(comparisons))
+
+
+def _table(comparison: Comparison) -> Table:
+    title = Text(f"A {comparison.a}, B {comparison.b}: {comparison.images:,} test images", style="bold")
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table.add_column("figure", overflow="fold")
+    for heading in ("A", "B", "B − A", f"{LEVEL:.0%} interval", "p"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("B is", no_wrap=True)
+    for each in comparison.differences:
+        table.add_row(*cells(each), style=None if each.shown else "dim")
+    if comparison.note:
+        table.caption, table.caption_justify = Text(comparison.note, style="dim"), "left"
+    return table
+
+
+def cells(each: Difference) -> tuple[str, ...]:
+    """A line: figure, a, b, difference, interval, p as corrected, and `higher`, `lower` or `no difference shown`."""
+    decimals = 2 if each.figure in PERCENT else 4
+    a, b = (_number(value, f".{decimals}f") for value in (each.a, each.b))
+    apart, low, high = (_number(value, f"+.{decimals}f") for value in (each.difference, each.low, each.high))
+    p = "<0.001" if each.holm < 0.001 else _number(each.holm, ".3f")
+    direction = "higher" if each.difference > 0 else "lower"
+    return each.figure, a, b, apart, f"{low} … {high}", p, direction if each.shown else NO_DIFFERENCE
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def caption(comparisons: Sequence[Comparison]) -> Text:
+    """What was drawn and tested, when a difference is said to be shown, and what that does not tell."""
+    lines = sum(len(each.differences) for each in comparisons)
+    percent = ", ".join(name for name in FIRST if name in PERCENT)
+    told = (
+        f"In %: {percent}. Lower is better: nll, ece, and distances of maps.",
+        f"Intervals: percentiles of {comparisons[0].resamples:,} resamples of the test images, the same for A and B.",
+        f"p: McNemar's exact test for top1, else from the resamples; Holm's correction over these {lines} figures.",
+        f"A difference is shown where its interval leaves out 0 and p is below {1 - LEVEL:.2f}.",
+        "The intervals are over images: networks of other training seeds may differ by more.",
+    )
+    return Text("\n".join(told), style="dim")

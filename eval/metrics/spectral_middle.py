@@ -1,0 +1,18 @@
+"""Spectral distance of activation maps in the middle third of the frequencies: parts of objects and their gaps."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from eval.metric import LevelMetric
+from eval.metrics.spectral import MIDDLE, band_distance
+
+
+class SpectralMiddle(LevelMetric):
+    """The middle part of `spectral`, to whose square those of the three bands add up."""
+
+    best = 0.0
+
+    def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
+        """One level, (B,)."""
+        return band_distance(student_map, teacher_map, MIDDLE)

@@ -1,0 +1,48 @@
+"""A per-image table to every figure of it, bootstrapped: metrics per image, per level, and those that are no mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from dctkd_zoo import discover
+from eval import calibration, classes, metrics
+from eval.bootstrap import RESAMPLES, Bootstrap, Reducer, Values, bootstrap
+
+# Of the metrics that are no mean over images, those whose resamples are computed all at once.
+REDUCERS: Mapping[str, Reducer] = {"mca": classes.MCA, "ece": calibration.ECE}
+
+
+def per_image(table: pd.DataFrame) -> dict[str, Values]:
+    """The columns of metrics by figure: `top1` (n,), `ssim` (n, L) for all its levels, `ssim.1` (n,) for each.
+
+    A column belongs to the metric `eval/metrics/<name>.py` that it is called by, before the dot.
+    """
+    known = set(discover.modules(metrics.__name__))
+    levels: dict[str, list[str]] = {}
+    for column in map(str, table.columns):
+        metric = column.partition(".")[0]
+        if metric in known:
+            levels.setdefault(metric, []).append(column)
+    found: dict[str, Values] = {}
+    for metric, names in levels.items():
+        found[metric] = table[names].to_numpy(np.float64)
+        found |= {name: table[name].to_numpy(np.float64) for name in names}
+    return found
+
+
+def bootstrapped(
+    table: pd.DataFrame, figures: frozenset[str] | None = None, seed: int = 0, count: int = RESAMPLES
+) -> Bootstrap:
+    """Every figure of a table, or the `figures` asked for, in `count` resamples of its images."""
+    columns = {name: each for name, each in per_image(table).items() if figures is None or name in figures}
+    reducers = {name: each for name, each in REDUCERS.items() if figures is None or name in figures}
+    return bootstrap(table, columns, reducers, seed, count)
+
+
+def intervals(table: pd.DataFrame, seed: int = 0, count: int = RESAMPLES) -> dict[str, tuple[float, float]]:
+    """The 95 % interval of every figure of a table, over its images."""
+    found = bootstrapped(table, None, seed, count)
+    return {name: found.interval(name) for name in found.figures}

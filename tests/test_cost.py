@@ -1,0 +1,75 @@
+"""eval.cost: arithmetic against counts by hand and known figures, memory against what it must at least be."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from dctkd_zoo import models, registry, weights
+from eval import cost
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def bundled() -> weights.Weights:
+    return weights.find(registry.get_entry("r20_synthscenes"))
+
+
+def test_multiply_accumulates_by_hand():
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(8 * 10 * 10, 7))
+    assert cost.macs(model, torch.zeros(1, 3, 10, 10)) == 3 * 8 * 9 * 100 + 800 * 7
+    assert cost.macs(model, torch.zeros(4, 3, 10, 10)) == 4 * (3 * 8 * 9 * 100 + 800 * 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("resnet18", 1.81e9, 1.82e9),  # torchvision's and timm's tables: 1.81 and 1.82 GMACs
+        ("vit_tiny_patch16_224", 1.25e9, 1.27e9),  # timm's: 1.26, of which attention's products are 0.18
+    ],
+)
+def test_multiply_accumulates_of_known_networks(name, low, high):
+    model = timm.create_model(name).eval()
+    assert low < cost.macs(model, torch.zeros(1, 3, 224, 224)) < high
+
+
+def test_every_run_is_timed_but_those_that_warm_up():
+    seen: list[int] = []
+    model = nn.Identity()
+    model.register_forward_hook(lambda *_: seen.append(1))
+    taken = cost.seconds(model, torch.zeros(1), runs=7, warm_up=3)
+    assert len(taken) == 7 and len(seen) == 10 and min(taken) > 0
+
+
+def test_everything_is_measured(bundled):
+    found = cost.measure(bundled, 32, CPU, batch_size=128, runs=10, rounds=1)
+    assert found.parameters == models.parameters(models.load_any(bundled))
+    assert 40e6 < found.macs < 42e6  # He et al. (2016): ResNet-20 on 32 px
+    assert 0 < found.latency_ms <= found.latency_p95_ms < 5000
+    assert found.images_per_s > 0 and (found.crop, found.batch_size, found.runs) == (32, 128, 10)
+    assert found.device.startswith("cpu") and found.peak_note == ""
+    layer = 128 * 16 * 32 * 32 * 4 / 2**20  # MiB of one map of the first stage
+    assert found.peak_mib is not None and 2 * layer < found.peak_mib < 12 * layer
+
+
+def test_memory_that_cannot_be_measured_has_a_reason(bundled, monkeypatch, tmp_path):
+    images = torch.zeros(1, 3, 8, 8)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert cost.cpu_peak(nn.Identity(), bundled.folder, images) == cost.Peak(
+        None, "the process that was to measure it failed: status 1"
+    )
+    monkeypatch.setattr(cost, "STATUS", tmp_path / "status")
+    assert "only Linux" in cost.cpu_peak(nn.Identity(), bundled.folder, images).note
+    assert "of type meta" in cost.unknown_peak(nn.Identity(), bundled.folder, images.to("meta")).note
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_peak_memory_of_a_gpu_leaves_out_what_others_hold_there(bundled):
+    device = torch.device("cuda")
+    alone = cost.measure(bundled, 32, device, batch_size=64, runs=5, rounds=1)
+    others = torch.zeros(2**28, device=device)
+    among = cost.measure(bundled, 32, device, batch_size=64, runs=5, rounds=1)
+    assert alone.peak_mib is not None and among.peak_mib == pytest.approx(alone.peak_mib, rel=0.05)
+    assert alone.peak_mib > 64 * 16 * 32 * 32 * 4 / 2**20
+    del others
