@@ -37,6 +37,7 @@ check-types: $(INSTALLED)
 
 check-readme: $(INSTALLED)
 	$(BIN)/python -m eval.readme --check
+	$(BIN)/python -m benchmarks.readme --check
 
 # All the set-up there is: made when missing, brought up to date when the dependencies change.
 $(INSTALLED): pyproject.toml

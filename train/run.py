@@ -150,17 +150,20 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective.to(where.device)
     parameters = [*student.parameters(), *objective.parameters()]
     sgd = optimizer(parameters, entry.recipe)
-    teaching = _guide(guide, material.train, where, dtype, console) if guide else None
+    teaching = _guide(guide, material.train, where, objective, console) if guide else None
     steps = entry.recipe.epochs * -(-len(material.train.labels) // entry.recipe.batch_size)
     called = compiled.losses(objective, steps)
     sha256 = guide.weights.sha256 if guide else ""
     return loop.Learner(tapped, teaching, objective, called, sgd, entry.recipe, dtype, sha256)
 
 
-def _guide(teacher: teachers.Teacher, views: Views, where: Where, dtype: torch.dtype, console: Console) -> guides.Guide:
+def _guide(
+    teacher: teachers.Teacher, views: Views, where: Where, objective: Objective, console: Console
+) -> guides.Guide:
     """The teacher's network, or its knowledge of fixed views."""
+    dtype = precision(where.device)
     if where.teacher_cache is None:
-        return guides.Live(teacher.network, dtype)
+        return guides.Live(teacher.network, dtype, bool(objective.reading_features()))
     return guides.cached(teacher, views, where.teacher_cache, dtype, console)
 
 
