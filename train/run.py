@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, hub, models, registry, teachers, weights
+from dctkd_zoo import atomic, export, models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import Store, open_store, resident
@@ -83,7 +83,7 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     progress = restore(folder, learner, facts, where.resume)
     write_facts(entry, folder, where, facts)
     run_epochs(entry, learner, material, progress, folder, console)
-    hub.export(learner.student.model, entry, material.dataset, material.classes, folder)
+    export.write(learner.student.model, entry, material.dataset, material.classes, folder)
     top1 = write_results(entry, folder, where)
     (folder / STATE).unlink()
     console.print(f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, soft_wrap=True)
