@@ -61,7 +61,6 @@ def eval_results(card: Card, row: Row) -> list[EvalResult]:
             metric_type="accuracy",
             metric_name=title,
             metric_value=round(float(row[column]), 2),
-            verified=False,
         )
         for title, column in (("Top-1", "top1"), ("Top-5", "top5"))
     ]
