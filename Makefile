@@ -2,7 +2,7 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-CHECKS := check-format check-lint check-types check-readme
+CHECKS := check-format check-lint check-types check-readme check-cards
 
 .DEFAULT_GOAL := help
 .PHONY: help eval test bench check fix $(CHECKS)
@@ -37,6 +37,10 @@ check-types: $(INSTALLED)
 
 check-readme: $(INSTALLED)
 	$(BIN)/python -m eval.readme --check
+	$(BIN)/python -m benchmarks.readme --check
+
+check-cards: $(INSTALLED)
+	$(BIN)/python -m dctkd_zoo cards --check
 
 # All the set-up there is: made when missing, brought up to date when the dependencies change.
 $(INSTALLED): pyproject.toml

@@ -39,7 +39,9 @@ def student(views: Views) -> Tapped:
 
 def live_learner(views: Views, terms: str, steps: int) -> loop.Learner:
     """Student and teacher, and the terms of the entry `terms`, as in a run of so many steps."""
-    return _learner(views, terms, guide.Live(teacher(views).network, device.precision(views.device)), steps)
+    return _learner(
+        views, terms, guide.Live(teacher(views).network, device.precision(views.device), features=False), steps
+    )
 
 
 def cached_learner(views: Views, terms: str, steps: int) -> loop.Learner:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,45 +16,48 @@ import timm
 import torch
 from rich.table import Table
 
-from benchmarks.measure import Measured
+from benchmarks.measure import Measured, Target
 from benchmarks.setting import Setting
 from dctkd_zoo import device
 
 HEADINGS = ("row", "what", "against", "target", "median", "range", "figures", "met")
 RIGHT = {"target", "median", "range", "figures"}
-MET = {True: "[green]yes", False: "[bold red]no", None: ""}
+MET = {True: "yes", False: "no", None: ""}
 
 
 def table(rows: Iterable[Measured], setting: Setting) -> Table:
     """One line per row: the median of its value over the rounds, its range, and both sides' own figures."""
-    facts = machine(setting)
-    title = f"{facts['device']}, torch {facts['torch']}; {setting.words}"
+    title = f"{heading(machine(setting))}; {setting.words}"
     made = Table(title=title, title_justify="left")
-    for heading in HEADINGS:
-        made.add_column(heading, justify="right" if heading in RIGHT else "left")
+    for name in HEADINGS:
+        made.add_column(name, justify="right" if name in RIGHT else "left")
     for row in rows:
-        made.add_row(*line(row))
+        made.add_row(*line(facts(row)))
     return made
 
 
-def line(measured: Measured) -> Sequence[str]:
-    """The cells of a row."""
-    row, comparison = measured.row, measured.comparison
-    target = str(row.target or "")
-    if comparison is None:
-        return row.name, f"skipped: {measured.skipped}", "", target, "", "", "", ""
-    low, middle, high = (figure(f(measured.values)) for f in (min, median, max))
-    sides = [figure(median(side)) for side in (measured.ours, measured.theirs) if not math.isnan(side[0])]
+def line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The cells of a row, from its `facts`."""
+    target = str(Target(**row["target"])) if row["target"] else ""
+    if row["skipped"]:
+        return row["name"], f"skipped: {row['skipped']}", "", target, "", "", "", ""
+    low, middle, high = (figure(row[name]) for name in ("min", "median", "max"))
+    sides = [figure(median(side)) for side in (row["ours"], row["theirs"]) if _known(side[0])]
     return (
-        row.name,
-        comparison.what,
-        comparison.against,
-        target and f"{target} {comparison.value.unit}",
-        f"{middle} {comparison.value.unit}",
-        f"{low} to {high}, {comparison.rounds} rounds",
-        f"{' : '.join(sides)} {comparison.figure.unit}",
-        MET[measured.met],
+        row["name"],
+        row["what"],
+        row["against"],
+        target and f"{target} {row['unit']}",
+        f"{middle} {row['unit']}",
+        f"{low} to {high}, {len(row['values'])} rounds",
+        f"{' : '.join(sides)} {row['figure_unit']}",
+        MET[row["met"]],
     )
+
+
+def _known(value: float | None) -> bool:
+    """Whether there is a figure: a row that stands alone has none of the other side, null in JSON."""
+    return value is not None and not math.isnan(value)
 
 
 def figure(value: float) -> str:
@@ -62,11 +65,16 @@ def figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def heading(machine: Mapping[str, Any]) -> str:
+    """What was measured on, in short."""
+    return f"{machine['device']}, torch {machine['torch']}"
+
+
 def document(rows: Iterable[Measured], setting: Setting) -> dict[str, Any]:
     """Everything that was measured, and on what."""
     sizes = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(setting).items()}
     del sizes["folder"]  # gone when this is read
-    return {"machine": machine(setting), "setting": sizes, "rows": [facts(row) for row in rows]}
+    return {"machine": machine(setting), "words": setting.words, "setting": sizes, "rows": [facts(row) for row in rows]}
 
 
 def facts(measured: Measured) -> dict[str, Any]:

@@ -19,6 +19,7 @@ ROWS = (
     Row("store", Target(0.9), building.store),
     Row("store-memory", Target(1, at_least=False), building.store_memory),
     Row("memory", Target(1.05, at_least=False), training.memory),
+    Row("memory-short", Target(1.05, at_least=False), training.memory_short),
     Row("import", SOON, starting.imported),
     Row("list", SOON, starting.listed),
     Row("help", SOON, starting.helped),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 from benchmarks import images, learners, released
 from benchmarks.measure import FASTER, MIB, TIMES, Comparison, rate
@@ -75,6 +76,13 @@ def loop(setting: Setting) -> Iterator[Comparison]:
     ours, theirs = Timed(whole(setting)), Timed(bare(setting))
     figure = rate(setting.images)
     yield Comparison("training loop", "bare step", ours, theirs, FASTER, figure, setting.slow_rounds)
+
+
+@contextmanager
+def memory_short(setting: Setting) -> Iterator[Comparison]:
+    """The same of a run too short to compile its objective: without the compiler's own memory."""
+    with memory(replace(setting, steps=0)) as comparison:
+        yield replace(comparison, what="memory, nothing compiled")
 
 
 @contextmanager

@@ -25,6 +25,10 @@ class CorruptWeights(ZooError):
     """Bytes that do not match their recorded hash, after one more download."""
 
 
+class HubError(ZooError):
+    """The Hub did not take what was to be published."""
+
+
 class DatasetError(ZooError):
     """A dataset that is missing, partial, undecodable or has its classes in another order."""
 

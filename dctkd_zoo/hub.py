@@ -1,60 +1,187 @@
-"""Trained networks to folders in timm's format, ready for the Hub."""
+"""Files from and to the Hugging Face Hub, at one commit, compared with their hashes before anything is read."""
 
 from __future__ import annotations
 
-import copy
-import math
-from collections.abc import Iterator
+import errno
+import logging
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import torch
-from timm.models import save_for_hf
-from torch import nn
+from dctkd_zoo import digest
+from dctkd_zoo.errors import CorruptWeights, HubError, WeightsNotFound
 
-from dctkd_zoo import atomic
-from dctkd_zoo.spec import Dataset, Entry
-from dctkd_zoo.weights import WEIGHTS, write_hashes
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+log = logging.getLogger(__name__)
+
+HASH = re.compile("[0-9a-f]{40}|[0-9a-f]{64}")  # of git, sha256
+LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 
 
-def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
-    """What `save_for_hf` has to be told, or timm would evaluate with the architecture's own preprocessing."""
-    size = (3, entry.recipe.crop, entry.recipe.crop)
-    data = {
-        "input_size": size,
-        "crop_pct": crop_pct(entry.recipe.crop, entry.recipe.resize),
-        "crop_mode": "center",
-        "interpolation": "bilinear",
-        "mean": dataset.mean,
-        "std": dataset.std,
+def fetch(repo: str, revision: str, wanted: Mapping[str, str | None]) -> Path:
+    """The folder of the Hub's cache that holds the files of `wanted` as they are at one commit of `repo`.
+
+    `wanted` gives each file its sha256; for None it is compared with the hash that the Hub keeps it under. A damaged
+    file is fetched once more, then removed: `CorruptWeights`. `WeightsNotFound` says why a file cannot be had.
+    """
+    folder = Path()
+    for name, due in wanted.items():
+        folder = _sound(repo, revision, name, due).parent
+        revision = folder.name  # the commit: a branch may move between two files
+    return folder
+
+
+def _sound(repo: str, revision: str, name: str, due: str | None) -> Path:
+    """A file of the cache without damage."""
+    path = _downloaded(repo, revision, name)
+    damage = _damage(path, due)
+    if damage:
+        log.warning("hf-hub:%s@%s: %s is damaged, fetching it once more", repo, revision, name)
+        try:
+            path = _downloaded(repo, revision, name, again=True)
+            damage = _damage(path, due)
+        except WeightsNotFound as error:
+            damage += f"; {error}"
+    if damage:
+        _discard(path)
+        raise CorruptWeights(f"hf-hub:{repo}@{revision}: {name}: {damage}; the file was removed from the cache")
+    return path
+
+
+def _downloaded(repo: str, revision: str, name: str, *, again: bool = False) -> Path:
+    from huggingface_hub import hf_hub_download  # a slow import that finding weights on disk does without
+
+    try:
+        return Path(hf_hub_download(repo, name, revision=revision, force_download=again))
+    except Exception as error:  # the client lets its HTTP library's errors through, and changes the library
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise
+        raise WeightsNotFound(f"hf-hub:{repo}@{revision} cannot be fetched: {explain(error)}") from error
+
+
+def _damage(path: Path, due: str | None) -> str:
+    """How a file differs from what it should be; empty where it does not, or where nothing is known."""
+    due = due or _kept_under(path)
+    if due is None or (found := digest.like(due, path)) == due:
+        return ""
+    return f"its hash is {found}, it should be {due}"
+
+
+def _kept_under(path: Path) -> str | None:
+    """The hash by which the cache calls what a link stands for; it may be a link itself, to a name of another kind."""
+    name = path.readlink().name if path.is_symlink() else ""
+    return name if HASH.fullmatch(name) else None
+
+
+def _discard(path: Path) -> None:
+    path.resolve().unlink(missing_ok=True)  # the blob behind the snapshot's link
+    path.unlink(missing_ok=True)
+
+
+def explain(error: BaseException) -> str:
+    """What an error of the Hub's client means, and the way on; no address in it keeps its query, which may sign."""
+    from huggingface_hub import constants, errors
+
+    library = errors.HfHubHTTPError.__mro__[1]  # what all errors of the HTTP library are, whichever library it is
+    while error.__cause__ and not isinstance(error, library):
+        error = error.__cause__  # what went wrong, out of "force download failed due to the above error"
+    here = constants.ENDPOINT
+    offline = "HF_HUB_OFFLINE is set: unset it, or fetch what is needed once where there is a network"
+    status = getattr(getattr(error, "response", None), "status_code", 0)
+    ways = {
+        errors.GatedRepoError: f"its owners want to be asked: accept their terms on {here}, then {LOG_IN}",
+        errors.RepositoryNotFoundError: f"there is no such repository, or it is private: {LOG_IN}",
+        errors.RevisionNotFoundError: "there is no such revision of it",
+        errors.RemoteEntryNotFoundError: "that file is not in it",
+        errors.LocalTokenNotFoundError: f"there is no token on this machine: {LOG_IN}",
+        errors.OfflineModeIsEnabled: offline,
     }
-    lineage = {"name": entry.name, "teacher": entry.teacher, "weights": dict(entry.weights)}
-    told = {"tag": entry.name, "license": "apache-2.0", "origin_url": None, "paper_ids": "arXiv:2205.01997"}
-    model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": told}
-    return {"data_config": data, "model_config": model}
+    statuses = {
+        0: f"{here} does not answer, or breaks off: try again later, or set HF_ENDPOINT to a mirror",
+        401: f"{here} does not know the token, or wants one: {LOG_IN}",
+        403: f"the token may not do this, publishing wants write access to the organisation: {LOG_IN}",
+        412: "someone else changed the repository meanwhile: run the same command again",
+        429: f"{here} was asked too often: wait a while, then run the same command again",
+    }
+    failing = f"{here} is in trouble (status {status}): try again later" if status >= 500 else ""
+    answered = statuses.get(status, failing) if isinstance(error, library) else ""
+    way = next((words for kind, words in ways.items() if isinstance(error, kind)), answered)
+    said = re.sub(r"\?\S*", "", str(error).strip().partition("\n")[0])
+    return f"{way} ({type(error).__name__})" if way else f"{type(error).__name__}: {said}"
 
 
-def crop_pct(crop: int, resize: int) -> float:
-    """The share from which timm, which rounds `crop / crop_pct` down, gets exactly `resize` back."""
-    share = crop / resize
-    return share if math.floor(crop / share) == resize else math.nextafter(share, 0)
+def push(folder: Path, repo: str, message: str, *, private: bool = False) -> str:
+    """Put the files of `folder` into a repository, made if need be, in one commit, and return the commit.
+
+    Files that are there already are not sent again, and where nothing differs no commit is made. The hashes that the
+    Hub then keeps them under are compared with ours. `HubError` where the Hub refuses, `CorruptWeights` where a file
+    arrived damaged.
+    """
+    with _explained(repo) as api:
+        api.create_repo(repo, private=private, exist_ok=True)
+        head = api.model_info(repo).sha
+        info = api.upload_folder(repo_id=repo, folder_path=folder, commit_message=message, parent_commit=head)
+        _compare(api, folder, repo, info.oid)
+    commit: str = info.oid
+    return commit
 
 
-def export(model: nn.Module, entry: Entry, dataset: Dataset, classes: tuple[str, ...], folder: Path) -> None:
-    """Write `config.json` and `model.safetensors` so that plain timm loads the network and its preprocessing."""
-    plain = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    with _staged(folder) as beside:
-        save_for_hf(plain, str(beside), safe_serialization=True, **config(entry, dataset, classes))
-    write_hashes(folder)
+def _compare(api: HfApi, folder: Path, repo: str, commit: str) -> None:
+    """Refuse a commit whose files are not those of the folder."""
+    siblings = api.model_info(repo, revision=commit, files_metadata=True).siblings or []
+    kept = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id or "" for file in siblings}
+    damaged = [
+        path.name
+        for path in sorted(folder.iterdir())
+        if not kept.get(path.name) or digest.like(kept[path.name], path) != kept[path.name]
+    ]
+    if damaged:
+        raise CorruptWeights(f"hf-hub:{repo}@{commit}: {', '.join(damaged)} arrived damaged; publish it again")
+
+
+def tag(repo: str, commit: str, version: str) -> str:
+    """Tag a commit `v<version>`, or `v<version>-2` and on where another commit has that; its tag if it has one."""
+    with _explained(repo) as api:
+        taken = {ref.name for ref in api.list_repo_refs(repo).tags}
+        for number in count(1):
+            name = f"v{version}" + (f"-{number}" if number > 1 else "")
+            if name not in taken:
+                api.create_tag(repo, tag=name, revision=commit)
+                return name
+            if api.model_info(repo, revision=name).sha == commit:
+                return name
+    raise AssertionError("numbers do not end")
+
+
+def collect(repo: str, title: str, *, private: bool = False) -> str:
+    """Put a repository into its owner's collection called `title`, made if need be, and return the collection."""
+    with _explained(repo) as api:
+        collection = api.create_collection(title, namespace=repo.split("/")[0], private=private, exists_ok=True)
+        if repo not in {item.item_id for item in collection.items}:
+            api.add_collection_item(collection.slug, repo, "model", exists_ok=True)
+    slug: str = collection.slug
+    return slug
+
+
+def owner() -> str:
+    """The name that the token on this machine belongs to."""
+    with _explained("") as api:
+        name: str = api.whoami()["name"]
+    return name
 
 
 @contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
-    """A folder to write into beside the files of `folder`; they replace those one by one, the weights last."""
-    beside = folder / ".export"
-    beside.mkdir(parents=True, exist_ok=True)
-    yield beside
-    for file in sorted(beside.iterdir(), key=lambda p: p.name == WEIGHTS):
-        atomic.settle(file, folder / file.name)
-    beside.rmdir()
+def _explained(repo: str) -> Iterator[HfApi]:
+    from huggingface_hub import HfApi
+
+    try:
+        yield HfApi()
+    except CorruptWeights:
+        raise
+    except Exception as error:  # as in fetching
+        raise HubError(f"hf-hub:{repo}: {explain(error)}" if repo else explain(error)) from error

@@ -59,8 +59,14 @@ class Knowledge:
 
 def parts(output: Output) -> dict[str, Tensor]:
     """An output as it is kept: `map.1` (B, H, W) from the shallowest level on, `logits`, `embedding`."""
-    roots = {f"map.{level}": activation_map(m).sqrt() for level, m in enumerate(output.maps, start=1)}
+    roots = {f"map.{level}": m[:, 0] for level, m in enumerate(reduced(output).maps, start=1)}
     return {**roots, "logits": output.logits, "embedding": output.embedding}
+
+
+def reduced(output: Output) -> Output:
+    """The output with features of one channel in place of many, of the same activation maps."""
+    roots = tuple(activation_map(m).sqrt()[:, None] for m in output.maps)
+    return Output(output.logits, roots, output.embedding)
 
 
 def size(output: Output, images: int, dtype: torch.dtype) -> int:

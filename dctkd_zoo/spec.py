@@ -119,7 +119,7 @@ class Dataset:
 
     `source` names a module of `dctkd_zoo.data.sources`; `train` and `test` are the numbers of images a
     complete copy has, fewer of which are refused. `drop_leaked` leaves out test images whose bytes also
-    stand in the training set.
+    stand in the training set. `tags` are what the Hub can search its networks' model cards for.
     """
 
     name: str
@@ -135,6 +135,7 @@ class Dataset:
     archives: tuple[Archive, ...] = ()
     drop_leaked: bool = False
     notes: str = ""
+    tags: tuple[str, ...] = ("scene-recognition",)
 
 
 @dataclass(frozen=True)

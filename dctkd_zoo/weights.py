@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo import atomic
+from dctkd_zoo import atomic, hub
+from dctkd_zoo.digest import sha256
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
 from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
@@ -36,7 +36,7 @@ class Weights:
 
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Mapping[str, str]]:
-    """Rows of `published.csv` by entry: name, repo, revision, sha256."""
+    """Rows of `published.csv` by entry: name, repo, revision, sha256, config_sha256."""
     with PUBLISHED.open(newline="") as file:
         return {row["name"]: row for row in csv.DictReader(file)}
 
@@ -72,7 +72,7 @@ def find(entry: Entry, trained: Path | None = None) -> Weights:
         return from_folder(BUNDLED / name, "bundled")
     if name in published():
         row = published()[name]
-        return from_hub(row["repo"], row["revision"], row["sha256"])
+        return from_hub(row["repo"], row["revision"], row["sha256"], row["config_sha256"])
     if is_whole(checkpoints() / name):
         log.info("%s is not published: using the checkpoint trained on this machine, %s", name, checkpoints())
         return from_folder(checkpoints() / name, "trained here")
@@ -87,7 +87,7 @@ def locate(source: str) -> Weights:
     """Weights outside the catalog: a folder's path, `local-dir:` with it, or `hf-hub:org/name[@revision]`."""
     if source.startswith("hf-hub:"):
         repo, _, revision = source.removeprefix("hf-hub:").partition("@")
-        return from_hub(repo, revision or "main", None)
+        return from_hub(repo, revision or "main")
     folder = Path(source.removeprefix("local-dir:")).expanduser()
     if not all((folder / file).is_file() for file in (WEIGHTS, CONFIG)):
         raise WeightsNotFound(f"{folder}: no {CONFIG} and {WEIGHTS} there; nothing but safetensors is loaded")
@@ -105,30 +105,10 @@ def from_folder(folder: Path, origin: str) -> Weights:
     return Weights(folder, origin, found[WEIGHTS])
 
 
-def from_hub(repo: str, revision: str, wanted: str | None) -> Weights:
-    """Download a network at a revision; bytes that do not match `wanted` are fetched once more, then refused."""
-    from huggingface_hub import hf_hub_download  # a slow import that finding weights on disk does without
-
-    try:
-        hf_hub_download(repo, CONFIG, revision=revision)
-        path = Path(hf_hub_download(repo, WEIGHTS, revision=revision))
-        if wanted and sha256(path) != wanted:
-            log.warning("%s@%s: the file does not match its hash, fetching it once more", repo, revision)
-            path = Path(hf_hub_download(repo, WEIGHTS, revision=revision, force_download=True))
-    except Exception as error:  # the client lets its HTTP library's errors through, and changes the library
-        raise WeightsNotFound(f"hf-hub:{repo}@{revision} cannot be fetched: {error}") from error
-    found = sha256(path)
-    if wanted and found != wanted:
-        path.resolve().unlink()  # the blob behind the snapshot's link
-        path.unlink(missing_ok=True)
-        raise CorruptWeights(f"hf-hub:{repo}@{revision}: sha256 is {found} twice, {wanted} was published")
-    return Weights(path.parent, f"hf-hub:{repo}@{revision}", found)
-
-
-def sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def from_hub(repo: str, revision: str, wanted: str | None = None, wanted_config: str | None = None) -> Weights:
+    """Download a network at a revision; `wanted` and `wanted_config` are the sha256 of its weights and config."""
+    folder = hub.fetch(repo, revision, {CONFIG: wanted_config, WEIGHTS: wanted})
+    return Weights(folder, f"hf-hub:{repo}@{revision}", wanted or sha256(folder / WEIGHTS))
 
 
 def read_hashes(folder: Path) -> dict[str, str]:

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
@@ -90,14 +90,14 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; 1 where `--check` finds the README stale."""
-    parser = argparse.ArgumentParser(prog="python -m eval.readme", description=__doc__)
+def command(filled: Callable[[str], str], program: str, words: str | None, arguments: list[str] | None = None) -> int:
+    """Fill the README in, or with `--check` tell how it would change; 1 where it is stale."""
+    parser = argparse.ArgumentParser(prog=program, description=words)
     parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")
     check = parser.parse_args(arguments).check
     try:
         old = README.read_text(encoding="utf-8")
-        new = filled(old, results.read(results.RESULTS))
+        new = filled(old)
     except (ZooError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -105,9 +105,16 @@ def main(arguments: list[str] | None = None) -> int:
         if new != old:
             atomic.write_text(README, new)
         return 0
-    diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), "README.md", "README.md from results.csv")
+    diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), "README.md", "README.md as it should be")
     sys.stdout.writelines(diff)
     return int(new != old)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    return command(
+        lambda text: filled(text, results.read(results.RESULTS)), "python -m eval.readme", __doc__, arguments
+    )
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import orders, released, report, training
+from benchmarks import orders, readme, released, report, training
 from benchmarks.__main__ import main
 from benchmarks.measure import FASTER, MILLISECONDS, Comparison, Row, Target, compare, measure
 from benchmarks.rows import ROWS
@@ -19,7 +19,9 @@ from benchmarks.setting import Setting, full, home, quick
 from benchmarks.sides import Command, Given, Timed, process
 from dctkd_zoo import losses
 from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.errors import ZooError
 from dctkd_zoo.features import Output
+from eval.results import as_json
 
 BY_NAME = {row.name: row for row in ROWS}
 SIDES, CHANNELS = (28, 14, 7, 4), ((8, 16, 32, 64), (16, 32, 64, 128))
@@ -194,3 +196,17 @@ def test_an_unknown_row_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["--only", "speed"])
     assert "term-eager" in capsys.readouterr().err
+
+
+def test_the_readme_shows_the_document(tiny):
+    rows = [row for row in ROWS if row.name in ("help", "gpu")]
+    document = json.loads(as_json(report.document([measure(row, tiny) for row in rows], tiny)))
+    before = "# x\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nend\n"
+    text = readme.filled(before, document)
+    told = next(row for row in document["rows"] if row["name"] == "help")
+    assert f"| help | python -m train --help |  | ≤ 0.3 s | {report.figure(told['median'])} s |" in text
+    assert f"{document['machine']['date'][:10]}, {document['machine']['device']}" in text
+    assert "old" not in text and text.endswith("end\n") and readme.filled(text, document) == text
+    assert ("Not measured for want of a GPU: gpu." in text) is not torch.cuda.is_available()
+    with pytest.raises(ZooError, match="<!-- benchmarks -->"):
+        readme.filled("no markers", document)

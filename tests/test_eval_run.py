@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dctkd_zoo import features, hub, models, registry, weights
+from dctkd_zoo import digest, export, features, models, registry, weights
 from dctkd_zoo.data.sources.synthscenes import CLASSES
 from dctkd_zoo.errors import DatasetError, DatasetMissing, WeightsNotFound
 from eval import outcome, record, results, run
@@ -59,19 +59,19 @@ def zoo(home, monkeypatch):
     run.test_split.cache_clear()
     for name in ("r14_animals", "r8_animals", "r8_kd_animals"):
         if not weights.is_whole(home / "out" / name):
-            export(name, home / "out", ANIMALS)
+            export_untrained(name, home / "out", ANIMALS)
     yield
     registry._bundled_and_included.cache_clear()
 
 
-def export(name: str, out: Path, classes: tuple[str, ...]) -> Path:
+def export_untrained(name: str, out: Path, classes: tuple[str, ...]) -> Path:
     """An untrained network in the folder that training would have left."""
     entry = registry.get_entry(name)
     torch.manual_seed(len(name))
     model = models.create(entry.arch, len(classes)).eval()
     folder = out / name
     folder.mkdir(parents=True, exist_ok=True)
-    hub.export(model, entry, registry.get_dataset(entry.dataset), classes, folder)
+    export.write(model, entry, registry.get_dataset(entry.dataset), classes, folder)
     (folder / "recipe.json").write_text(json.dumps({"recipe": {"seed": 7}}))
     return folder
 
@@ -163,13 +163,13 @@ def test_images_that_do_not_decode_are_counted(home, tmp_path):
 
 
 def test_a_network_with_its_classes_in_another_order_is_refused(home, tmp_path):
-    export("r8_animals", tmp_path, ("ant", "cat", "bee"))
+    export_untrained("r8_animals", tmp_path, ("ant", "cat", "bee"))
     with pytest.raises(DatasetError, match="output 1 means 'cat', in the data class 1 is 'bee'"):
         run.evaluate(registry.get_entry("r8_animals"), where(home, trained=tmp_path))
 
 
 def test_a_network_of_other_classes_is_refused(home, tmp_path):
-    found = weights.from_folder(export("r8_animals", tmp_path, ("ant", "bee")), "here")
+    found = weights.from_folder(export_untrained("r8_animals", tmp_path, ("ant", "bee")), "here")
     with pytest.raises(DatasetError, match="2 classes, the data has 3"):
         run.evaluate(registry.get_entry("r8_animals"), where(home), found=found)
 
@@ -186,7 +186,7 @@ def test_missing_data_names_the_command_that_fetches_it(home, tmp_path):
 
 
 def test_without_the_teachers_weights_the_rest_is_measured(home, tmp_path):
-    export("r8_kd_animals", tmp_path, ANIMALS)
+    export_untrained("r8_kd_animals", tmp_path, ANIMALS)
     result = run.evaluate(registry.get_entry("r8_kd_animals"), where(home, trained=tmp_path))
     assert "ssim" not in result.figures and np.isfinite(result.figures["nll"])
     row = record.row(result)
@@ -197,8 +197,8 @@ def test_without_the_teachers_weights_the_rest_is_measured(home, tmp_path):
 def test_a_row_says_what_was_measured_on_what(home):
     row = record.row(run.evaluate(registry.get_entry("r8_kd_animals"), where(home, protocol="released", limit=12)))
     assert row["seed"] == 7 and row["n"] == row["limit"] == 12 and row["protocol"] == "released"
-    assert row["weights_sha256"] == weights.sha256(home / "out" / "r8_kd_animals" / weights.WEIGHTS)
-    assert row["teacher_sha256"] == weights.sha256(home / "out" / "r14_animals" / weights.WEIGHTS)
+    assert row["weights_sha256"] == digest.sha256(home / "out" / "r8_kd_animals" / weights.WEIGHTS)
+    assert row["teacher_sha256"] == digest.sha256(home / "out" / "r14_animals" / weights.WEIGHTS)
     assert row["weights_origin"] == "trained here" and row["precision"] == "float32"
     assert len(row["dataset_digest"]) == 64 and row["torch"] == torch.__version__
     assert {"top1", "top5", "mca_all", "nll", "ssim_zeropad", "ssim_zeropad.3"} <= set(row)
@@ -265,7 +265,7 @@ def test_write_puts_rows_into_the_results_file(home, tmp_path, monkeypatch):
 
 
 def test_another_seed_is_another_network(home, capsys):
-    folder = export("r8_animals", home / "elsewhere", ANIMALS)
+    folder = export_untrained("r8_animals", home / "elsewhere", ANIMALS)
     shutil.rmtree(home / "out" / "r8_animals-seed3", ignore_errors=True)
     assert evaluate(home, "r8_animals", "--seed", "3") == 0
     assert "python -m train r8_animals --seed 3" in " ".join(capsys.readouterr().out.split())
@@ -300,7 +300,7 @@ def test_a_file_that_cannot_be_written_is_an_error(home, tmp_path, capsys):
 
 @pytest.mark.slow  # generates synthscenes
 def test_a_network_of_the_zoo_itself_on_64_images(tmp_path, capsys):
-    export("r8_synthscenes", tmp_path, CLASSES)
+    export_untrained("r8_synthscenes", tmp_path, CLASSES)
     path = tmp_path / "results.json"
     assert (
         main(["r8_synthscenes", "--limit", "64", "--out", str(tmp_path), "--json", str(path), "--device", "cpu"]) == 0

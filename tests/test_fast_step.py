@@ -88,7 +88,7 @@ def fast_losses(rate: float) -> list[float]:
     """The zoo's own step."""
     teacher, student = (place(network, CPU) for network in networks())
     objective = Objective({"ce": 0.1, "dctkd": 1.0, "kd": 1.0}, {"dctkd": {"transform": "dct2", "guided": True}})
-    live = guide.Live(Tapped(teacher), torch.float32)
+    live = guide.Live(Tapped(teacher), torch.float32, features=False)
     recipe = replace(RECIPE, lr=rate)
     sgd = optimizer(student.parameters(), recipe)
     learner = loop.Learner(Tapped(student), live, objective, objective, sgd, recipe, torch.float32)

@@ -1,215 +1,543 @@
-"""dctkd_zoo.hub: what an export holds, and what plain timm makes of it."""
+"""dctkd_zoo.hub and dctkd_zoo.weights against the loopback Hub: every fault, and what the user gets of it."""
 
 import hashlib
-import json
-import math
-from dataclasses import replace
-from pathlib import Path
+import itertools
+import os
+import shutil
+import time
+from types import SimpleNamespace
 
 import pytest
-import timm
-import torch
-from PIL import Image
-from safetensors.torch import load_file
-from timm.data.config import resolve_model_data_config
-from timm.data.transforms_factory import create_transform
-from torch import nn
 
-from dctkd_zoo import hub, models, registry, weights
-from dctkd_zoo.device import place
-from dctkd_zoo.errors import WeightsNotFound
+from dctkd_zoo import hub as zoo
+from dctkd_zoo import weights
+from tests import loopback
+from tests.hub_state import GITATTRIBUTES
+from tests.hub_user import User
+from tests.loopback import (
+    BUSY,
+    CUT,
+    DROP,
+    FINE,
+    FLIPPED,
+    FORBIDDEN,
+    GATED,
+    KEPT_DAMAGED,
+    NO_ENTRY,
+    NO_REPO,
+    NO_REVISION,
+    NOTHING,
+    STALE,
+    TROUBLE,
+    UNAUTHORIZED,
+    Fault,
+    serving,
+)
 
-ENTRIES = ("r20_synthscenes", "r18_scene15", "mbv2_mit67")
-GEOMETRIES = {(e.recipe.resize, e.recipe.crop): e for e in registry.entries().values()}
-ODD = ((300, 200), (201, 333), (257, 257), (131, 400), (90, 91), (640, 427), (41, 40), (32, 33), (500, 129))
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+FILES = {CONFIG: b'{"architecture": "resnet18"}\n', WEIGHTS: os.urandom(3000)}
+OTHER = {CONFIG: b'{"architecture": "resnet34"}\n', WEIGHTS: os.urandom(3000)}
+SHA256 = {name: hashlib.sha256(content).hexdigest() for name, content in FILES.items()}
+UNKNOWN = dict.fromkeys(FILES)
+EVER = 50
 
+# All of these are in the environment of a user at some time, and in no output of any.
+SECRET = "hf_secret_"
+WRITER, READER, STRANGER, REVOKED = (SECRET + name for name in ("writer", "reader", "stranger", "revoked"))
 
-def trained(entry):
-    """A network whose batch norms have seen something, in training mode and channels last as training leaves it."""
-    torch.manual_seed(0)
-    model = models.create(entry.arch, registry.get_dataset(entry.dataset).num_classes)
-    for name, buffer in model.named_buffers():
-        if name.endswith("running_mean"):
-            buffer.uniform_(-0.5, 0.5)
-        if name.endswith("running_var"):
-            buffer.uniform_(0.5, 2.0)
-    return place(model, torch.device("cpu"))
+LATE = Fault(before=lambda: time.sleep(0.2))
+TOO_LATE = Fault(before=lambda: time.sleep(1.2))
 
-
-def export(name, folder, model=None):
-    """Export the entry `name` into a folder, and give the folder back."""
-    entry = registry.get_entry(name)
-    dataset = registry.get_dataset(entry.dataset)
-    classes = tuple(f"class {index}" for index in range(dataset.num_classes))
-    hub.export(model or trained(entry), entry, dataset, classes, folder)
-    return folder
-
-
-def plain(folder):
-    """The network of a folder, as someone with timm alone loads it."""
-    return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-
-
-@pytest.fixture(scope="module", params=ENTRIES)
-def exported(request, tmp_path_factory):
-    """An entry, the network that was exported, and the folder; not to be written to."""
-    entry = registry.get_entry(request.param)
-    model = trained(entry)
-    return entry, model, export(entry.name, tmp_path_factory.mktemp("exported") / entry.name, model)
+DAMAGED = "it should be"
+SILENT = "does not answer, or breaks off: try again later, or set HF_ENDPOINT to a mirror"
+OFFLINE = "HF_HUB_OFFLINE is set: unset it, or fetch what is needed once where there is a network"
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory):
-    """A folder with an exported `r8_synthscenes`; not to be written to."""
-    return export("r8_synthscenes", tmp_path_factory.mktemp("small") / "r8")
+def hub():
+    """A Hub that knows a member of acme who may write, one who may not, and somebody else."""
+    with serving() as hub:
+        hub.login(WRITER, "ada", "acme")
+        hub.login(READER, "bob", "acme", write=False)
+        hub.login(STRANGER, "eve")
+        yield hub
 
 
-class TestRoundTrip:
-    def test_same_logits_bit_for_bit(self, exported):
-        entry, model, folder = exported
-        images = torch.randn(2, 3, entry.recipe.crop, entry.recipe.crop, generator=torch.Generator().manual_seed(1))
-        again, due = plain(folder), model.state_dict()
-        assert all(torch.equal(value, due[key]) for key, value in again.state_dict().items())
-        images = images.to(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            assert torch.equal(place(again, torch.device("cpu"))(images), model.eval()(images))
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """Makes users' processes, that say nothing of their tokens."""
+    made = []
 
-    def test_the_exported_network_is_left_as_it_was(self, small, tmp_path):
-        model = trained(registry.get_entry("r8_synthscenes"))
-        export("r8_synthscenes", tmp_path, model)
-        assert model.training and model.conv1.weight.is_contiguous(memory_format=torch.channels_last)
-        assert not model.conv1.weight.is_contiguous() and all(p.requires_grad for p in model.parameters())
-
-    def test_same_network_by_our_own_way(self, exported):
-        entry, _, folder = exported
-        ours = models.create_model(entry.name, pretrained=str(folder))
-        theirs = plain(folder).state_dict()
-        assert type(ours) is type(plain(folder))
-        assert all(torch.equal(value, theirs[key]) for key, value in ours.state_dict().items())
-
-    @pytest.mark.parametrize("use_test_size", [False, True])
-    def test_timm_resolves_the_recipe_s_preprocessing(self, exported, use_test_size):
-        entry, _, folder = exported
-        dataset, crop = registry.get_dataset(entry.dataset), entry.recipe.crop
-        found = resolve_model_data_config(plain(folder), use_test_size=use_test_size)
-        assert found == {
-            "input_size": (3, crop, crop),
-            "interpolation": "bilinear",
-            "mean": list(dataset.mean),
-            "std": list(dataset.std),
-            "crop_pct": crop / entry.recipe.resize,
-            "crop_mode": "center",
+    def make(endpoint, **environment):
+        debug = {
+            "HF_HUB_VERBOSITY": "debug",
+            "HF_DEBUG": "1",
+            "HF_HUB_ETAG_TIMEOUT": "1",
+            "HF_HUB_DOWNLOAD_TIMEOUT": "1",
         }
+        made.append(User(endpoint, tmp_path_factory.mktemp("user"), **debug, **environment))
+        return made[-1]
 
-    def test_features(self, exported):
-        _, _, folder = exported
-        maps = timm.create_model(f"local-dir:{folder}", pretrained=True, features_only=True)(torch.ones(1, 3, 64, 64))
-        assert len(maps) in (3, 5)
-
-
-class TestPreprocessing:
-    @pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
-    def test_timm_s_transform_equals_ours(self, tmp_path, geometry):
-        entry = GEOMETRIES[geometry]
-        entry = registry.get_entry(f"r20_{entry.dataset}" if geometry[0] < 100 else f"r18_{entry.dataset}")
-        model = plain(export(entry.name, tmp_path))
-        for use_test_size in (False, True):
-            config = resolve_model_data_config(model, use_test_size=use_test_size)
-            theirs, ours = create_transform(**config), models.create_transform(entry.name)
-            for size in ODD:
-                image = Image.effect_noise(size, 90).convert("RGB")
-                assert torch.equal(theirs(image), ours(image)), size
-
-    def test_every_geometry_of_the_catalog_is_among_them(self):
-        assert {(256, 224), (128, 112), (40, 40), (32, 32)} <= set(GEOMETRIES)
-
-    def test_timm_gets_any_resize_back(self):
-        sides = [(crop, resize) for crop in range(8, 400, 8) for resize in range(crop, 600)]
-        assert all(math.floor(crop / hub.crop_pct(crop, resize)) == resize for crop, resize in sides)
-        assert math.floor(40 / (40 / 53)) == 52  # why that is not a matter of course
-
-    def test_a_resize_that_floating_point_would_miss(self, tmp_path, monkeypatch):
-        entry = registry.get_entry("r8_synthscenes")
-        entry = replace(entry, recipe=replace(entry.recipe, resize=53, crop=40))
-        monkeypatch.setattr(registry, "get_entry", lambda name: entry)
-        theirs = create_transform(**resolve_model_data_config(plain(export(entry.name, tmp_path))))
-        image = Image.effect_noise((300, 201), 90).convert("RGB")
-        assert torch.equal(theirs(image), models.create_transform(entry.name)(image))
+    yield make
+    for user in made:
+        user.close()
+        assert SECRET not in user.printed + user.log.read_text()
 
 
-class TestConfig:
-    def test_says_what_the_network_is(self, exported):
-        entry, _, folder = exported
-        config = json.loads((folder / "config.json").read_text())
-        count = registry.get_dataset(entry.dataset).num_classes
-        assert config["architecture"] == registry.archs()[entry.arch].timm_name
-        assert config["label_names"] == [f"class {index}" for index in range(count)]
-        assert config["num_classes"] == config["pretrained_cfg"]["num_classes"] == count
-        assert config["dctkd"] == {"name": entry.name, "teacher": entry.teacher, "weights": dict(entry.weights)}
-        assert plain(folder).pretrained_cfg["label_names"] == config["label_names"]
-
-    def test_inherits_nothing_from_timm_s_own_weights(self, exported):
-        entry, _, folder = exported
-        config = json.loads((folder / "config.json").read_text())
-        told = config["pretrained_cfg"]
-        assert told["tag"] == entry.name and told["paper_ids"] == "arXiv:2205.01997"
-        assert not told.get("origin_url") and not [key for key in told if key.startswith(("test_", "hf_hub", "url"))]
-        text = json.dumps(config)
-        assert not [word for word in ("a1_in1k", "ra_in1k", "2110.00476", "0.95", "bicubic", "288") if word in text]
-
-    def test_teacher_and_weights_of_the_terms(self, tmp_path):
-        folder = export("r8_dctkd_synthscenes", tmp_path)
-        assert json.loads((folder / "config.json").read_text())["dctkd"]["teacher"] == "r56_synthscenes"
+@pytest.fixture(scope="module")
+def user(hub, processes):
+    """Someone online."""
+    user = processes(hub.endpoint)
+    yield user
+    assert "authorization: <TOKEN>" in user.log.read_text()  # so the client's own log was looked at
 
 
-class TestFiles:
-    def test_nothing_but_safetensors(self, exported):
-        _, model, folder = exported
-        assert sorted(path.name for path in folder.iterdir()) == ["SHA256SUMS", "config.json", "model.safetensors"]
-        assert load_file(folder / "model.safetensors").keys() == model.state_dict().keys()
-
-    def test_hashes(self, exported):
-        _, _, folder = exported
-        lines = (folder / "SHA256SUMS").read_text().splitlines()
-        assert lines == [
-            f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}"
-            for name in ("config.json", "model.safetensors")
-        ]
-        assert weights.is_whole(folder)
-
-    def test_what_lies_beside_stays(self, tmp_path):
-        (tmp_path / "recipe.json").write_text("{}")
-        export("r8_synthscenes", tmp_path)
-        assert (tmp_path / "recipe.json").read_text() == "{}"
+@pytest.fixture(scope="module")
+def offline(hub, user, processes):
+    """Someone offline, with the cache of `user`."""
+    return processes(hub.endpoint, HF_HUB_OFFLINE="1", HF_HOME=str(user.home))
 
 
-def failing(model: nn.Module, folder: str, **told: object) -> None:
-    """A `save_for_hf` that meets a full disk."""
-    (Path(folder) / "model.safetensors").write_bytes(b"half of it")
-    raise OSError(28, "No space left on device")
+NUMBERS = itertools.count()
 
 
-class TestCrash:
-    def test_previous_files_stay_whole(self, tmp_path, monkeypatch):
-        export("r8_synthscenes", tmp_path)
-        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-        with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
-            patched.setattr(hub, "save_for_hf", failing)
-            export("r8_synthscenes", tmp_path)
-        assert {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()} == before
-        models.create_model("r8_synthscenes", pretrained=str(tmp_path))
-        export("r8_synthscenes", tmp_path)
-        assert sorted(path.name for path in tmp_path.iterdir()) == sorted(before)
+@pytest.fixture
+def repo(hub):
+    """The name of a repository that nobody has asked for; its faults end with the test."""
+    yield f"acme/r{next(NUMBERS)}"
+    hub.heal()
 
-    @pytest.mark.parametrize("step", ["save_for_hf", "write_hashes"])
-    def test_first_export_that_fails_is_no_network(self, tmp_path, monkeypatch, step):
-        def fail(*_: object, **__: object) -> None:
-            raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(hub, step, fail)
-        with pytest.raises(OSError, match="No space left"):
-            export("r8_synthscenes", tmp_path / "r8_synthscenes")
-        assert not weights.is_whole(tmp_path / "r8_synthscenes")
-        monkeypatch.setattr(weights, "BUNDLED", tmp_path / "nowhere")
-        with pytest.raises(WeightsNotFound):
-            weights.find(registry.get_entry("r8_synthscenes"), tmp_path)
+@pytest.fixture
+def good(hub, repo):
+    """A repository with `FILES`, at a commit."""
+    return SimpleNamespace(repo=repo, commit=hub.put(repo, FILES))
+
+
+@pytest.fixture
+def fetch(user, good):
+    """Fetches `FILES` as `user` does, at the commit unless another revision is given."""
+
+    def fetched(revision=good.commit, wanted=SHA256, by=user, token=READER):
+        return by(zoo.fetch, good.repo, revision, dict(wanted), token=token)
+
+    return fetched
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def damage(path):
+    """Turn one bit of a cached file over."""
+    path.resolve().write_bytes(loopback.flipped(path.read_bytes()))
+
+
+def assert_sound(cached):
+    """No blob of a cache is damaged, and none is half there."""
+    hashes = {name: {hashlib.sha256(content).hexdigest()} for name, content in cached.items()}
+    git = {name: hashlib.sha1(b"blob %d\0%b" % (len(content), content)).hexdigest() for name, content in cached.items()}
+    assert all(name in {*hashes[name], git[name]} for name in cached)
+
+
+class TestFetch:
+    @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
+    @pytest.mark.parametrize("revision", ["commit", "main", "v1"])
+    def test_files_are_those_of_one_commit_in_the_cache(self, hub, user, good, fetch, revision, wanted):
+        hub.state.repos[good.repo].tags["v1"] = good.commit
+        folder = fetch(vars(good).get(revision, revision), wanted).get()
+        assert folder == user.home / "hub" / f"models--{good.repo.replace('/', '--')}" / "snapshots" / good.commit
+        assert contents(folder) == FILES
+
+    def test_a_branch_that_moves_between_two_files(self, hub, good, fetch):
+        hub.fail("head", Fault(before=lambda: hub.put(good.repo, OTHER)), repo=good.repo, file=WEIGHTS)
+        assert contents(fetch("main", UNKNOWN).get()) == FILES
+        assert contents(fetch("main", UNKNOWN).get()) == OTHER
+        assert contents(fetch().get()) == FILES
+
+    def test_weights(self, user, good):
+        pinned = user(weights.from_hub, good.repo, good.commit, SHA256[WEIGHTS], SHA256[CONFIG]).get()
+        assert pinned == weights.Weights(pinned.folder, f"hf-hub:{good.repo}@{good.commit}", SHA256[WEIGHTS])
+        assert user(weights.locate, f"hf-hub:{good.repo}").get().sha256 == SHA256[WEIGHTS]
+        assert user(weights.locate, f"hf-hub:{good.repo}@{good.commit}").get() == pinned
+
+    def test_other_files_than_the_catalog_s_are_refused(self, hub, user, good):
+        other = hub.put(good.repo, OTHER)
+        said = user(weights.from_hub, good.repo, other, SHA256[WEIGHTS], hashlib.sha256(OTHER[CONFIG]).hexdigest())
+        said.refused("CorruptWeights", f"hf-hub:{good.repo}@{other}: {WEIGHTS}", f"it should be {SHA256[WEIGHTS]}")
+
+    def test_pinned_and_cached_needs_no_request(self, hub, fetch):
+        fetch().get()
+        before = len(hub.requests)
+        fetch().get()
+        assert len(hub.requests) == before
+
+    def test_another_endpoint(self, hub, good, processes):
+        with serving() as mirror:
+            assert mirror.put(good.repo, FILES) == good.commit
+            with hub.away():
+                through = processes(mirror.endpoint)
+                assert contents(through(zoo.fetch, good.repo, good.commit, SHA256).get()) == FILES
+            assert mirror.asked("body", good.repo) == 2 and hub.asked("body", good.repo) == 0
+
+
+# What happens to the requests for one file, nothing being cached -> words of the error, or nothing where it comes.
+COLD = {
+    "cut": ("body", [CUT], ""),
+    "nothing, then all": ("body", [NOTHING], ""),
+    "nothing for ever": ("body", [NOTHING] * EVER, SILENT),
+    "flipped": ("body", [FLIPPED], ""),
+    "401": ("head", [UNAUTHORIZED], "does not know the token, or wants one: log in"),
+    "403": ("head", [FORBIDDEN] * 2, "the token may not do this"),
+    "gated": ("head", [GATED], "its owners want to be asked: accept their terms on http"),
+    "no repository": ("head", [NO_REPO], "there is no such repository, or it is private: log in"),
+    "no revision": ("head", [NO_REVISION], "there is no such revision of it"),
+    "no file": ("head", [NO_ENTRY], "that file is not in it"),
+    "asked too often": ("head", [BUSY, BUSY], ""),
+    "asked too often for ever": ("head", [BUSY] * EVER, "was asked too often: wait a while"),
+    "storage asked too often": ("body", [BUSY], ""),
+    "trouble": ("head", [TROUBLE, TROUBLE], ""),
+    "trouble for ever": ("head", [TROUBLE] * EVER, "is in trouble (status 503): try again later"),
+    "storage in trouble": ("body", [TROUBLE], "is in trouble (status 503): try again later"),
+    "slow": ("head", [LATE], ""),
+    "slow storage": ("body", [LATE], ""),
+    "drop": ("head", [DROP], SILENT),
+    "storage drops": ("body", [DROP], ""),
+}
+
+
+class TestColdCache:
+    @pytest.mark.parametrize("file", FILES)
+    @pytest.mark.parametrize("fault", COLD)
+    def test_fault(self, hub, user, good, fetch, fault, file):
+        kind, faults, words = COLD[fault]
+        hub.fail(kind, *faults, repo=good.repo, file=file)
+        outcome = fetch()
+        if words:
+            outcome.refused("WeightsNotFound", f"hf-hub:{good.repo}@{good.commit} cannot be fetched: ", words)
+        else:
+            assert contents(outcome.get()) == FILES
+        assert_sound(user.cached(good.repo))
+        hub.heal()
+        assert contents(fetch().get()) == FILES
+
+    def test_it_waits_as_it_is_told(self, hub, good, fetch):
+        hub.fail("body", BUSY, repo=good.repo, file=WEIGHTS)
+        assert fetch().slept == 8
+
+    @pytest.mark.parametrize("kind", ["head", "body"])
+    def test_longer_than_one_waits(self, hub, good, fetch, kind):
+        hub.fail(kind, TOO_LATE, repo=good.repo, file=WEIGHTS)
+        assert contents(fetch().get()) == FILES
+
+    @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
+    @pytest.mark.parametrize("file", FILES)
+    def test_flipped_once(self, hub, good, fetch, file, wanted):
+        hub.fail("body", FLIPPED, repo=good.repo, file=file)
+        outcome = fetch(wanted=wanted)
+        assert contents(outcome.get()) == FILES
+        assert f"hf-hub:{good.repo}@{good.commit}: {file} is damaged, fetching it once more" in outcome.printed
+        assert hub.asked("body", good.repo, file) == 2
+
+    @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
+    @pytest.mark.parametrize("file", FILES)
+    def test_flipped_twice(self, hub, user, good, fetch, file, wanted):
+        hub.fail("body", FLIPPED, FLIPPED, repo=good.repo, file=file)
+        said = fetch("main", wanted).refused("CorruptWeights", f"{file}: its hash is ", "removed from the cache")
+        due = wanted[file] or hub.state.repos[good.repo].commits[good.commit].files[file].etag
+        assert said.startswith(f"hf-hub:{good.repo}@") and f"it should be {due};" in said
+        assert_sound(user.cached(good.repo))
+        assert contents(fetch("main", wanted).get()) == FILES
+        assert hub.asked("body", good.repo, file) == 3
+
+    def test_flipped_and_then_down(self, hub, user, good, fetch):
+        hub.fail("body", FLIPPED, repo=good.repo, file=WEIGHTS)
+        hub.fail("head", FINE, Fault(before=hub.down, drop=True), repo=good.repo, file=WEIGHTS)
+        try:
+            fetch().refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}", SILENT, "removed from the cache")
+        finally:
+            hub.up()
+        assert_sound(user.cached(good.repo))
+        assert contents(fetch().get()) == FILES
+
+    @pytest.mark.parametrize("revision", ["commit", "main"])
+    def test_down(self, hub, good, fetch, revision):
+        with hub.away():
+            outcome = fetch(vars(good).get(revision, revision))
+            outcome.refused("WeightsNotFound", SILENT)
+            assert outcome.slept == 1 + 2 + 4 + 8 + 8
+        assert contents(fetch().get()) == FILES
+
+    @pytest.mark.parametrize("revision", ["commit", "main"])
+    def test_offline(self, offline, good, fetch, revision):
+        fetch(vars(good).get(revision, revision), by=offline).refused("WeightsNotFound", OFFLINE)
+
+    def test_half_a_network(self, hub, user, offline, good, fetch):
+        """The client would give the folder all the same."""
+        fetch("main", {CONFIG: None}).get()
+        for revision in (good.commit, "main"):
+            fetch(revision, by=offline).refused("WeightsNotFound", OFFLINE)
+            with hub.away():
+                fetch(revision).refused("WeightsNotFound", SILENT)
+        offline(weights.locate, f"hf-hub:{good.repo}").refused("WeightsNotFound", OFFLINE)
+
+
+# What happens to the requests for both files at a branch -> words of the error, or nothing where the cache answers.
+WARM = {
+    "401": ([UNAUTHORIZED], ""),
+    "403": ([FORBIDDEN], ""),
+    "gated": ([GATED], ""),
+    "no repository": ([NO_REPO], ""),
+    "no revision": ([NO_REVISION], "there is no such revision of it"),
+    "no file": ([NO_ENTRY], "that file is not in it"),
+    "asked too often": ([BUSY], ""),
+    "trouble": ([TROUBLE], ""),
+    "slow": ([LATE], ""),
+    "too slow": ([TOO_LATE], ""),
+    "drop": ([DROP], SILENT),
+}
+
+
+class TestWarmCache:
+    @pytest.mark.parametrize("fault", WARM)
+    def test_fault(self, hub, good, fetch, fault):
+        faults, words = WARM[fault]
+        fetch("main").get()
+        hub.fail("head", *faults, repo=good.repo)
+        assert contents(fetch().get()) == FILES  # asks for nothing
+        outcome = fetch("main")
+        if words:
+            outcome.refused("WeightsNotFound", words)
+        else:
+            assert contents(outcome.get()) == FILES
+        assert hub.asked("body", good.repo) == 2
+
+    @pytest.mark.parametrize("revision", ["commit", "main"])
+    def test_down_and_offline(self, hub, user, offline, good, fetch, revision):
+        revision = vars(good).get(revision, revision)
+        fetch("main").get()
+        with hub.away():
+            assert contents(fetch(revision).get()) == FILES
+        before = len(hub.requests)
+        assert contents(fetch(revision, by=offline).get()) == FILES
+        assert len(hub.requests) == before
+
+    @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
+    @pytest.mark.parametrize("revision", ["commit", "main"])
+    @pytest.mark.parametrize("file", FILES)
+    def test_damage_on_disk_is_healed(self, hub, good, fetch, file, revision, wanted):
+        revision = vars(good).get(revision, revision)
+        damage(fetch("main").get() / file)
+        outcome = fetch(revision, wanted)
+        assert contents(outcome.get()) == FILES and f"{file} is damaged, fetching it once more" in outcome.printed
+        assert hub.asked("body", good.repo, file) == 2
+
+    @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
+    @pytest.mark.parametrize("file", FILES)
+    def test_damage_on_disk_without_a_network(self, hub, user, offline, good, fetch, file, wanted):
+        for by, words in ((user, SILENT), (offline, OFFLINE)):
+            damage(fetch().get() / file)
+            with hub.away():
+                fetch(wanted=wanted, by=by).refused("CorruptWeights", file, DAMAGED, words, "removed from the cache")
+                fetch(wanted=wanted, by=by).refused("WeightsNotFound", words)
+            assert_sound(user.cached(good.repo))
+        assert contents(fetch(wanted=wanted).get()) == FILES
+
+    def test_a_truncated_file_on_disk(self, fetch):
+        path = fetch().get() / WEIGHTS
+        path.resolve().write_bytes(FILES[WEIGHTS][:100])
+        assert contents(fetch().get()) == FILES
+
+    def test_blobs_that_repositories_share(self, user, offline, good, fetch):
+        """With xet, a blob is a link to the store of the whole cache, where names are no sha256."""
+        folder = fetch("main").get()
+        blob = (folder / WEIGHTS).resolve()
+        stored = user.home / "hub" / "blobs" / "ab" / ("ab" + 62 * "0")
+        stored.parent.mkdir(parents=True)
+        shutil.move(blob, stored)
+        blob.symlink_to(os.path.relpath(stored, blob.parent))
+        assert contents(fetch("main", UNKNOWN, by=offline).get()) == FILES
+        damage(folder / WEIGHTS)
+        fetch("main", UNKNOWN, by=offline).refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
+        assert not stored.exists()
+        assert contents(fetch("main", UNKNOWN).get()) == FILES
+
+    def test_a_blob_whose_name_is_no_hash(self, offline, good, fetch):
+        """A mirror may call its files as it likes; then nothing is known of them."""
+        folder = fetch("main").get()
+        blob = (folder / WEIGHTS).resolve().rename(folder.parents[1] / "blobs" / "65a1-1f4")
+        (folder / WEIGHTS).unlink()
+        (folder / WEIGHTS).symlink_to(blob)
+        assert contents(fetch("main", UNKNOWN, by=offline).get()) == FILES
+        blob.write_bytes(OTHER[WEIGHTS])
+        fetch("main", by=offline).refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
+
+
+class TestTokens:
+    NOBODY = "there is no such repository, or it is private: log in"
+    ASKING = "its owners want to be asked"
+
+    @pytest.mark.parametrize(
+        ("token", "words"),
+        [(WRITER, ""), (READER, ""), (STRANGER, NOBODY), ("", NOBODY), (REVOKED, "does not know the token")],
+    )
+    def test_private(self, hub, user, repo, token, words):
+        commit = hub.put(repo, FILES, private=True)
+        outcome = user(zoo.fetch, repo, commit, SHA256, token=token)
+        assert not words or outcome.refused("WeightsNotFound", words)
+        assert words or contents(outcome.get()) == FILES
+
+    @pytest.mark.parametrize(
+        ("token", "words"),
+        [(READER, ""), (STRANGER, ASKING), ("", ASKING), (REVOKED, "does not know the token")],
+    )
+    def test_gated(self, hub, user, repo, token, words):
+        commit = hub.put(repo, FILES, gated=("bob",))
+        outcome = user(zoo.fetch, repo, commit, SHA256, token=token)
+        assert not words or outcome.refused("WeightsNotFound", words)
+        assert words or contents(outcome.get()) == FILES
+
+    def test_the_storage_never_sees_one(self, hub, fetch):
+        fetch().get()
+        at_storage = [request for request in hub.requests if request.host.startswith("localhost")]
+        assert at_storage and all(SECRET not in str(request.headers) for request in at_storage)
+        assert any(request.token == READER for request in hub.requests)
+
+
+@pytest.fixture
+def trained(tmp_path):
+    """A folder to publish."""
+    for name, content in {**FILES, "README.md": b"---\nlicense: mit\n---\n"}.items():
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+@pytest.fixture
+def push(user, repo, trained):
+    """Pushes the folder as `user` does."""
+
+    def pushed(by=user, token=WRITER, **named):
+        return by(zoo.push, trained, repo, "A message", token=token, **named)
+
+    return pushed
+
+
+# What happens to requests of a push -> words of the error, or nothing where it succeeds.
+PUSH = {
+    "someone else was faster": (
+        "commit",
+        [STALE],
+        "someone else changed the repository meanwhile: run the same command",
+    ),
+    "trouble at the commit": ("commit", [TROUBLE], "is in trouble (status 503): try again later"),
+    "trouble at the upload": ("upload", [TROUBLE], ""),
+    "trouble at the upload for ever": ("upload", [TROUBLE] * EVER, "is in trouble (status 503): try again later"),
+    "upload refused": ("upload", [FORBIDDEN], "the token may not do this"),
+    "asked too often": ("commit", [BUSY], "was asked too often: wait a while, then run the same command again"),
+    "dropped": ("preupload", [DROP], ""),
+    "dropped at the commit": ("commit", [DROP], SILENT),
+    "answer lost": ("commit", [NOTHING], SILENT),
+    "no answer to what it is": ("info", [TROUBLE], "is in trouble (status 503): try again later"),
+}
+
+
+class TestPush:
+    def test_a_new_repository(self, hub, user, repo, push, trained):
+        commit = push(private=True).get()
+        kept = hub.state.repos[repo]
+        assert kept.head == commit and len(kept.commits) == 2 and kept.private
+        assert {name: blob.content for name, blob in kept.commits[commit].files.items()} == {
+            **contents(trained),
+            ".gitattributes": GITATTRIBUTES,
+        }
+        fetched = user(zoo.fetch, repo, commit, SHA256, token=READER).get()
+        assert contents(fetched) == FILES
+
+    def test_only_what_changed(self, hub, repo, push, trained):
+        first = push().get()
+        assert push().get() == first and hub.asked("commit", repo) == 1
+        (trained / CONFIG).write_bytes(OTHER[CONFIG])
+        second = push().get()
+        kept = hub.state.repos[repo].commits
+        assert kept[second].parent == first and kept[second].files[CONFIG].content == OTHER[CONFIG]
+        assert hub.asked("commit", repo) == 2 and hub.asked("upload", repo) == 1
+
+    @pytest.mark.parametrize(("kind", "damaged"), [("upload", WEIGHTS), ("commit", f"README.md, {CONFIG}")])
+    def test_what_arrives_damaged(self, hub, repo, push, trained, kind, damaged):
+        hub.fail(kind, KEPT_DAMAGED, repo=repo)
+        push().refused("CorruptWeights", f"hf-hub:{repo}@", f"{damaged} arrived damaged; publish it again")
+        commit = push().get()
+        files = hub.state.repos[repo].commits[commit].files
+        assert {name: files[name].content for name in contents(trained)} == contents(trained)
+
+    @pytest.mark.parametrize("fault", PUSH)
+    def test_fault(self, hub, repo, push, fault):
+        kind, faults, words = PUSH[fault]
+        hub.fail(kind, *faults, repo=repo)
+        outcome = push()
+        assert not words or outcome.refused("HubError", f"hf-hub:{repo}: ", words)
+        hub.heal()
+        commit = push().get()
+        assert commit == hub.state.repos[repo].head and len(hub.state.repos[repo].commits) == 2
+
+    def test_someone_else_is_faster(self, hub, good, push):
+        hub.fail("preupload", Fault(before=lambda: hub.put(good.repo, OTHER)), repo=good.repo)
+        push().refused("HubError", "run the same command again")
+        assert push().get() == hub.state.repos[good.repo].head
+
+    @pytest.mark.parametrize(
+        ("token", "words"),
+        [
+            (READER, "the token may not do this, publishing wants write access to the organisation: log in"),
+            (STRANGER, "write access"),
+            (REVOKED, "does not know the token, or wants one: log in"),
+            ("", "does not know the token, or wants one: log in with `hf auth login`, or set HF_TOKEN"),
+        ],
+    )
+    @pytest.mark.parametrize("there", [True, False])
+    def test_who_may_not(self, hub, repo, push, there, token, words):
+        if there:
+            hub.put(repo, FILES)
+        push(token=token).refused("HubError", f"hf-hub:{repo}: ", words)
+
+    def test_down_and_offline(self, hub, offline, push):
+        push(by=offline).refused("HubError", OFFLINE)
+        with hub.away():
+            push().refused("HubError", SILENT)
+
+
+class TestTagAndCollect:
+    def test_a_tag_per_commit(self, hub, user, good):
+        def tag(commit):
+            return user(zoo.tag, good.repo, commit, "1", token=WRITER).get()
+
+        commits = [good.commit, *(hub.put(good.repo, {CONFIG: content}) for content in (b"{}", b"[]"))]
+        assert [tag(commit) for commit in (*commits, *commits)] == ["v1", "v1-2", "v1-3"] * 2
+        assert hub.state.repos[good.repo].tags == dict(zip(["v1", "v1-2", "v1-3"], commits, strict=True))
+
+    def test_no_tag(self, user, good):
+        user(zoo.tag, good.repo, 40 * "b", "1", token=WRITER).refused("HubError", "there is no such revision of it")
+        user(zoo.tag, good.repo, good.commit, "1", token=READER).refused("HubError", "write access")
+        user(zoo.tag, "acme/nowhere", good.commit, "1", token=READER).refused("HubError", "there is no such repository")
+
+    @pytest.mark.parametrize("private", [True, False])
+    def test_a_collection_once_and_an_item_once(self, hub, user, good, private):
+        other = f"{good.repo}-other"
+        hub.put(other, FILES)
+        title = f"Models of {good.repo}"
+        for repo in (good.repo, other) * 2:
+            slug = user(zoo.collect, repo, title, token=WRITER, private=private).get()
+            kept = hub.state.collections[slug]
+        assert (kept.title, kept.owner, kept.private, kept.items) == (title, "acme", private, [good.repo, other])
+        user(zoo.collect, good.repo, title, token=STRANGER).refused("HubError", good.repo, "write access")
+
+    def test_owner(self, user):
+        assert user(zoo.owner, token=WRITER).get() == "ada"
+        user(zoo.owner, token=REVOKED).refused("HubError", "does not know the token")
+        user(zoo.owner, token="").refused("HubError", "there is no token on this machine: log in with `hf auth login`")
+
+
+class TestExplain:
+    def test_no_query_of_an_address_is_told(self):
+        said = zoo.explain(OSError("no route to https://cdn.example/file?signature=secret today\nand more"))
+        assert said == "OSError: no route to https://cdn.example/file today"

@@ -15,21 +15,23 @@ PACKAGES = ("dctkd_zoo", "eval", "train")
 # The modules of dctkd_zoo, and the two other packages, in the order in which data flows.
 # A module imports only from its own layer and from those before it.
 LAYERS = (
-    ("atomic", "errors", "home", "spec", "discover"),
+    ("atomic", "digest", "errors", "home", "spec", "discover"),
     ("catalog",),
     ("registry",),
+    ("hub",),
     ("weights",),
     ("data",),
-    ("device", "hub", "models", "resnet_cifar"),
+    ("device", "export", "models", "resnet_cifar"),
     ("features",),
     ("attention", "teachers"),
-    ("spectrum",),
+    ("overlay", "spectrum"),
     ("levels", "knowledge"),
     ("losses",),
     ("objective",),
     ("__init__",),  # the top of dctkd_zoo: what users import, no module below does
     ("eval",),
     ("train",),
+    ("publishing",),
     ("__main__",),  # and cli*: commands may call anything
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision import transforms
 
 import dctkd_zoo
-from dctkd_zoo import hub, models, registry, weights
+from dctkd_zoo import export, models, registry, weights
 from dctkd_zoo.errors import CorruptWeights, UnknownEntry, WeightsNotFound
 
 # As counted in the released code.
@@ -62,7 +62,7 @@ def exported(name, folder):
     entry = registry.get_entry(name)
     dataset = registry.get_dataset(entry.dataset)
     classes = tuple(f"class {index}" for index in range(dataset.num_classes))
-    hub.export(models.create(entry.arch, dataset.num_classes), entry, dataset, classes, folder)
+    export.write(models.create(entry.arch, dataset.num_classes), entry, dataset, classes, folder)
     return folder
 
 

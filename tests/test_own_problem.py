@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from timm.models import save_for_hf
 
-from dctkd_zoo import errors, losses, models, registry, teachers, weights
+from dctkd_zoo import digest, errors, losses, models, registry, teachers, weights
 from dctkd_zoo.__main__ import main as zoo
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Tapped, run
@@ -121,7 +121,7 @@ def test_a_mobilenet_learns_from_a_convnext(world, trained, capsys):
     assert "mnv4_dctkd_myscenes" in capsys.readouterr().out
     row = json.loads((folder / "results.json").read_text())
     assert row["teacher"] == "cnx_myscenes"
-    assert row["teacher_sha256"] == weights.sha256(trained / "cnx_myscenes" / weights.WEIGHTS)
+    assert row["teacher_sha256"] == digest.sha256(trained / "cnx_myscenes" / weights.WEIGHTS)
 
 
 def test_training_can_start_from_a_folder_of_other_classes(world, trained):

@@ -18,7 +18,7 @@ from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
-from dctkd_zoo import errors, hub, models, registry, weights
+from dctkd_zoo import digest, errors, export, models, registry, weights
 from dctkd_zoo.spec import Cosine, Entry, Recipe
 from train import checkpoint, loop, run
 from train.__main__ import main
@@ -125,7 +125,7 @@ def test_recipe_and_environment_say_how_to_repeat_it(out):
     assert recipe["teacher"] == "r14_stripes"
     environment = json.loads((out / "r8_dctkd_kd_stripes" / "environment.json").read_text())
     assert environment["torch"].partition("+")[0] == torch.__version__.partition("+")[0]
-    assert environment["teacher_sha256"] == weights.sha256(out / "r14_stripes" / "model.safetensors")
+    assert environment["teacher_sha256"] == digest.sha256(out / "r14_stripes" / "model.safetensors")
 
 
 def test_the_same_seed_gives_the_same_weights(world, tmp_path, out, console):
@@ -185,7 +185,7 @@ def test_a_run_killed_before_its_results_goes_on_to_them(world, tmp_path, out, c
     folder = run.train(entry, where(world, tmp_path, resume=True), console)
     results = json.loads((folder / "results.json").read_text())
     assert results["n"] == 24
-    assert results["weights_sha256"] == weights.sha256(out / entry.name / "model.safetensors")
+    assert results["weights_sha256"] == digest.sha256(out / entry.name / "model.safetensors")
 
 
 def test_a_checkpoint_of_another_recipe_is_refused(world, tmp_path, console, monkeypatch):
@@ -271,7 +271,7 @@ def test_a_teacher_at_chance_is_refused(world, tmp_path, console):
     untrained = models.create("r14", 3)
     torch.nn.init.zeros_(untrained.get_parameter("fc.weight"))
     dataset = registry.get_dataset("stripes")
-    hub.export(untrained, registry_teacher, dataset, ("across", "down", "slanted"), folder)
+    export.write(untrained, registry_teacher, dataset, ("across", "down", "slanted"), folder)
     with pytest.raises(errors.TeacherMismatch, match=r"33\.33 % top-1, no better than chance"):
         run.train(registry.get_entry("r8_dctkd_kd_stripes"), where(world, tmp_path), console)
 

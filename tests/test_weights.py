@@ -13,9 +13,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dctkd_zoo import hub, models, registry, weights
+from dctkd_zoo import digest, export, models, registry, weights
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
-from tests.loopback import COMMIT, cut, flipped, nothing, serving
+from tests.loopback import CUT, FLIPPED, NOTHING, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "r20_synthscenes"
@@ -24,14 +24,14 @@ NAME = "r20_synthscenes"
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """A folder with an exported `r20_synthscenes`; not to be written to."""
-    return export(NAME, tmp_path_factory.mktemp("exported"))
+    return export_untrained(NAME, tmp_path_factory.mktemp("exported"))
 
 
-def export(name, folder):
+def export_untrained(name, folder):
     entry = registry.get_entry(name)
     dataset = registry.get_dataset(entry.dataset)
     classes = tuple(f"class {index}" for index in range(dataset.num_classes))
-    hub.export(models.create(entry.arch, dataset.num_classes), entry, dataset, classes, folder)
+    export.write(models.create(entry.arch, dataset.num_classes), entry, dataset, classes, folder)
     return folder
 
 
@@ -60,10 +60,10 @@ class TestOnThisMachine:
         assert f"{NAME} is not published: using the checkpoint trained on this machine" in caplog.text
         assert weights.status(NAME) == weights.find(entry).origin == "trained here"
 
-        row = {"repo": "acme/r20", "revision": COMMIT, "sha256": "0" * 64}
+        row = {"repo": "acme/r20", "revision": "c" * 40, "sha256": "0" * 64, "config_sha256": "1" * 64}
         monkeypatch.setattr(weights, "published", lambda: {NAME: row})
         monkeypatch.setattr(weights, "from_hub", lambda *asked: weights.Weights(exported, "/".join(asked), ""))
-        assert weights.find(entry).origin == f"acme/r20/{COMMIT}/{'0' * 64}"
+        assert weights.find(entry).origin == "/".join(row.values())
         assert weights.status(NAME) == "published"
 
         shutil.copytree(exported, places.bundled)
@@ -123,19 +123,19 @@ class TestOnThisMachine:
     def test_published_table(self):
         with weights.PUBLISHED.open(newline="") as file:
             rows = csv.DictReader(file)
-            assert rows.fieldnames == ["name", "repo", "revision", "sha256"]
+            assert rows.fieldnames == ["name", "repo", "revision", "sha256", "config_sha256"]
             for row in rows:
                 assert row["name"] in registry.entries()
-                assert len(row["revision"]) == 40 and len(row["sha256"]) == 64
+                assert [len(row[column]) for column in rows.fieldnames[2:]] == [40, 64, 64]
 
 
 # Entry -> (the repository it is published in, what happens to the bodies of its weights).
 PUBLISHED = {
     "r20_synthscenes": ("acme/good", ()),
-    "r20_kd_synthscenes": ("acme/flipped-once", (flipped,)),
-    "r20_at_synthscenes": ("acme/flipped-twice", (flipped, flipped)),
-    "r20_at_kd_synthscenes": ("acme/cut", (cut,)),
-    "r20_dctkd_synthscenes": ("acme/nothing", (nothing,) * 50),
+    "r20_kd_synthscenes": ("acme/flipped-once", (FLIPPED,)),
+    "r20_at_synthscenes": ("acme/flipped-twice", (FLIPPED, FLIPPED)),
+    "r20_at_kd_synthscenes": ("acme/cut", (CUT,)),
+    "r20_dctkd_synthscenes": ("acme/nothing", (NOTHING,) * 50),
     "r20_dctkd_kd_synthscenes": ("acme/no-weights", ()),
     "r8_synthscenes": ("acme/no-such-repo", ()),
     "r8_dctkd_synthscenes": ("acme/never-asked", ()),
@@ -185,7 +185,7 @@ print(json.dumps(done))
 """
 
 
-def client(exported, tmp, names, **environment):
+def client(exported, tmp, commit, names, **environment):
     """Run `CLIENT` for entries in a process of its own -> what came of each, and what was logged."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
     settings = {
@@ -193,10 +193,10 @@ def client(exported, tmp, names, **environment):
         "HF_HOME": str(tmp / "hf"),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "NO_PROXY": "127.0.0.1",
-        "no_proxy": "127.0.0.1",
+        "NO_PROXY": "*",
+        "no_proxy": "*",
     }
-    arguments = [str(exported), str(tmp / "published.csv"), str(tmp / "bundled"), COMMIT, *names]
+    arguments = [str(exported), str(tmp / "published.csv"), str(tmp / "bundled"), commit, *names]
     done = subprocess.run(
         [sys.executable, "-c", CLIENT, *arguments],
         cwd=ROOT,
@@ -214,49 +214,58 @@ def client(exported, tmp, names, **environment):
 def session(exported, tmp_path_factory):
     """One process that goes online and one that does not, with the same cache; what each of them met."""
     tmp = tmp_path_factory.mktemp("session")
-    digest = hashlib.sha256((exported / weights.WEIGHTS).read_bytes()).hexdigest()
-    rows = [f"{name},{repo},{COMMIT},{digest}" for name, (repo, _) in PUBLISHED.items()]
-    (tmp / "published.csv").write_text("\n".join(["name,repo,revision,sha256", *rows, ""]))
+    files = {name: (exported / name).read_bytes() for name in (weights.CONFIG, weights.WEIGHTS)}
+    config, sha256 = (hashlib.sha256(content).hexdigest() for content in files.values())
     asked = [name for name, (repo, _) in PUBLISHED.items() if repo != "acme/never-asked"]
-    with serving() as server:
+    with serving() as hub:
+        commits = {}
         for repo, faults in PUBLISHED.values():
             if repo != "acme/no-such-repo":
-                server.files[f"{repo}/config.json"] = (exported / "config.json").read_bytes()
-            if repo not in ("acme/no-such-repo", "acme/no-weights"):
-                server.files[f"{repo}/model.safetensors"] = (exported / "model.safetensors").read_bytes()
-            server.faults[f"{repo}/model.safetensors"].extend(faults)
-        online, log = client(exported, tmp, asked, HF_ENDPOINT=server.endpoint)
-        requests = len(server.requests)
+                partial = {weights.CONFIG: files[weights.CONFIG]}
+                commits[repo] = hub.put(repo, partial if repo == "acme/no-weights" else files)
+            hub.fail("body", *faults, repo=repo, file=weights.WEIGHTS)
+        rows = [
+            f"{name},{repo},{commits.get(repo, 'c' * 40)},{sha256},{config}" for name, (repo, _) in PUBLISHED.items()
+        ]
+        (tmp / "published.csv").write_text("\n".join(["name,repo,revision,sha256,config_sha256", *rows, ""]))
+        commit = commits["acme/good"]
+        online, log = client(exported, tmp, commit, asked, HF_ENDPOINT=hub.endpoint)
+        requests = len(hub.requests)
         late = ["r20_synthscenes", "r8_dctkd_synthscenes"]
-        offline, _ = client(exported, tmp, late, HF_ENDPOINT=server.endpoint, HF_HUB_OFFLINE="1")
-        assert len(server.requests) == requests, server.requests[requests:]
-    assert server.errors == []
-    return SimpleNamespace(server=server, online=online, log=log, offline=offline, cache=tmp / "hf", digest=digest)
+        offline, _ = client(exported, tmp, commit, late, HF_ENDPOINT=hub.endpoint, HF_HUB_OFFLINE="1")
+        assert len(hub.requests) == requests, hub.requests[requests:]
+    return SimpleNamespace(
+        hub=hub, online=online, log=log, offline=offline, cache=tmp / "hf", digest=sha256, commits=commits
+    )
 
 
 class TestPublished:
     def test_good_download(self, session):
         assert session.online["r20_synthscenes"] is True
-        assert session.server.asked("GET", "acme/good", "model.safetensors") == 1
+        assert session.hub.asked("body", "acme/good", weights.WEIGHTS) == 1
 
     def test_pinned_weights_are_taken_from_the_cache_without_a_request(self, session):
         assert session.online["r20_synthscenes again"] is True
-        pinned = [path for _, path in session.server.requests if path.startswith(f"/acme/good/resolve/{COMMIT}/")]
-        assert len(pinned) == 4  # HEAD and GET of two files
+        pinned = f"/acme/good/resolve/{session.commits['acme/good']}/"
+        asked = [request.kind for request in session.hub.requests if request.path.startswith(pinned)]
+        assert asked == ["head", "body", "head"]  # the body of the weights is elsewhere
 
     def test_damaged_once_is_fetched_again(self, session):
         assert session.online["r20_kd_synthscenes"] is session.online["r20_kd_synthscenes again"] is True
-        assert session.server.asked("GET", "acme/flipped-once", "model.safetensors") == 2
-        assert f"acme/flipped-once@{COMMIT}: the file does not match its hash, fetching it once more" in session.log
+        assert session.hub.asked("body", "acme/flipped-once", weights.WEIGHTS) == 2
+        commit = session.commits["acme/flipped-once"]
+        told = f"hf-hub:acme/flipped-once@{commit}: {weights.WEIGHTS} is damaged, fetching it once more"
+        assert told in session.log
 
     def test_damaged_twice_is_refused_and_not_kept(self, session):
         name = "r20_at_synthscenes"
-        assert session.online[name].startswith(f"CorruptWeights: hf-hub:acme/flipped-twice@{COMMIT}: sha256 is ")
-        assert session.digest in session.online[name]
+        where = f"hf-hub:acme/flipped-twice@{session.commits['acme/flipped-twice']}: {weights.WEIGHTS}"
+        assert session.online[name].startswith(f"CorruptWeights: {where}: its hash is ")
+        assert f"it should be {session.digest}; the file was removed from the cache" in session.online[name]
         kept = [Path(path).name for path in session.online[f"{name} blobs"] if "flipped-twice" in path]
         assert len(kept) == 1 and session.digest not in kept  # the config alone
         assert session.online[f"{name} again"] is True
-        assert session.server.asked("GET", "acme/flipped-twice", "model.safetensors") == 3
+        assert session.hub.asked("body", "acme/flipped-twice", weights.WEIGHTS) == 3
 
     def test_interrupted_download_goes_on(self, session):
         assert session.online["r20_at_kd_synthscenes"] is True
@@ -264,23 +273,27 @@ class TestPublished:
     def test_no_damaged_file_is_left(self, session):
         blobs = [path for path in session.cache.rglob("blobs/*") if path.suffix != ".incomplete"]
         assert len(blobs) > 8
-        assert all(hashlib.sha256(blob.read_bytes()).hexdigest() == blob.name for blob in blobs)
+        assert all(digest.like(blob.name, blob) == blob.name for blob in blobs)
         assert all(path.exists() for path in session.cache.rglob("snapshots/*/*"))
 
     @pytest.mark.parametrize(
-        ("name", "repo"),
+        ("name", "repo", "words"),
         [
-            ("r20_dctkd_kd_synthscenes", "acme/no-weights"),
-            ("r8_synthscenes", "acme/no-such-repo"),
-            ("r20_dctkd_synthscenes", "acme/nothing"),
+            ("r20_dctkd_kd_synthscenes", "acme/no-weights", "that file is not in it"),
+            ("r8_synthscenes", "acme/no-such-repo", "there is no such repository, or it is private: log in"),
+            ("r20_dctkd_synthscenes", "acme/nothing", "does not answer, or breaks off: try again later"),
         ],
     )
-    def test_what_cannot_be_fetched(self, session, name, repo):
-        assert session.online[name].startswith(f"WeightsNotFound: hf-hub:{repo}@{COMMIT} cannot be fetched: ")
+    def test_what_cannot_be_fetched(self, session, name, repo, words):
+        where = f"hf-hub:{repo}@{session.commits.get(repo, 40 * 'c')}"
+        assert session.online[name].startswith(f"WeightsNotFound: {where} cannot be fetched: ")
+        assert words in session.online[name]
 
     def test_other_sources(self, session):
-        assert session.online["hf-hub:acme/good"] is session.online[f"hf-hub:acme/good@{COMMIT}"] is True
-        assert session.online["hf-hub:acme/good@" + 40 * "b"].startswith("WeightsNotFound: hf-hub:acme/good@bbb")
+        good = f"hf-hub:acme/good@{session.commits['acme/good']}"
+        assert session.online["hf-hub:acme/good"] is session.online[good] is True
+        said = session.online["hf-hub:acme/good@" + 40 * "b"]
+        assert said.startswith("WeightsNotFound: hf-hub:acme/good@bbb") and "no such revision" in said
         assert session.online["hf-hub:no good"].startswith("WeightsNotFound: hf-hub:no good@main cannot be fetched")
 
     def test_plain_timm(self, session):
@@ -293,4 +306,5 @@ class TestOffline:
         assert session.offline["r20_synthscenes"] is session.offline["r20_synthscenes again"] is True
 
     def test_cold_cache(self, session):
-        assert session.offline["r8_dctkd_synthscenes"].startswith("WeightsNotFound: hf-hub:acme/never-asked@")
+        said = session.offline["r8_dctkd_synthscenes"]
+        assert said.startswith("WeightsNotFound: hf-hub:acme/never-asked@") and "HF_HUB_OFFLINE is set" in said

@@ -33,10 +33,15 @@ class Guide(Protocol):
 
 @dataclass(frozen=True)
 class Live:
-    """The network itself, run on every batch."""
+    """The network itself, run on every batch.
+
+    Where no term needs whole `features` they are reduced to what the terms do read before the student runs, which
+    frees their memory for it.
+    """
 
     network: Tapped
     precision: torch.dtype
+    features: bool = True
 
     def epoch(self, number: int) -> tuple[Windows | None, Teach]:
         """Any views; the network's outputs."""
@@ -47,7 +52,7 @@ class Live:
         """Run the network on the batch."""
         with autocast(batch.images.device, self.precision):
             output: Output = self.network(batch.images)
-        return output
+            return output if self.features else knowledge.reduced(output)
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, hub, models, registry, teachers, weights
+from dctkd_zoo import atomic, export, models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import Store, open_store, resident
@@ -83,7 +83,7 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     progress = restore(folder, learner, facts, where.resume)
     write_facts(entry, folder, where, facts)
     run_epochs(entry, learner, material, progress, folder, console)
-    hub.export(learner.student.model, entry, material.dataset, material.classes, folder)
+    export.write(learner.student.model, entry, material.dataset, material.classes, folder)
     top1 = write_results(entry, folder, where)
     (folder / STATE).unlink()
     console.print(f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, soft_wrap=True)
@@ -150,17 +150,20 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective.to(where.device)
     parameters = [*student.parameters(), *objective.parameters()]
     sgd = optimizer(parameters, entry.recipe)
-    teaching = _guide(guide, material.train, where, dtype, console) if guide else None
+    teaching = _guide(guide, material.train, where, objective, console) if guide else None
     steps = entry.recipe.epochs * -(-len(material.train.labels) // entry.recipe.batch_size)
     called = compiled.losses(objective, steps)
     sha256 = guide.weights.sha256 if guide else ""
     return loop.Learner(tapped, teaching, objective, called, sgd, entry.recipe, dtype, sha256)
 
 
-def _guide(teacher: teachers.Teacher, views: Views, where: Where, dtype: torch.dtype, console: Console) -> guides.Guide:
+def _guide(
+    teacher: teachers.Teacher, views: Views, where: Where, objective: Objective, console: Console
+) -> guides.Guide:
     """The teacher's network, or its knowledge of fixed views."""
+    dtype = precision(where.device)
     if where.teacher_cache is None:
-        return guides.Live(teacher.network, dtype)
+        return guides.Live(teacher.network, dtype, bool(objective.reading_features()))
     return guides.cached(teacher, views, where.teacher_cache, dtype, console)
 
 

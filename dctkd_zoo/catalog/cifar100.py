@@ -17,7 +17,9 @@ DATASET = Dataset(
     license="research use; see url",
     url="https://www.cs.toronto.edu/~kriz/cifar.html",
     archives=(Archive("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"),),
-    notes="The authors reported nothing on CIFAR-100, though their scripts train on it, without the prediction guide.",
+    notes="Objects and animals, no scenes. The authors reported nothing on CIFAR-100, though their scripts train "
+    "on it, without the prediction guide.",
+    tags=(),
 )
 
 ENTRIES = (

@@ -14,9 +14,9 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from dctkd_zoo.atomic import settle
+from dctkd_zoo.digest import sha256
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.spec import Archive
-from dctkd_zoo.weights import sha256
 
 Advance = Callable[[int, int | None], None]  # bytes done, bytes in all where that is known
 

@@ -13,9 +13,9 @@ from dctkd_zoo.atomic import write_text
 from dctkd_zoo.data.console import progress_options
 from dctkd_zoo.data.download import download
 from dctkd_zoo.data.unpack import unpack
+from dctkd_zoo.digest import sha256
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.spec import Archive, Dataset
-from dctkd_zoo.weights import sha256
 
 FETCHED = ".fetched"  # holds archives while they arrive, and afterwards a record of each
 

@@ -1,0 +1,54 @@
+"""What the commands have in common: arguments, and the width of what they print."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+from dctkd_zoo import registry
+
+if TYPE_CHECKING:
+    from argparse import _SubParsersAction
+
+    from dctkd_zoo.spec import Entry
+    from eval.run import Where
+
+Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
+
+WIDTH = 120  # columns where there is no terminal to ask: room for a whole row
+
+
+def width() -> int | None:
+    """The terminal's columns (None), or room for a whole row where there is none."""
+    return None if sys.stdout.isatty() else WIDTH
+
+
+def shared() -> ArgumentParser:
+    """What every command takes."""
+    parser = ArgumentParser(add_help=False)
+    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    return parser
+
+
+def add_places(parser: ArgumentParser) -> None:
+    """Where networks and data are, and what computes."""
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
+    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
+    parser.add_argument("--seed", type=int, metavar="S", help="the networks that `python -m train --seed S` made")
+
+
+def entries(options: Namespace) -> list[Entry]:
+    """The entries that were named, or all, with the seed that was asked for."""
+    names = registry.resolve(options.names or ["*"])
+    return [registry.get_entry(name).seeded(options.seed) for name in names]
+
+
+def where(options: Namespace) -> Where:
+    """The places that were given."""
+    from dctkd_zoo import device
+    from eval.run import Where
+
+    return Where(options.data, device.choose(options.device), options.out)

@@ -1,0 +1,46 @@
+"""`data fetch` and `data check`: datasets on disk."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from dctkd_zoo import registry
+from dctkd_zoo.cli.common import Commands, width
+from dctkd_zoo.home import data_root
+
+
+def add(commands: Commands, shared: ArgumentParser) -> None:
+    """Add the two commands under `data`."""
+    data = commands.add_parser("data", help="download or check a dataset").add_subparsers(required=True, metavar="WHAT")
+    for name, run, text in (
+        ("fetch", fetch_data, "download and unpack a dataset; goes on where it stopped"),
+        ("check", check_data, "missing, extra, undecodable and leaked images; class order"),
+    ):
+        command = data.add_parser(name, parents=[shared], help=text)
+        command.add_argument("dataset", metavar="DATASET", help=", ".join(registry.datasets()))
+        command.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
+        command.set_defaults(run=run)
+
+
+def fetch_data(options: Namespace) -> int:
+    """Download a dataset into its folder."""
+    from dctkd_zoo.data.fetch import fetch
+
+    dataset = registry.get_dataset(options.dataset)
+    folder = data_root(options.data) / dataset.name
+    fetch(dataset, folder)
+    print(f"{dataset.title} is in {folder}; `python -m dctkd_zoo data check {dataset.name}` looks at it")
+    return 0
+
+
+def check_data(options: Namespace) -> int:
+    """Look a dataset over and print what was found; 1 where something is wrong."""
+    from rich.console import Console
+
+    from dctkd_zoo.data import check, load
+
+    dataset = registry.get_dataset(options.dataset)
+    report = check.check(dataset, load.read(dataset, options.data))
+    Console(width=width()).print(check.render(report))
+    return 0 if report.ok else 1

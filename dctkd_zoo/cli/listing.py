@@ -1,0 +1,72 @@
+"""`list` and `info`: what the catalogs say of entries."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.cli.common import Commands, width
+
+
+def add(commands: Commands, shared: ArgumentParser) -> None:
+    """Add the two commands."""
+    listing = commands.add_parser("list", parents=[shared], help="entries that match a shell pattern")
+    listing.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
+    listing.add_argument("--dataset", metavar="NAME", help="of this dataset only")
+    listing.add_argument("--pretrained", action="store_true", help="whose weights can be had now")
+    listing.set_defaults(run=list_entries)
+
+    info = commands.add_parser("info", parents=[shared], help="everything the catalog says of an entry, as JSON")
+    info.add_argument("name", metavar="NAME")
+    info.set_defaults(run=show_entry)
+
+
+def list_entries(options: Namespace) -> int:
+    """Print a table of entries."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    names = registry.find(options.pattern, options.dataset)
+    rows = [(registry.get_entry(name), weights.status(name)) for name in names]
+    shown = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("entry", "teacher", "objective", "epochs", "reported", "weights"):
+        table.add_column(title, justify="right" if title in ("epochs", "reported") else "left", no_wrap=True)
+    lines = []
+    for entry, status in shown:
+        terms = " + ".join(term if w == 1 else f"{w:g} {term}" for term, w in entry.weights.items())
+        top1 = next((f"{figure.value:.2f}" for figure in entry.reported if figure.metric == "top1"), "")
+        style = "dim" if status == "recipe only" else ""
+        cells = (entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), top1, status)
+        lines.append([Text(cell, style) for cell in cells])
+    # A column is one cell of many lines: hundreds of rows of six cells take rich three times as long.
+    if lines:
+        table.add_row(*(Text("\n").join(column) for column in zip(*lines, strict=True)))
+    Console(width=width()).print(table)
+    if not shown:
+        print(f"no entry matches {options.pattern!r}" if not names else "none of them has weights", file=sys.stderr)
+        return 1
+    return 0
+
+
+def show_entry(options: Namespace) -> int:
+    """Print an entry, its dataset and where its weights are, as JSON."""
+    entry = registry.get_entry(options.name)
+    dataset = registry.get_dataset(entry.dataset)
+    facts = {
+        **entry.facts(),
+        "arch": entry.arch,
+        "terms": entry.terms,
+        "variant": entry.variant,
+        "reported": [asdict(figure) for figure in entry.reported],
+        "dataset": asdict(dataset),
+        "students": registry.distilled(entry.name),
+        "weights_status": weights.status(entry.name),
+        "train": entry.train_command,
+    }
+    print(json.dumps(facts, indent=2))
+    return 0

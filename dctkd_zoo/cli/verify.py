@@ -1,0 +1,49 @@
+"""`verify`: weights fetched, hashed and measured anew, beside what was recorded of them."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.cli.common import Commands, add_places, where, width
+from dctkd_zoo.errors import ZooError
+
+
+def add(commands: Commands, shared: ArgumentParser) -> None:
+    """Add the command."""
+    command = commands.add_parser(
+        "verify", parents=[shared], help="fetch weights, hash and evaluate them, and compare with the recorded figures"
+    )
+    command.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
+    command.add_argument("--bundled", action="store_true", help="every entry whose weights come with the package")
+    command.add_argument("--published", action="store_true", help="every entry whose weights are on the Hub")
+    add_places(command)
+    command.set_defaults(run=verify)
+
+
+def verify(options: Namespace) -> int:
+    """Print match or mismatch of every figure; 1 where one does not match or could not be measured."""
+    from rich.console import Console
+
+    from eval import verify as verification
+    from eval.run import silent
+
+    names = list(registry.resolve(options.names)) if options.names else []
+    for place in ("bundled", "published"):
+        if getattr(options, place):
+            names += [name for name in registry.entries() if weights.status(name) == place]
+    if not names:
+        raise ZooError("nothing to verify: name entries, or give --bundled or --published where there are such")
+    console, ok = Console(width=width()), True
+    for name in dict.fromkeys(names):
+        entry = registry.get_entry(name).seeded(options.seed)
+        try:
+            checks = verification.verify(entry, where(options), silent)
+        except ZooError as error:
+            print(f"{entry.run_name} cannot be verified: {error}", file=sys.stderr)
+            ok = False
+            continue
+        console.print(verification.render(entry, checks))
+        ok &= all(check.ok for check in checks)
+    return 0 if ok else 1

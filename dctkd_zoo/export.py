@@ -1,0 +1,60 @@
+"""Trained networks to folders in timm's format, ready for the Hub."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from timm.models import save_for_hf
+from torch import nn
+
+from dctkd_zoo import atomic
+from dctkd_zoo.spec import Dataset, Entry
+from dctkd_zoo.weights import WEIGHTS, write_hashes
+
+
+def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+    """What `save_for_hf` has to be told, or timm would evaluate with the architecture's own preprocessing."""
+    size = (3, entry.recipe.crop, entry.recipe.crop)
+    data = {
+        "input_size": size,
+        "crop_pct": crop_pct(entry.recipe.crop, entry.recipe.resize),
+        "crop_mode": "center",
+        "interpolation": "bilinear",
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
+    lineage = {"name": entry.name, "teacher": entry.teacher, "weights": dict(entry.weights)}
+    told = {"tag": entry.name, "license": "apache-2.0", "origin_url": None, "paper_ids": "arXiv:2205.01997"}
+    model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": told}
+    return {"data_config": data, "model_config": model}
+
+
+def crop_pct(crop: int, resize: int) -> float:
+    """The share from which timm, which rounds `crop / crop_pct` down, gets exactly `resize` back."""
+    share = crop / resize
+    return share if math.floor(crop / share) == resize else math.nextafter(share, 0)
+
+
+def write(model: nn.Module, entry: Entry, dataset: Dataset, classes: tuple[str, ...], folder: Path) -> None:
+    """Write `config.json` and `model.safetensors` so that plain timm loads the network and its preprocessing."""
+    plain = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    with _staged(folder) as beside:
+        save_for_hf(plain, str(beside), safe_serialization=True, **config(entry, dataset, classes))
+    write_hashes(folder)
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A folder to write into beside the files of `folder`; they replace those one by one, the weights last."""
+    beside = folder / ".export"
+    beside.mkdir(parents=True, exist_ok=True)
+    yield beside
+    for file in sorted(beside.iterdir(), key=lambda p: p.name == WEIGHTS):
+        atomic.settle(file, folder / file.name)
+    beside.rmdir()

@@ -1,0 +1,207 @@
+"""A trained folder to the Hub: looked over, put together, uploaded, tagged, and noted in the catalog."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import timm
+import torch
+
+import dctkd_zoo
+from dctkd_zoo import atomic, hub, registry, weights
+from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError
+from dctkd_zoo.home import checkpoints
+from dctkd_zoo.spec import Entry
+from eval import cards, figure, results
+from eval.run import Where, evaluate, silent
+
+COLLECTION = "dctkd_zoo"
+SAMPLE = 200  # test images that a network is tried on before it is published
+KEPT = ("recipe.json", "train_log.csv", "environment.json")  # of what training wrote, beside the network
+RESULTS, CARD, FIGURE = "results.json", "README.md", "attention.png"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What publishing an entry would do: from which folder, into which repository, and what stands in its way.
+
+    `folder` is None for a recipe that was not trained here: there is nothing to publish.
+    """
+
+    entry: Entry
+    repo: str
+    folder: Path | None
+    problems: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes of the weights."""
+        return (self.folder / weights.WEIGHTS).stat().st_size if self.folder else 0
+
+
+def plan(entry: Entry, org: str, where: Where) -> Plan:
+    """Look over what there is of an entry; nothing is sent, and nothing wrong is raised."""
+    row = weights.published().get(entry.run_name)
+    repo = row["repo"] if row and row["repo"].startswith(f"{org}/") else f"{org}/{entry.run_name}"
+    folder = trained(entry, where.trained)
+    if folder is None:
+        return Plan(entry, repo, None)
+    return Plan(entry, repo, folder, tuple(problems(entry, folder, where)))
+
+
+def trained(entry: Entry, out: Path | None) -> Path | None:
+    """The folder that training wrote: in `out` if given, on this machine, or bundled."""
+    places = (out or checkpoints(), checkpoints(), weights.BUNDLED)
+    return next((place / entry.run_name for place in places if weights.is_whole(place / entry.run_name)), None)
+
+
+def problems(entry: Entry, folder: Path, where: Where) -> Iterator[str]:
+    """What a folder must not be published with, in words."""
+    for check in CHECKS:
+        try:
+            check(entry, folder, where)
+        except ZooError as error:
+            yield str(error)
+
+
+def _is_as_trained(entry: Entry, folder: Path, where: Where) -> None:
+    weights.from_folder(folder, "trained here")
+    lost = [name for name in KEPT if not (folder / name).is_file()]
+    if lost:
+        raise WeightsNotFound(f"{folder}: no {', '.join(lost)}, which training writes")
+    told = json.loads((folder / KEPT[0]).read_text(encoding="utf-8"))
+    differing = sorted(name for name, fact in entry.facts().items() if told.get(name) != fact)
+    if differing:
+        raise ZooError(f"{folder} was trained with another {', '.join(differing)} than the catalog's: train it again")
+
+
+def _loads_with_timm(entry: Entry, folder: Path, where: Where) -> None:
+    dataset = registry.get_dataset(entry.dataset)
+    try:
+        model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+        with torch.inference_mode():
+            logits = model(torch.zeros(1, 3, entry.recipe.crop, entry.recipe.crop))
+    except Exception as error:  # whatever a damaged or foreign folder makes timm raise
+        raise ZooError(f"{folder}: timm does not load it: {error}") from error
+    if logits.shape != (1, dataset.num_classes) or not logits.isfinite().all():
+        raise ZooError(f"{folder}: {tuple(logits.shape)} outputs or not finite, {dataset.num_classes} are due")
+    told = weights.read_config(folder).get("label_names") or []
+    if len(set(told)) != dataset.num_classes:
+        raise ZooError(f"{folder}: its config names {len(set(told))} classes of {dataset.num_classes}")
+
+
+def _measures_as_recorded(entry: Entry, folder: Path, where: Where) -> None:
+    """Compare top-1 on a sample with that recorded over all images: within four standard errors."""
+    due = float(measured(entry, folder)["top1"]) / 100
+    sample = Where(where.data, where.device, where.trained, limit=SAMPLE)
+    result = evaluate(entry, sample, silent, found=weights.from_folder(folder, "trained here"))
+    found, n = result.figures["top1"] / 100, len(result.table)
+    allowed = 4 * math.sqrt(max(due * (1 - due), 1 / n) / n)
+    if abs(found - due) > allowed:
+        raise ZooError(f"{entry.run_name}: {found:.1%} top-1 on {n} images, {due:.1%} was recorded: evaluate it again")
+
+
+def measured(entry: Entry, folder: Path) -> results.Row:
+    """The row that training wrote beside the network, or the one in `eval/results.csv`, if it is of these weights."""
+    path = folder / RESULTS
+    if path.is_file():
+        row: results.Row = json.loads(path.read_text(encoding="utf-8"))
+        return row
+    due = weights.read_hashes(folder)[weights.WEIGHTS]
+    found = next((row for row in results.read(results.RESULTS) if row["weights_sha256"] == due), None)
+    if found is None:
+        raise ZooError(f"nothing was recorded of {folder}: `python -m eval {entry.name} --write` records it")
+    return {name: value for name, value in found.items() if value}
+
+
+def _may_be_published(entry: Entry, folder: Path, where: Where) -> None:
+    dataset = registry.get_dataset(entry.dataset)
+    if dataset.license == "unknown":
+        raise ZooError(f"the licence of {dataset.title} is not known: its catalog file has to say")
+    if not weights.read_config(folder)["pretrained_cfg"].get("license"):
+        raise ZooError(f"{folder}: its config says no licence of the weights")
+
+
+def _has_a_card(entry: Entry, folder: Path, where: Where) -> None:
+    wrong = cards.check(card(entry, folder, "org/name"))
+    if wrong:
+        raise ZooError(f"the card of {entry.name}: {'; '.join(wrong)}")
+
+
+Checked = Callable[[Entry, Path, Where], None]
+CHECKS: tuple[Checked, ...] = (
+    _is_as_trained,
+    _loads_with_timm,
+    _may_be_published,
+    _has_a_card,
+    _measures_as_recorded,
+)
+
+
+def card(entry: Entry, folder: Path, repo: str) -> str:
+    """The card as it stands in the repository: with what was measured of these weights."""
+    rows = results.read(results.RESULTS)
+    return cards.render(cards.gather(entry, rows, folder=folder, repo=repo, figure=FIGURE))
+
+
+@contextmanager
+def assembled(ready: Plan, where: Where) -> Iterator[Path]:
+    """A folder with everything that goes into the repository; the same files make the same bytes."""
+    folder = ready.folder
+    assert folder is not None
+    with tempfile.TemporaryDirectory(prefix="publish.") as name:
+        beside = Path(name)
+        for file in (weights.CONFIG, weights.WEIGHTS, weights.HASHES, *KEPT):
+            shutil.copyfile(folder / file, beside / file)
+        atomic.write_text(beside / RESULTS, results.as_json(dict(measured(ready.entry, folder))))
+        figure.write(ready.entry, where, beside / FIGURE)
+        atomic.write_text(beside / CARD, card(ready.entry, folder, ready.repo))
+        yield beside
+
+
+def publish(ready: Plan, where: Where, *, private: bool = False) -> dict[str, str]:
+    """Upload an entry, tag it, put it into the collection, and note commit and hashes; its row of `published.csv`.
+
+    Each step that was done before is left as it is, so that the same call goes on where one was stopped.
+    """
+    if ready.folder is None or ready.problems:
+        raise HubError(f"{ready.entry.run_name} is not ready: {'; '.join(ready.problems) or 'it was not trained here'}")
+    with assembled(ready, where) as folder:
+        commit = hub.push(folder, ready.repo, f"{ready.entry.run_name}, dctkd_zoo {version()}", private=private)
+        hub.tag(ready.repo, commit, version())
+        hub.collect(ready.repo, COLLECTION, private=private)
+        hashes = weights.read_hashes(folder)
+    row = {
+        "name": ready.entry.run_name,
+        "repo": ready.repo,
+        "revision": commit,
+        "sha256": hashes[weights.WEIGHTS],
+        "config_sha256": hashes[weights.CONFIG],
+    }
+    note(row)
+    return row
+
+
+def version() -> str:
+    """The version that a repository is tagged with: this package's."""
+    return dctkd_zoo.__version__
+
+
+def note(row: dict[str, str]) -> None:
+    """Put a row into `published.csv` in place of the entry's last one."""
+    rows = {**weights.published(), row["name"]: row}
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(row), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows[name] for name in sorted(rows, key=registry.natural))
+    atomic.write_text(weights.PUBLISHED, text.getvalue())
+    weights.published.cache_clear()

@@ -1,0 +1,195 @@
+"""An entry to the facts that its model card tells: the catalog's, the measured, and what training left behind."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
+from eval import results
+from eval.results import Row
+
+REPO = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What training wrote beside the weights; `log` and `environment` are empty where it is not there."""
+
+    sha256: str
+    classes: tuple[str, ...]
+    log: tuple[Row, ...]
+    environment: Mapping[str, Any]
+    command: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """All that a model card tells of an entry.
+
+    `rows` are the entry's measured ones of every seed and protocol, `beside` those of the networks it is compared
+    with, `run` is there where its weights are, `base` is the entry that it is a variant of, `untrained` are the
+    teachers, farthest first, whose weights nobody can have yet, `published` is the sha256 of the weights in `repo`.
+    """
+
+    entry: Entry
+    dataset: Dataset
+    arch: Arch
+    terms: Mapping[str, str]
+    base: Entry | None
+    students: tuple[str, ...]
+    untrained: tuple[str, ...]
+    rows: tuple[Row, ...]
+    beside: Mapping[str, tuple[Row, ...]]
+    run: Run | None
+    bundled: bool
+    repo: str | None
+    published: str | None
+    figure: str | None
+
+    @property
+    def status(self) -> str:
+        """Where the weights are: `published`, `bundled`, `trained` by whoever writes the card, or a `recipe` only."""
+        if self.repo:
+            return "published"
+        if self.bundled:
+            return "bundled"
+        return "trained" if self.run else "recipe"
+
+    @property
+    def compared_with(self) -> str | None:
+        """The teacher, or for a baseline the one that its maps were compared with."""
+        return self.entry.teacher or next((row["teacher"] for row in self.rows if row.get("teacher")), None)
+
+    @property
+    def needs_import(self) -> bool:
+        """Whether timm has the architecture only after `import dctkd_zoo.models`."""
+        return self.arch.timm_name.endswith("_cifar")
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of trained values, where the network was measured."""
+        return next((int(row["parameters"]) for row in self.rows if row.get("parameters")), None)
+
+    @property
+    def sha256(self) -> str | None:
+        """That of the weights, where there are any."""
+        return self.run.sha256 if self.run else self.published
+
+    @property
+    def base_model(self) -> str | None:
+        """The Hub's name of the weights that training starts from. Never the teacher: no student holds its weights."""
+        source = self.entry.recipe.pretrained
+        if source is None or source.startswith("local-dir:"):
+            return None
+        if source.startswith(EXTERNAL):
+            return source.removeprefix("hf-hub:").partition("@")[0]
+        return f"timm/{self.arch.timm_name}.{source}"
+
+    def of_these_weights(self, row: Row) -> bool:
+        """Whether a row was measured on the very weights that the card goes with."""
+        return self.sha256 is not None and row.get("weights_sha256") == self.sha256
+
+    def measured(self, protocol: str) -> list[Row]:
+        """The entry's rows under one protocol, by seed."""
+        return [row for row in self.rows if row["protocol"] == protocol]
+
+    def here(self) -> Row | None:
+        """The row of these weights under the exact protocol."""
+        return next((row for row in self.measured("exact") if self.of_these_weights(row)), None)
+
+
+def gather(
+    entry: Entry,
+    rows: Iterable[Row],
+    folder: Path | None = None,
+    repo: str | None = None,
+    figure: str | None = None,
+) -> Card:
+    """The facts of an entry.
+
+    `rows` are those of `eval/results.csv`, `folder` is what training wrote (for a bundled entry found by itself),
+    `repo` the Hub's `org/name` or `org/name@revision`, `figure` the path of the picture of its attention beside the
+    card. `ValueError` for a `repo` of another form.
+    """
+    if repo is not None and REPO.fullmatch(repo) is None:
+        raise ValueError(f"{repo!r} is not of the form org/name or org/name@revision")
+    bundled = weights.is_whole(weights.BUNDLED / entry.run_name)
+    folder = folder or (weights.BUNDLED / entry.run_name if bundled else None)
+    kept = [row for row in rows if not row.get("limit")]
+    own = _own(entry, kept, folder)
+    known = registry.entries()
+    card = Card(
+        entry,
+        registry.get_dataset(entry.dataset),
+        registry.archs()[entry.arch],
+        {term: describe(term) for term in entry.weights},
+        known.get(entry.name.partition(".")[0]) if entry.variant else None,
+        tuple(registry.distilled(entry.name)),
+        tuple(_untrained(entry)),
+        tuple(own),
+        {},
+        read_run(folder) if folder else None,
+        bundled and folder == weights.BUNDLED / entry.run_name,
+        repo,
+        weights.published().get(entry.run_name, {}).get("sha256") if repo else None,
+        figure,
+    )
+    names = [name for name in (card.compared_with, f"{entry.arch}_{entry.dataset}") if name and name != entry.name]
+    beside = {name: tuple(row for row in kept if row["name"] == name) for name in names}
+    return replace(card, beside={name: found for name, found in beside.items() if found})
+
+
+def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
+    """An entry's rows in order of protocol and seed, with that which training left in `folder` if it is new."""
+    own = {_measurement(row): row for row in rows if row["name"] == entry.name}
+    left = folder / "results.json" if folder else None
+    if left and left.is_file():
+        row = results.as_text(json.loads(left.read_text(encoding="utf-8")))
+        own.setdefault(_measurement(row), row)
+    return sorted(own.values(), key=lambda row: [registry.natural(row[name]) for name in ("protocol", "seed")])
+
+
+def _measurement(row: Row) -> tuple[str, ...]:
+    return row["protocol"], row["weights_sha256"]
+
+
+def _untrained(entry: Entry) -> Iterable[str]:
+    name = entry.teacher
+    if name is None or name.startswith(EXTERNAL) or weights.is_whole(weights.BUNDLED / name):
+        return
+    if name not in weights.published():
+        yield from _untrained(registry.get_entry(name))
+        yield name
+
+
+def read_run(folder: Path) -> Run:
+    """What training wrote into a folder; `weights.is_whole` says that the network is there."""
+    log: list[dict[str, str]] = []
+    if (folder / "train_log.csv").is_file():
+        with (folder / "train_log.csv").open(newline="", encoding="utf-8") as file:
+            log = list(csv.DictReader(file))
+    classes = weights.read_config(folder).get("label_names") or ()
+    command = _json(folder / "recipe.json").get("command", "")
+    environment = _json(folder / "environment.json")
+    return Run(weights.read_hashes(folder)[weights.WEIGHTS], tuple(classes), tuple(log), environment, command)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return loaded
+
+
+@cache
+def describe(term: str) -> str:
+    """What a loss term is: the first sentence of its file, which is read and not run."""
+    text = (weights.PACKAGE / "losses" / f"{term}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(text)) or term).partition("\n")[0].rstrip(".")
