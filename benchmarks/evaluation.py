@@ -6,31 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks import images, learners
+from benchmarks.building import empty_home
 from benchmarks.measure import FASTER, Comparison, rate
 from benchmarks.setting import Setting
 from benchmarks.sides import Timed
 from eval import protocol
-from eval.run import silent
-from eval.table import BATCH_SIZE, exactly, table
+from eval.run import partners, silent, taught
+from eval.table import BATCH_SIZE, Reference, exactly, table
 
 
 @contextmanager
 def evaluate(setting: Setting) -> Iterator[Comparison]:
     """Both in float32, channels last; the other side has its images normalised and on the device."""
     views = images.views(setting)
-    student, teacher = learners.student(views).eval(), learners.teacher(views).network
+    student, teacher = learners.student(views).eval(), learners.teacher(views)
     metrics = protocol.image_metrics("exact", teacher=True)
     batches = [batch.images for batch in views.test(BATCH_SIZE)]
 
     def whole() -> None:
-        table(student, lambda batch: teacher(batch.images), views, metrics, silent)
+        table(student, Reference(taught(teacher, views, silent), None, partners(views)), views, metrics, silent)
 
     def bare() -> None:
         with exactly():
             for batch in batches:
                 student.model(batch)
-                teacher.model(batch)
+                teacher.network.model(batch)
 
-    ours, theirs = Timed(whole), Timed(bare)
     figure = rate(setting.images)
-    yield Comparison("evaluation table", "bare networks", ours, theirs, FASTER, figure, setting.slow_rounds)
+    with empty_home(setting) as emptied:  # or the teacher would be run once for all rounds
+        ours, theirs = Timed(whole, emptied), Timed(bare)
+        yield Comparison("evaluation table", "bare networks", ours, theirs, FASTER, figure, setting.slow_rounds)

@@ -11,11 +11,19 @@ LEVELS = 4
 
 
 class Output(NamedTuple):
-    """What one pass gives: logits (B, K), maps of (B, C, H, W) from shallow to deep, embedding (B, D)."""
+    """What one pass gives: logits (B, K), maps of (B, C, H, W) from shallow to deep, embedding (B, D).
+
+    `means` of the maps over their pixels, (B, C) each, are kept where the maps themselves are not (`pooled`).
+    """
 
     logits: Tensor
     maps: tuple[Tensor, ...]
     embedding: Tensor
+    means: tuple[Tensor, ...] = ()
+
+    def pooled(self) -> tuple[Tensor, ...]:
+        """Each level's features averaged over their pixels, (B, C)."""
+        return self.means or tuple(features.mean(dim=(2, 3)) for features in self.maps)
 
 
 def run(model: nn.Module, images: Tensor) -> Output:

@@ -8,7 +8,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import torch
@@ -22,7 +22,7 @@ from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.features import Output
 from dctkd_zoo.teachers import Teacher
 
-FORMAT = 1  # raise when the files' layout or the way to their content changes
+FORMAT = 2  # raise when the files' layout or the way to their content changes
 
 Report = Callable[[int, int], None]  # images done, of how many
 
@@ -36,8 +36,19 @@ class View:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """How a teacher is run and what is kept of it: its precision, the files' dtype, and whether features' means too."""
+
+    precision: torch.dtype
+    dtype: torch.dtype
+    means: bool = False
+
+
+@dataclass(frozen=True)
 class Knowledge:
     """Of one view of N images: roots of the activation maps (N, H, W) per level, logits (N, K), embedding (N, D).
+
+    The rows are those images that decoded, in order. `means` (N, C) of the features are kept where they were asked for.
 
     The maps stand for features of one channel: the mean of their squares is the activation map again,
     so every term that reads maps, logits or embeddings takes an `Output` from here for the teacher's own.
@@ -46,61 +57,64 @@ class Knowledge:
     maps: tuple[Tensor, ...]
     logits: Tensor
     embedding: Tensor
+    means: tuple[Tensor, ...] = ()
 
     def output(self, batch: Batch) -> Output:
         """What the teacher makes of this view of the batch's images, in float32, on their device."""
-        ids = batch.ids.cpu()
-        maps, logits, embedding = (
-            tuple(tensor[ids].to(batch.images.device, torch.float32) for tensor in tensors)
-            for tensors in (self.maps, (self.logits,), (self.embedding,))
+        return self.rows(batch.ids, batch.images.device)
+
+    def rows(self, ids: Tensor, device: torch.device) -> Output:
+        """The same of the images in the rows `ids` (B,) of the files."""
+        ids = ids.cpu()
+        maps, means, logits, embedding = (
+            tuple(tensor[ids].to(device, torch.float32) for tensor in tensors)
+            for tensors in (self.maps, self.means, (self.logits,), (self.embedding,))
         )
-        return Output(logits[0], tuple(m[:, None] for m in maps), embedding[0])
+        return Output(logits[0], tuple(m[:, None] for m in maps), embedding[0], means)
 
 
-def parts(output: Output) -> dict[str, Tensor]:
-    """An output as it is kept: `map.1` (B, H, W) from the shallowest level on, `logits`, `embedding`."""
+def parts(output: Output, *, means: bool) -> dict[str, Tensor]:
+    """An output as it is kept: `map.1` (B, H, W) and `mean.1` (B, C) on from the shallowest, `logits`, `embedding`."""
     roots = {f"map.{level}": m[:, 0] for level, m in enumerate(reduced(output).maps, start=1)}
-    return {**roots, "logits": output.logits, "embedding": output.embedding}
+    pooled = {f"mean.{level}": m for level, m in enumerate(output.pooled() if means else (), start=1)}
+    return {**roots, **pooled, "logits": output.logits, "embedding": output.embedding}
 
 
 def reduced(output: Output) -> Output:
     """The output with features of one channel in place of many, of the same activation maps."""
     roots = tuple(activation_map(m).sqrt()[:, None] for m in output.maps)
-    return Output(output.logits, roots, output.embedding)
+    return Output(output.logits, roots, output.embedding, output.means)
 
 
-def size(output: Output, images: int, dtype: torch.dtype) -> int:
+def size(output: Output, images: int, kept: Kept) -> int:
     """Bytes that one view of so many images takes on disk; `output` shows the shapes."""
-    return sum(math.prod(part.shape[1:]) for part in parts(output).values()) * images * dtype.itemsize
+    numbers = sum(math.prod(part.shape[1:]) for part in parts(output, means=kept.means).values())
+    return numbers * images * kept.dtype.itemsize
 
 
-def folder(teacher: Teacher, views: Views, view: View, precision: torch.dtype, dtype: torch.dtype, cache: Path) -> Path:
+def folder(teacher: Teacher, views: Views, view: View, kept: Kept, cache: Path) -> Path:
     """Where the knowledge of a view lies: another teacher, other bytes, another crop or precision, another place."""
     recipe, dataset = views.recipe, views.dataset
     seen = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip, dataset.mean, dataset.std]
-    facts = [FORMAT, teacher.weights.sha256, views.store.digest, seen, view.name, str(precision), str(dtype)]
+    facts = [FORMAT, teacher.weights.sha256, views.store.digest, seen, view.name, *map(str, astuple(kept))]
     return cache / "knowledge" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def open_knowledge(
-    teacher: Teacher, views: Views, view: View, precision: torch.dtype, dtype: torch.dtype, place: Path, report: Report
-) -> Knowledge:
+def open_knowledge(teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, report: Report) -> Knowledge:
     """The knowledge in the folder `place`, made by running the teacher over the view where there is none.
 
-    `report` hears of a run after each batch.
-
-    `dtype` is what is kept, float16 for training. `CorruptCache` where files are not of their size.
+    `report` hears of a run after each batch. `CorruptCache` where files are not of their size.
     """
     if not place.exists():
-        _build(teacher, views, view, precision, dtype, place, report)
-    return _open(place, dtype)
+        _build(teacher, views, view, kept, place, report)
+    return _open(place, kept.dtype)
 
 
 def _open(place: Path, dtype: torch.dtype) -> Knowledge:
     shapes: dict[str, list[int]] = json.loads((place / "shapes.json").read_text())
     tensors = {name: _mapped(place / f"{name}.bin", shape, dtype) for name, shape in shapes.items()}
-    logits, embedding = tensors.pop("logits"), tensors.pop("embedding")
-    return Knowledge(tuple(tensors.values()), logits, embedding)
+    maps, means = (tuple(t for name, t in tensors.items() if name.startswith(kind)) for kind in ("map.", "mean."))
+    return Knowledge(maps, tensors["logits"], tensors["embedding"], means)
 
 
 def _mapped(path: Path, shape: list[int], dtype: torch.dtype) -> Tensor:
@@ -110,14 +124,12 @@ def _mapped(path: Path, shape: list[int], dtype: torch.dtype) -> Tensor:
     return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
 
 
-def _build(
-    teacher: Teacher, views: Views, view: View, precision: torch.dtype, dtype: torch.dtype, place: Path, report: Report
-) -> None:
+def _build(teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, report: Report) -> None:
     """Write beside its place, then rename: a build that is killed leaves nothing that looks whole."""
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        shapes = _write(_outputs(teacher, views, view, precision), beside, dtype, len(views.labels), report)
+        shapes = _write(_outputs(teacher, views, view, kept.precision), beside, kept, len(views.labels), report)
         (beside / "shapes.json").write_text(json.dumps(shapes))
         try:
             beside.rename(place)
@@ -135,17 +147,15 @@ def _outputs(teacher: Teacher, views: Views, view: View, precision: torch.dtype)
             yield teacher.network(batch.images)
 
 
-def _write(
-    outputs: Iterable[Output], beside: Path, dtype: torch.dtype, images: int, report: Report
-) -> dict[str, list[int]]:
+def _write(outputs: Iterable[Output], beside: Path, kept: Kept, images: int, report: Report) -> dict[str, list[int]]:
     shapes: dict[str, list[int]] = {}
     done = 0
     for output in outputs:
-        for name, part in parts(output).items():
-            kept = part.to("cpu", dtype).contiguous()
-            shapes[name] = [images, *kept.shape[1:]]
-            with (beside / f"{name}.bin").open("ab") as file:
-                file.write(kept.numpy().tobytes())
         done += len(output.logits)
+        for name, part in parts(output, means=kept.means).items():
+            values = part.to("cpu", kept.dtype).contiguous()
+            shapes[name] = [done, *values.shape[1:]]
+            with (beside / f"{name}.bin").open("ab") as file:
+                file.write(values.numpy().tobytes())
         report(done, images)
     return shapes

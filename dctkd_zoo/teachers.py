@@ -58,16 +58,19 @@ def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.devi
     `trained` is a folder of runs to look in first. `WeightsNotFound` where there are none,
     `TeacherMismatch` where it tells other classes, or numbers them otherwise.
     """
+    found = find(name, trained)
     if name.startswith(EXTERNAL):
-        found = weights.locate(name)
         network: Tapped = Adapted(models.load_any(found), dataset)
     else:
-        entry = registry.get_entry(name)
-        found = weights.find(entry, trained)
-        network = Tapped(models.load(entry.arch, found))
+        network = Tapped(models.load(registry.get_entry(name).arch, found))
     check_classes(name, found, network.model.num_classes, tuple(classes))  # type: ignore[arg-type]
     place(network.requires_grad_(False), device)
     return Teacher(name, network.eval(), found)
+
+
+def find(name: str, trained: Path | None) -> Weights:
+    """The weights of the teacher `name`, in whichever of the two ways it is named."""
+    return weights.locate(name) if name.startswith(EXTERNAL) else weights.find(registry.get_entry(name), trained)
 
 
 def check_classes(name: str, found: Weights, count: int, classes: tuple[str, ...]) -> None:

@@ -12,12 +12,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from eval import skill
 from eval.bootstrap import RESAMPLES
 from eval.intervals import LEVEL
-from eval.paired import Difference, align, corrected, difference, mcnemar
+from eval.paired import Difference, align, corrected, difference, least_p, mcnemar
 from eval.uncertainty import REDUCERS, bootstrapped, per_image
 
-FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then each metric that has levels, as the mean over these
+FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then skills, means over the levels
 PERCENT = frozenset({"top1", "top5", "mca", "ece", "agreement"})
 NO_DIFFERENCE = "no difference shown"
 
@@ -51,10 +52,15 @@ def compare(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> tuple[Comparis
 
 
 def comparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
-    """The figures that two tables are compared by: those of FIRST that both have, and each mean over levels."""
+    """The figures that two tables are compared by: those of FIRST that both have, then the means over levels.
+
+    Of a score that has a level of chance it is the skill above it.
+    """
     both = [name for name in per_image(a) if name in per_image(b)]
-    levels = [name for name in both if f"{name}.1" in both]
-    return (*(name for name in FIRST if name in both or name in REDUCERS), *levels)
+    above = {name for name in skill.scored(a) if name in skill.scored(b)}
+    levels = [name for name in both if f"{name}.1" in both and not name.startswith(skill.TEACHER)]
+    scores = (f"{skill.SKILL}.{name}" if name in above else name for name in levels)
+    return (*(name for name in FIRST if name in both or name in REDUCERS), *scores)
 
 
 def _compare(
@@ -89,18 +95,19 @@ def _table(comparison: Comparison) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("B is", no_wrap=True)
     for each in comparison.differences:
-        table.add_row(*cells(each), style=None if each.shown else "dim")
+        table.add_row(*cells(each, comparison.resamples), style=None if each.shown else "dim")
     if comparison.note:
         table.caption, table.caption_justify = Text(comparison.note, style="dim"), "left"
     return table
 
 
-def cells(each: Difference) -> tuple[str, ...]:
+def cells(each: Difference, resamples: int) -> tuple[str, ...]:
     """A line: figure, a, b, difference, interval, p as corrected, and `higher`, `lower` or `no difference shown`."""
     decimals = 2 if each.figure in PERCENT else 4
     a, b = (_number(value, f".{decimals}f") for value in (each.a, each.b))
     apart, low, high = (_number(value, f"+.{decimals}f") for value in (each.difference, each.low, each.high))
-    p = "<0.001" if each.holm < 0.001 else _number(each.holm, ".3f")
+    bound = "≤" if each.p == least_p(resamples) else ""
+    p = "<0.001" if each.holm < 0.001 else bound + _number(each.holm, ".3f")
     direction = "higher" if each.difference > 0 else "lower"
     return each.figure, a, b, apart, f"{low} … {high}", p, direction if each.shown else NO_DIFFERENCE
 
@@ -115,6 +122,7 @@ def caption(comparisons: Sequence[Comparison]) -> Text:
     percent = ", ".join(name for name in FIRST if name in PERCENT)
     told = (
         f"In %: {percent}. Lower is better: nll, ece, and distances of maps.",
+        "skill: 0 is what maps of two different images score, 1 the best there is; more is better.",
         f"Intervals: percentiles of {comparisons[0].resamples:,} resamples of the test images, the same for A and B.",
         f"p: McNemar's exact test for top1, else from the resamples; Holm's correction over these {lines} figures.",
         f"A difference is shown where its interval leaves out 0 and p is below {1 - LEVEL:.2f}.",

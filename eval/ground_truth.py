@@ -8,6 +8,9 @@ level: the share of the image that is objects (`area`), its chance level. Images
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -102,3 +105,18 @@ def averages(fine: int, coarse: int) -> Tensor:
 
 def _of_seen(values: Tensor, objects: Tensor) -> Tensor:
     return torch.where((objects > 0).any(dim=2).any(dim=1).to(values.device), values, torch.nan)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A function of maps and objects, and what it gives at best: all of a map on the objects."""
+
+    of: Callable[[Tensor, Tensor], Tensor]
+    best: float
+
+
+SCORES: Mapping[str, Score] = {
+    "energy": Score(energy, 1.0),
+    "pointing": Score(pointing, 1.0),
+    "attended": Score(attended, float(OBJECTS)),
+}

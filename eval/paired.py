@@ -82,7 +82,7 @@ def exact_p(only_a: int, only_b: int) -> float:
 
 
 def bootstrap_p(differences: Values) -> float:
-    """Two-sided p of a difference being 0, from its bootstrapped values (R,): at least 2 / (R + 1).
+    """Two-sided p of a difference being 0, from its bootstrapped values (R,): at least `least_p(R)`.
 
     It is below 0.05 where the 95 % percentile interval leaves out 0 (Efron & Tibshirani 1993, ch. 15).
     """
@@ -90,7 +90,12 @@ def bootstrap_p(differences: Values) -> float:
     if not known.size:
         return math.nan
     beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return min(1.0, 2 * (1 + beyond) / (1 + len(known)))
+    return min(1.0, (1 + beyond) * least_p(len(known)))
+
+
+def least_p(resamples: int) -> float:
+    """The p of a difference that has one sign in every resample: any below is told as this one."""
+    return 2 / (resamples + 1)
 
 
 def difference(figure: str, a: Bootstrap, b: Bootstrap, p: float | None = None) -> Difference:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eval import metric
+from eval import metric, skill
 from eval.metric import ImageMetric, TableMetric
 
 LOADER_BATCH = 256  # images that the released evaluation loads at a time
@@ -45,7 +45,10 @@ def mean_of_batches(table: pd.DataFrame, chosen: ImageMetric, column: str) -> fl
 
 PROTOCOLS: Mapping[str, Protocol] = {
     "exact": Protocol(
-        ("top1", "top5", "mca", "nll", "agreement", "ssim", "pearson", "spectral"),
+        (
+            *("top1", "top5", "mca", "nll", "ece", "agreement", "ssim", "pearson", "cosine", "jensen_shannon"),
+            *("iou", "centre", "spectral", "spectral_low", "spectral_middle", "spectral_high"),
+        ),
         mean_of_images,
     ),
     # What the release measures: nothing else of it can be compared.
@@ -59,8 +62,13 @@ def image_metrics(protocol: str, teacher: bool) -> tuple[ImageMetric, ...]:
     return tuple(m for m in chosen if isinstance(m, ImageMetric) and (teacher or not m.needs_teacher))
 
 
-def figures(table: pd.DataFrame, protocol: str, num_classes: int) -> dict[str, float]:
-    """Every metric of a protocol that the table has columns for; one per level also as its mean over the levels."""
+def figures(
+    table: pd.DataFrame, protocol: str, num_classes: int, together: Mapping[str, float] | None = None
+) -> dict[str, float]:
+    """Every figure of a protocol that the table has columns for, and those of all images `together`.
+
+    One per level also as its mean over the levels; one with a level of chance also as its skill.
+    """
     found: dict[str, float] = {}
     for chosen in metric.load(PROTOCOLS[protocol].metrics):
         match chosen:
@@ -68,7 +76,29 @@ def figures(table: pd.DataFrame, protocol: str, num_classes: int) -> dict[str, f
                 found[chosen.name] = chosen.reduce(table, num_classes)
             case ImageMetric():
                 columns = [name for name in table.columns if name.partition(".")[0] == chosen.name]
-                means = {name: PROTOCOLS[protocol].mean(table, chosen, name) for name in columns}
-                if means:
-                    found |= {chosen.name: sum(means.values()) / len(means), **means}
-    return found
+                found |= _levels({name: PROTOCOLS[protocol].mean(table, chosen, name) for name in columns})
+    return found | _above_chance(table, together or {}, found) if protocol == "exact" else found
+
+
+def _levels(means: Mapping[str, float]) -> dict[str, float]:
+    """Figures by column, `ssim.1` and on, and first their mean, `ssim`."""
+    if not means:
+        return {}
+    name = next(iter(means)).partition(".")[0]
+    return {name: sum(means.values()) / len(means), **means}
+
+
+def _above_chance(table: pd.DataFrame, together: Mapping[str, float], found: Mapping[str, float]) -> dict[str, float]:
+    """Scores that no metric's file has, and of every score with a level of chance that level and the skill."""
+    columns = skill.scored(table)
+    scored = {name: list(table[each].mean()) for name, each in columns.items()}
+    chances = {name: list(table[[f"{skill.CHANCE}.{one}" for one in each]].mean()) for name, each in columns.items()}
+    alike = [value for name, value in together.items() if name.startswith(f"{skill.CKA}.")]
+    if alike:
+        scored[skill.CKA] = alike
+        chances[skill.CKA] = [value for name, value in together.items() if name.startswith(skill.CHANCE)]
+    new: dict[str, float] = {}
+    for name, values in scored.items():
+        if name not in found:
+            new |= _levels({f"{name}.{level}": float(value) for level, value in enumerate(values, start=1)})
+    return new | skill.figures(scored, chances)

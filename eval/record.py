@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,13 @@ import torch
 
 import dctkd_zoo
 from dctkd_zoo.device import describe
+from eval import protocol
 from eval.outcome import Outcome
 from eval.run import Result
 
 Record = dict[str, Any]
+
+ENDS = ("low", "high")
 
 
 def record(outcome: Outcome) -> Record:
@@ -29,6 +31,21 @@ def record(outcome: Outcome) -> Record:
         "reason": outcome.reason,
         "row": row(result) if result else None,
         "undecodable": list(result.failed) if result else [],
+        "subsets": subsets(result) if result else {},
+    }
+
+
+def subsets(result: Result) -> dict[str, dict[str, Any]]:
+    """Figures of the images that the teacher gets right, and of those that both do, and how many these are."""
+    table = result.table
+    if "teacher_prediction" not in table or result.where.protocol != "exact":
+        return {}
+    teacher = table["teacher_prediction"] == table["label"]
+    parts = {"teacher right": table[teacher], "both right": table[teacher & (table["prediction"] == table["label"])]}
+    return {
+        name: {"n": len(part), **protocol.figures(part, "exact", len(result.classes))}
+        for name, part in parts.items()
+        if len(part)
     }
 
 
@@ -42,7 +59,8 @@ def row(result: Result) -> dict[str, Any]:
         "seed": training_seed(result.weights.folder),
         "n": len(result.table),
         "failed": len(result.failed),
-        **{name: float(f"{value:.6g}") for name, value in result.figures.items()},
+        **{name: _short(value) for name, value in result.figures.items()},
+        **ends(result),
         **best_epoch(result.weights.folder),
         "parameters": result.parameters,
         "weights_sha256": result.weights.sha256,
@@ -57,9 +75,19 @@ def row(result: Result) -> dict[str, Any]:
         "dctkd_zoo": dctkd_zoo.__version__,
         "selected": "last epoch",
         "limit": where.limit,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": result.date,
         "note": result.note or None,
     }
+
+
+def ends(result: Result) -> dict[str, float]:
+    """The ends of the 95 % interval of each figure that is of no single level: `top1.low` and `top1.high`."""
+    shown = {name: ends for name, ends in result.intervals.items() if not name.rpartition(".")[2].isdecimal()}
+    return {f"{name}.{side}": _short(end) for name, ends in shown.items() for side, end in zip(ENDS, ends, strict=True)}
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
 
 
 def training_seed(folder: Path) -> int | None:

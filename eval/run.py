@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from datetime import UTC, datetime
+from functools import lru_cache, partial
 from pathlib import Path
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from dctkd_zoo import knowledge, models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import open_store
 from dctkd_zoo.data.views import Views, centre_windows
-from dctkd_zoo.device import place
+from dctkd_zoo.device import describe
+from dctkd_zoo.device import place as put
 from dctkd_zoo.errors import DatasetError, WeightsNotFound
-from dctkd_zoo.features import Tapped
+from dctkd_zoo.features import Output, Tapped
 from dctkd_zoo.home import cache_home
-from dctkd_zoo.knowledge import View
-from dctkd_zoo.spec import Dataset, Entry
+from dctkd_zoo.knowledge import Kept, View
+from dctkd_zoo.spec import Dataset, Entry, Recipe
 from dctkd_zoo.weights import Weights
-from eval import protocol
-from eval.table import Report, Teach, exactly, table
+from eval import ground_truth, kept, protocol, skill, uncertainty
+from eval.table import Reference, Report, exactly, table
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Where:
     """Where an evaluation reads and computes, on how many images, and under which protocol it reduces.
 
     `trained` is a folder of checkpoints to look in before anywhere else. `limit` takes that many
-    images, spread evenly over the test set.
+    images, spread evenly over the test set. `fresh` measures anew what was measured before.
     """
 
     data: Path | None
@@ -39,26 +42,31 @@ class Where:
     trained: Path | None = None
     limit: int | None = None
     protocol: str = "exact"
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
     """What was measured of an entry: the per-image table, its figures, and what they were measured on.
 
-    `teacher` is the name of what the alignment refers to, `teacher_weights` are missing where those
-    could not be had; `failed` names the images that did not decode, which are not in the table.
+    `intervals` (95 %, over images) are of the figures under the exact protocol, but of none that is of all
+    images together. `teacher` is the name of what the alignment refers to, `teacher_weights` are missing where
+    those could not be had; `failed` names the images that did not decode, which are not in the table.
     """
 
     entry: Entry
     where: Where
     table: pd.DataFrame
     figures: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
     parameters: int
+    date: str
     weights: Weights
     teacher: str | None
     teacher_weights: Weights | None
     failed: tuple[str, ...]
     digest: str
+    classes: tuple[str, ...]
     note: str
 
 
@@ -67,7 +75,7 @@ def silent(done: int, total: int) -> None:
 
 
 def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights | None = None) -> Result:
-    """Run an entry, and the teacher it is compared with, over the test set once.
+    """Run an entry over the test set once, beside the teacher it is compared with, unless that was done before.
 
     `found` are the weights to take in place of the entry's own. `WeightsNotFound` and
     `DatasetMissing` where the entry cannot be evaluated here.
@@ -75,24 +83,53 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     found = found or weights.find(entry, where.trained)  # first, for it reads no data where there are none
     split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
     views = _views(entry, split, where.device)
-    student = network(entry, found, split.classes, where.device)
-    teacher, note = _teacher(entry, split.classes, where)
-    metrics = protocol.image_metrics(where.protocol, teacher is not None)
-    measured = table(student, _taught(teacher, views, report) if teacher else None, views, metrics, report)
-    measured.insert(0, "id", [split.ids[position] for position in measured.pop("position")])
+    teacher, note = _teacher(entry, where)
+    facts = {
+        "weights": found.sha256,
+        "teacher": teacher.sha256 if teacher else None,
+        "images": [views.store.digest, where.limit, entry.recipe.resize, entry.recipe.crop, entry.recipe.pad],
+        "metrics": protocol.PROTOCOLS[where.protocol].metrics,
+        "device": describe(where.device),
+    }
+    place = kept.place(facts, cache_home())
+    measured = None if where.fresh else kept.read(place)
+    if measured is None:
+        measured = _measure(entry, where, found, teacher, split, views, report)
+        kept.write(measured, place)
+    exact = where.protocol == "exact"
     return Result(
         entry,
         where,
-        measured,
-        protocol.figures(measured, where.protocol, len(split.classes)),
-        models.parameters(student),
+        measured.table,
+        protocol.figures(measured.table, where.protocol, len(split.classes), measured.together),
+        uncertainty.intervals(measured.table) if exact else {},
+        measured.facts["parameters"],
+        measured.facts["date"],
         found,
         reference(entry),
-        teacher.weights if teacher else None,
+        teacher,
         views.store.failed,
         views.store.digest,
+        split.classes,
         note,
     )
+
+
+def _measure(
+    entry: Entry, where: Where, found: Weights, taught: Weights | None, split: Split, views: Views, report: Report
+) -> kept.Measured:
+    """Run the networks; the facts are those of the networks alone."""
+    student = network(entry, found, split.classes, where.device)
+    teacher = None
+    if taught:
+        dataset = registry.get_dataset(entry.dataset)
+        teacher = teachers.load(str(reference(entry)), dataset, split.classes, where.device, where.trained)
+    beside = _beside(entry, teacher, split, views, report)
+    metrics = protocol.image_metrics(where.protocol, teacher is not None)
+    rows, together = table(student, beside, views, metrics, report)
+    rows.insert(0, "id", [split.ids[position] for position in rows.pop("position")])
+    facts = {"parameters": models.parameters(student), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    return kept.Measured(rows, together, facts)
 
 
 def reference(entry: Entry) -> str | None:
@@ -107,32 +144,60 @@ def reference(entry: Entry) -> str | None:
     return next((sibling.teacher for sibling in siblings if sibling.teacher), None)
 
 
-def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> tuple[teachers.Teacher | None, str]:
-    """The network an entry is compared with, or why there is none."""
+def _teacher(entry: Entry, where: Where) -> tuple[Weights | None, str]:
+    """The weights of the network an entry is compared with, or why there are none."""
     name = reference(entry)
     if name is None:
         return None, ""
     try:
-        dataset = registry.get_dataset(entry.dataset)
-        return teachers.load(name, dataset, classes, where.device, where.trained), ""
+        return teachers.find(name, where.trained), ""
     except WeightsNotFound as error:
         return None, f"not compared with its teacher {name}: {error}"
 
 
-def _taught(teacher: teachers.Teacher, views: Views, report: Report) -> Teach:
-    """What the teacher makes of the test set: run once for all its students, and kept in the cache in float32."""
-    if views.store.failed:  # positions are not rows then
-        return lambda batch: teacher.network(batch.images)
+def _beside(entry: Entry, teacher: teachers.Teacher | None, split: Split, views: Views, report: Report) -> Reference:
+    """What the images are measured against."""
+    objects = partial(_objects, split, entry.recipe) if split.masks is not None else None
+    return Reference(taught(teacher, views, report) if teacher else None, objects, partners(views))
+
+
+def partners(views: Views) -> Tensor | None:
+    """The position (N,) of the image that each is compared with for the level of chance; None for a single image."""
+    decoded = _decoded(views)
+    if len(decoded) < 2:
+        return None
+    partner = torch.arange(len(views.labels))
+    partner[decoded] = skill.others(decoded)
+    return partner
+
+
+def _decoded(views: Views) -> Tensor:
+    """Positions of the images that decoded."""
+    return torch.nonzero(views.store.heights.cpu()).flatten()
+
+
+def taught(teacher: teachers.Teacher, views: Views, report: Report) -> Callable[[Tensor], Output]:
+    """What a teacher makes of the centre view of images by position, in float32: run once, and kept in the cache."""
     view = View("centre", centre_windows(views.store, views.recipe))
-    place = knowledge.folder(teacher, views, view, torch.float32, torch.float32, cache_home())
+    how = Kept(torch.float32, torch.float32, means=True)
+    place = knowledge.folder(teacher, views, view, how, cache_home())
     with exactly():
-        return knowledge.open_knowledge(teacher, views, view, torch.float32, torch.float32, place, report).output
+        known = knowledge.open_knowledge(teacher, views, view, how, place, report)
+    decoded = _decoded(views)
+    rows = torch.zeros(len(views.labels), dtype=torch.long)
+    rows[decoded] = torch.arange(len(decoded))
+    return lambda ids: known.rows(rows[ids.cpu()], views.device)
+
+
+def _objects(split: Split, recipe: Recipe, ids: Tensor) -> Tensor:
+    """The objects of the images at some positions, as the centre view shows them."""
+    return ground_truth.seen(ground_truth.masks(split, ids), recipe).to(ids.device)
 
 
 def network(entry: Entry, found: Weights, classes: tuple[str, ...], device: torch.device) -> Tapped:
     """The network of some weights on a device; `DatasetError` where it numbers the classes otherwise."""
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), classes)
-    return Tapped(place(models.load(entry.arch, found), device)).eval()
+    return Tapped(put(models.load(entry.arch, found), device)).eval()
 
 
 def check_classes(name: str, told: Iterable[str], classes: tuple[str, ...]) -> None:

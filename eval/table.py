@@ -1,25 +1,66 @@
-"""Two networks and a test set to a table with one row per image."""
+"""Two networks and a test set to a table with one row per image, and to what is told of all images together."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.features import Output, Tapped
-from eval.metric import ImageMetric
+from dctkd_zoo.knowledge import reduced
+from eval import ground_truth
+from eval.cka import LinearCKA
+from eval.metric import ImageMetric, LevelMetric
+from eval.skill import CHANCE, CKA, TEACHER
 
 BATCH_SIZE = 64  # what fits beside two networks at 224 px; the figures do not depend on it
 
 Report = Callable[[int, int], None]  # images done, of how many
-Teach = Callable[[Batch], Output]  # a network that is run, or what it said before
+Look = Callable[[Tensor], Tensor]  # positions of images (B,) to the objects in them (B, H, W)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the images are measured against beside their labels.
+
+    `teacher` says what a teacher makes of the images at some positions (B,), `objects` which pixels show the objects
+    that decide their class; both are asked for an image and for its `partner` (N,), for the level of chance.
+    """
+
+    teacher: Callable[[Tensor], Output] | None = None
+    objects: Look | None = None
+    partner: Tensor | None = None
+
+
+@dataclass
+class Alike:
+    """Similarity of the features of all images so far, by level: of student and teacher, and by chance."""
+
+    together: list[LinearCKA] = field(default_factory=list)
+    apart: list[LinearCKA] = field(default_factory=list)
+
+    def update(self, ours: Output, theirs: Output, others: Output) -> None:
+        """Add a batch: the student's outputs, the teacher's, and the teacher's of the partners."""
+        for found, teacher in ((self.together, theirs), (self.apart, others)):
+            mine, other = ours.pooled(), teacher.pooled()
+            count = min(len(mine), len(other))  # levels are paired from the deepest
+            found += [LinearCKA() for _ in range(count - len(found))]
+            for level, x, y in zip(found, mine[-count:], other[-count:], strict=True):
+                level.update(x, y)
+
+    def values(self) -> dict[str, float]:
+        """`cka.1` and on, and `chance.cka.1` and on."""
+        sides = ((CKA, self.together), (f"{CHANCE}.{CKA}", self.apart))
+        return {f"{name}.{level}": cka.value() for name, found in sides for level, cka in enumerate(found, start=1)}
 
 
 @contextmanager
@@ -30,36 +71,66 @@ def exactly() -> Iterator[None]:
 
 
 def table(
-    student: Tapped, teach: Teach | None, views: Views, metrics: Iterable[ImageMetric], report: Report
-) -> pd.DataFrame:
-    """One row per image that decoded: position in the split, label, predictions, and a column per metric and level."""
+    student: Tapped, reference: Reference, views: Views, metrics: Iterable[ImageMetric], report: Report
+) -> tuple[pd.DataFrame, dict[str, float]]:
+    """One row per image that decoded, and figures of all images together.
+
+    Columns: position in the split, label, predictions, and one per metric and level.
+    """
     metrics, total, done = tuple(metrics), int(views.store.heights.count_nonzero()), 0
     parts: list[dict[str, Tensor]] = []
+    alike = Alike()
     with exactly():
         report(0, total)
         for batch in views.test(BATCH_SIZE):
-            parts.append(measure(student, teach, batch, metrics))
+            parts.append(measure(student, reference, batch, metrics, alike))
             done += len(batch.labels)
             report(done, total)
     if not parts:
         raise DatasetError(f"{views.dataset.name}: none of the {len(views.labels):,} test images decodes")
-    return pd.DataFrame({name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]})
+    rows = pd.DataFrame({name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]})
+    return rows, alike.values()
 
 
-def measure(student: Tapped, teach: Teach | None, batch: Batch, metrics: Iterable[ImageMetric]) -> dict[str, Tensor]:
-    """The columns of one batch, on the CPU; each network runs once."""
+def measure(
+    student: Tapped, reference: Reference, batch: Batch, metrics: Iterable[ImageMetric], alike: Alike
+) -> dict[str, Tensor]:
+    """The columns of one batch, on the CPU; the student runs once."""
     ours = student(batch.images)
-    theirs = ours if teach is None else teach(batch)
     confidence, prediction = ours.logits.softmax(dim=1).max(dim=1)
     columns = {"position": batch.ids, "label": batch.labels, "prediction": prediction, "confidence": confidence}
-    if teach is not None:
+    theirs = ours if reference.teacher is None else reference.teacher(batch.ids)
+    others = None
+    if reference.teacher is not None:
         columns["teacher_prediction"] = theirs.logits.argmax(dim=1)
+        if reference.partner is not None:
+            others = reference.teacher(reference.partner[batch.ids.cpu()])
+            alike.update(ours, theirs, others)
+    small = reduced(ours)  # metrics of levels read activation maps, made once
     for metric in metrics:
-        columns |= _columns(metric.name, metric(ours, theirs, batch))
+        levels = isinstance(metric, LevelMetric)
+        columns |= by_level(metric.name, metric(small if levels else ours, theirs, batch))
+        if levels and others is not None:
+            columns |= by_level(f"{CHANCE}.{metric.name}", metric(small, others, batch))
+    if reference.objects is not None:
+        columns |= on_objects("", small, batch.ids, reference.objects, reference.partner)
+        if reference.teacher is not None:
+            columns |= on_objects(TEACHER, theirs, batch.ids, reference.objects, reference.partner)
     return {name: _plain(values) for name, values in columns.items()}
 
 
-def _columns(name: str, values: Tensor) -> dict[str, Tensor]:
+def on_objects(who: str, output: Output, ids: Tensor, look: Look, partner: Tensor | None) -> dict[str, Tensor]:
+    """How far the maps of some images lie on their objects, and by chance: on those of their partners."""
+    columns: dict[str, Tensor] = {}
+    looks = {"": look(ids)} | ({f"{CHANCE}.": look(partner[ids.cpu()])} if partner is not None else {})
+    for prefix, objects in looks.items():
+        for name, score in ground_truth.SCORES.items():
+            values = [score.of(activation_map(features), objects) for features in output.maps]
+            columns |= by_level(f"{prefix}{who}{name}", torch.stack(values, dim=1))
+    return columns
+
+
+def by_level(name: str, values: Tensor) -> dict[str, Tensor]:
     """`{"top1": (B,)}`, or `{"ssim.1": (B,), "ssim.2": ...}` from the shallowest level on."""
     if values.dim() == 1:
         return {name: values}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dctkd_zoo import discover
-from eval import calibration, classes, metrics
+from eval import calibration, classes, metrics, skill
 from eval.bootstrap import RESAMPLES, Bootstrap, Reducer, Values, bootstrap
 
 # Of the metrics that are no mean over images, those whose resamples are computed all at once.
@@ -18,9 +18,10 @@ REDUCERS: Mapping[str, Reducer] = {"mca": classes.MCA, "ece": calibration.ECE}
 def per_image(table: pd.DataFrame) -> dict[str, Values]:
     """The columns of metrics by figure: `top1` (n,), `ssim` (n, L) for all its levels, `ssim.1` (n,) for each.
 
-    A column belongs to the metric `eval/metrics/<name>.py` that it is called by, before the dot.
+    A column belongs to the metric `eval/metrics/<name>.py` that it is called by, before the dot, or is a score
+    that has a level of chance.
     """
-    known = set(discover.modules(metrics.__name__))
+    known = {*discover.modules(metrics.__name__), *skill.scored(table)}
     levels: dict[str, list[str]] = {}
     for column in map(str, table.columns):
         metric = column.partition(".")[0]
@@ -38,7 +39,8 @@ def bootstrapped(
 ) -> Bootstrap:
     """Every figure of a table, or the `figures` asked for, in `count` resamples of its images."""
     columns = {name: each for name, each in per_image(table).items() if figures is None or name in figures}
-    reducers = {name: each for name, each in REDUCERS.items() if figures is None or name in figures}
+    known = {**REDUCERS, **skill.reducers(table)}
+    reducers = {name: each for name, each in known.items() if figures is None or name in figures}
     return bootstrap(table, columns, reducers, seed, count)
 
 

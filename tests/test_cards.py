@@ -316,7 +316,11 @@ def test_the_check_finds(old, new, said):
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("value: 87.58", "value: 187.58"), ("name: Top-1", "name: Top-1\n      verified: true"), ("type: accuracy", "type: luck")],
+    [
+        ("value: 87.58", "value: 187.58"),
+        ("name: Top-1", "name: Top-1\n      verified: true"),
+        ("type: accuracy", "type: luck"),
+    ],
 )
 def test_the_check_looks_into_the_model_index(old, new):
     assert any("model-index" in wrong for wrong in check(TEXTS[STUDENT].replace(old, new, 1)))

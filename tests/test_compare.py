@@ -110,6 +110,7 @@ def test_the_table_fits_100_columns_and_says_where_no_difference_is_shown():
         assert line.startswith(each.figure)
         assert line.endswith(("higher", "lower") if each.shown else NO_DIFFERENCE)
         assert f" {each.b:.1f}"[:-1] in line and f"{each.low:+.1f}"[:-1] in line
+    assert sum("≤" in line for line in told) == sum(each.p == 2 / 2001 for each in differences) > 0
     assert any(each.shown for each in differences) and not all(each.shown for each in differences)
     text = " ".join(lines)
     assert "McNemar" in text and "Holm" in text and "leaves out 0 and p is below 0.05" in text
@@ -119,4 +120,4 @@ def test_what_is_no_number_is_a_dash():
     a = table(0.5, 0).assign(**{"ssim.1": np.nan})
     (found,) = compare.compare({"r8": a, "r20": table(0.6, 1)})
     each = by_figure(found)["ssim"]
-    assert compare.cells(each)[1:] == ("–", f"{each.b:.4f}", "–", "– … –", "–", NO_DIFFERENCE)
+    assert compare.cells(each, 2000)[1:] == ("–", f"{each.b:.4f}", "–", "– … –", "–", NO_DIFFERENCE)

@@ -42,6 +42,7 @@ def test_every_run_is_timed_but_those_that_warm_up():
     assert len(taken) == 7 and len(seen) == 10 and min(taken) > 0
 
 
+@pytest.mark.slow  # a fresh process imports timm
 def test_everything_is_measured(bundled):
     found = cost.measure(bundled, 32, CPU, batch_size=128, runs=10, rounds=1)
     assert found.parameters == models.parameters(models.load_any(bundled))

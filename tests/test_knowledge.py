@@ -21,7 +21,7 @@ from dctkd_zoo import errors, knowledge, losses, models, registry, teachers, wei
 from dctkd_zoo.data.store import Store
 from dctkd_zoo.data.views import Views
 from dctkd_zoo.features import Tapped
-from dctkd_zoo.knowledge import View
+from dctkd_zoo.knowledge import Kept, View
 from dctkd_zoo.spec import Cosine, Dataset, Entry, Recipe
 from dctkd_zoo.weights import Weights
 from train import guide
@@ -54,8 +54,8 @@ def ignored(done: int, total: int) -> None:
 def opened(tmp_path: Path, dtype: torch.dtype = torch.float32, **changes: object) -> knowledge.Knowledge:
     seen = views()
     view = View("fixed 0", seen.fixed(0))
-    place = knowledge.folder(teacher(), seen, view, torch.float32, dtype, tmp_path)
-    return knowledge.open_knowledge(teacher(), seen, view, torch.float32, dtype, place, ignored)
+    place = knowledge.folder(teacher(), seen, view, Kept(torch.float32, dtype), tmp_path)
+    return knowledge.open_knowledge(teacher(), seen, view, Kept(torch.float32, dtype), place, ignored)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-3)])
@@ -92,8 +92,7 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
             "teacher": teacher(),
             "views": seen,
             "view": view,
-            "precision": torch.float32,
-            "dtype": torch.float16,
+            "kept": Kept(torch.float32, torch.float16),
             "cache": tmp_path,
         }
         return knowledge.folder(**{**told, **changes})
@@ -101,8 +100,9 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
     changes: list[dict[str, Any]] = [
         {"teacher": teacher("2" * 64)},
         {"view": View("fixed 1", seen.fixed(1))},
-        {"precision": torch.bfloat16},
-        {"dtype": torch.float32},
+        {"kept": Kept(torch.bfloat16, torch.float16)},
+        {"kept": Kept(torch.float32, torch.float32)},
+        {"kept": Kept(torch.float32, torch.float16, means=True)},
         {"views": replace(seen, store=replace(seen.store, digest="other"))},
         {"views": replace(seen, recipe=replace(RECIPE, crop=12))},
         {"views": replace(seen, recipe=replace(RECIPE, pad_mode="reflect"))},

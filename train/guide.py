@@ -15,12 +15,12 @@ from dctkd_zoo.data.views import Views, Windows
 from dctkd_zoo.device import autocast
 from dctkd_zoo.features import Output, Tapped
 from dctkd_zoo.home import cache_home
-from dctkd_zoo.knowledge import Knowledge, View
+from dctkd_zoo.knowledge import Kept, Knowledge, View
 from dctkd_zoo.teachers import Teacher
 
 Teach = Callable[[Batch], Output]
 
-KEPT = torch.float16  # of a cached teacher's maps, logits and embeddings: 11 bits
+HALF = torch.float16  # of a cached teacher's maps, logits and embeddings: 11 bits
 
 
 class Guide(Protocol):
@@ -71,12 +71,13 @@ class Cached:
 def cached(teacher: Teacher, views: Views, count: int, precision: torch.dtype, console: Console) -> Cached:
     """The teacher's knowledge of `count` views of each training image; what is not on disk yet is made now."""
     fixed = tuple(View(f"fixed {number}", views.fixed(number)) for number in range(count))
-    places = [knowledge.folder(teacher, views, view, precision, KEPT, cache_home()) for view in fixed]
+    kept = Kept(precision, HALF)
+    places = [knowledge.folder(teacher, views, view, kept, cache_home()) for view in fixed]
     missing = sum(not place.exists() for place in places)
     if missing:
         batch = next(views.walk(fixed[0].windows, 1))
         with torch.no_grad():
-            bytes_each = knowledge.size(teacher.network(batch.images), len(views.labels), KEPT)
+            bytes_each = knowledge.size(teacher.network(batch.images), len(views.labels), kept)
         console.print(
             f"teacher cache: {missing} of {count} views of {len(views.labels):,} images to be made, "
             f"{missing * bytes_each / 2**20:,.1f} MiB in {places[0].parent}",
@@ -90,5 +91,5 @@ def cached(teacher: Teacher, views: Views, count: int, precision: torch.dtype, c
             def report(done: int, total: int, number: int = number) -> None:
                 status.update(f"view {number} of {count}: {done:,} of {total:,} images")
 
-            known.append(knowledge.open_knowledge(teacher, views, view, precision, KEPT, place, report))
+            known.append(knowledge.open_knowledge(teacher, views, view, kept, place, report))
     return Cached(fixed, tuple(known))

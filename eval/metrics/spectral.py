@@ -7,7 +7,7 @@ from torch import Tensor
 
 from dctkd_zoo.features import wide
 from dctkd_zoo.losses.dctkd import spectral_distance
-from dctkd_zoo.spectrum import dct2
+from dctkd_zoo.spectrum import dct2, dct2_raw
 from eval.metric import LevelMetric
 
 LOW, MIDDLE, HIGH = range(3)
@@ -20,16 +20,16 @@ def thirds(size: int) -> Tensor:
 
 
 def band_distance(student_map: Tensor, teacher_map: Tensor, band: int) -> Tensor:
-    """The part of the spectral distance that one band has: maps (B, H, W) -> (B,).
+    """The distance of the DCT-II spectra of two maps on [0, 1] in one band: maps (B, H, W) -> (B,).
 
-    The band of coefficient (u, v) is the third of [0, 1] that max(u / (H - 1), v / (W - 1)) lies in; the
-    mean is in the low one. The squares of the three add up to the square of `spectral`. That normalises
-    the coefficients, which moves the zero among them: a high band holds mostly zeros, and its distance is
-    to a good part that between the zeros of two maps. A map of 2 px has no middle band, its distance is 0.
+    The band of coefficient (u, v) is the third of [0, 1] that max(u / (H - 1), v / (W - 1)) lies in. By Parseval
+    the squares of the three add up to the squared distance of the mean-free maps. Not those of `spectral`: it
+    normalises the coefficients, and the distance of high ones, mostly zeros, is then that of two maps' zeros.
+    A map of 2 px has no middle band, its distance is 0.
     """
     rows, columns = (thirds(size).to(student_map.device) for size in student_map.shape[1:])
     inside = torch.maximum(rows[:, None], columns) == band
-    difference = dct2(wide(student_map)) - dct2(wide(teacher_map))
+    difference = dct2_raw(wide(student_map)) - dct2_raw(wide(teacher_map))
     distance: Tensor = torch.linalg.vector_norm(difference * inside, dim=(1, 2))
     return distance
 

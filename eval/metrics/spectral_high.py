@@ -9,7 +9,7 @@ from eval.metrics.spectral import HIGH, band_distance
 
 
 class SpectralHigh(LevelMetric):
-    """The high part of `spectral`, to whose square those of the three bands add up."""
+    """The high band of `spectral.band_distance`."""
 
     best = 0.0
 

@@ -9,7 +9,7 @@ from eval.metrics.spectral import LOW, band_distance
 
 
 class SpectralLow(LevelMetric):
-    """The low part of `spectral`, to whose square those of the three bands add up."""
+    """The low band of `spectral.band_distance`."""
 
     best = 0.0
 

@@ -9,7 +9,7 @@ from eval.metrics.spectral import MIDDLE, band_distance
 
 
 class SpectralMiddle(LevelMetric):
-    """The middle part of `spectral`, to whose square those of the three bands add up."""
+    """The middle band of `spectral.band_distance`."""
 
     best = 0.0
 

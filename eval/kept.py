@@ -1,0 +1,76 @@
+"""What was measured of an entry, on disk: found again by all that it depends on, so that nothing is measured twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+import pandas as pd
+from pandas.api.types import is_numeric_dtype
+
+import dctkd_zoo
+from dctkd_zoo import atomic
+
+log = logging.getLogger(__name__)
+
+SOURCES = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row per image, figures of all images together, and facts of the measurement that JSON can hold."""
+
+    table: pd.DataFrame
+    together: Mapping[str, float]
+    facts: Mapping[str, Any]
+
+
+def place(facts: Mapping[str, Any], cache: Path) -> Path:
+    """Where a measurement of these facts lies; other weights, images, device or code are another place."""
+    told = json.dumps([code(), dctkd_zoo.__version__, facts], sort_keys=True)
+    return cache / "tables" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
+
+
+@cache
+def code() -> str:
+    """The sha256 of what makes a table: this package, without its commands and what is only shown."""
+    files = [SOURCES / "table.py", SOURCES / "metric.py", SOURCES / "cka.py", SOURCES / "maps.py"]
+    files += [SOURCES / "ground_truth.py", SOURCES / "skill.py", *sorted((SOURCES / "metrics").glob("*.py"))]
+    found = hashlib.sha256()
+    for file in files:
+        found.update(file.read_bytes())
+    return found.hexdigest()
+
+
+def write(measured: Measured, path: Path) -> None:
+    """Write a measurement; a reader finds all of it or none."""
+    told = {"together": dict(measured.together), "facts": dict(measured.facts)}
+    arrays: dict[str, Any] = {"told": np.array(json.dumps(told))}
+    for name, values in measured.table.items():
+        # Text as numpy's own, for objects would be pickled.
+        arrays[f"column {name}"] = values.to_numpy() if is_numeric_dtype(values) else values.to_numpy(str)
+    with atomic.replacing(path) as temporary:
+        np.savez_compressed(temporary, **arrays)
+
+
+def read(path: Path) -> Measured | None:
+    """A measurement, or None where there is none, or a file that is damaged, which is then measured anew."""
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            told = json.loads(str(file["told"]))
+            names = [name for name in file.files if name.startswith("column ")]
+            table = pd.DataFrame({name.removeprefix("column "): file[name] for name in names})
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        log.warning("%s is damaged (%s): measuring anew", path, error)
+        return None
+    return Measured(table, told["together"], told["facts"])
