@@ -1,4 +1,4 @@
-"""Evaluate entries of the zoo and show a leaderboard: `python -m eval --all`."""
+"""Evaluate entries of the zoo and show a leaderboard: `python -m eval --all`, `python -m eval compare A B`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ def parser() -> argparse.ArgumentParser:
         default="exact",
         help="exact (the default), or as the released code computes its figures, to compare with those reported",
     )
+    parser.add_argument("--fresh", action="store_true", help="measure anew what was measured before")
+    parser.add_argument("--cost", action="store_true", help="measure operations, latency, throughput and memory too")
+    parser.add_argument("--ten-crop", action="store_true", help="measure top-1 over ten crops of each image too")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE, - for standard output")
     parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
     return parser
@@ -51,6 +54,11 @@ def _count(text: str) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command: 0 where whatever could be evaluated was, 1 where an entry failed, 2 for wrong usage."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments[:1] == ["compare"]:  # no entry can be called that
+        from eval import comparing
+
+        return comparing.main(arguments[1:])
     command = parser()
     options = command.parse_args(arguments)
     if options.all == bool(options.names):
@@ -80,7 +88,17 @@ def _where(options: argparse.Namespace) -> Where:
     from dctkd_zoo import device
     from eval.run import Where
 
-    return Where(options.data, device.choose(options.device), options.out, options.limit, options.protocol)
+    chosen = device.choose(options.device)
+    return Where(
+        options.data,
+        chosen,
+        options.out,
+        options.limit,
+        options.protocol,
+        fresh=options.fresh,
+        cost=options.cost,
+        ten_crop=options.ten_crop,
+    )
 
 
 def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int:
@@ -94,15 +112,16 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     records: list[record.Record] = []
     interrupted = False
     try:
-        records.extend(map(record.record, _evaluate(entries, where)))
+        for outcome in _evaluate(entries, where):
+            records.append(record.record(outcome))
+            if options.write and records[-1]["row"]:  # at once: what is measured is kept, whatever comes
+                results.write([records[-1]["row"]], results.RESULTS)
     except KeyboardInterrupt:  # what has been measured is shown and kept
         interrupted = True
     shown = sys.stderr if options.json == "-" else sys.stdout
     Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
     if options.json:
         _write_json(options.json, results.as_json({"entries": records}))
-    if options.write:
-        results.write((each["row"] for each in records if each["row"]), results.RESULTS)
     if interrupted:
         raise KeyboardInterrupt
     return int(any(each["status"] == Status.FAILED for each in records))

@@ -66,7 +66,7 @@ def read(path: Path) -> Measured | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             told = json.loads(str(file["told"]))
             names = [name for name in file.files if name.startswith("column ")]
             table = pd.DataFrame({name.removeprefix("column "): file[name] for name in names})

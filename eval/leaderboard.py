@@ -22,9 +22,10 @@ FIGURES = (
     ("MCA", ("mca", "mca_all"), 2),
     ("NLL", ("nll",), 3),
     ("agree", ("agreement",), 2),
+    ("ECE", ("ece",), 2),
     ("SSIM", ("ssim", "ssim_zeropad"), 3),
-    ("Pearson", ("pearson",), 3),
-    ("spectral", ("spectral",), 2),
+    ("skill", ("skill.ssim",), 3),
+    ("CKA", ("cka",), 3),
 )
 NAMED = 3  # entries without a result that are named one by one; more are counted
 
@@ -64,11 +65,19 @@ def board(rows: Sequence[Row]) -> Table:
 
 def caption(rows: Sequence[Row]) -> Text:
     """What the numbers are, which teacher they compare with, and whatever else a reader must know of them."""
-    lines = ["In %: top-1, top-5, MCA, agree. Lower is better: NLL (nats), spectral. Bold: best student."]
+    lines = ["In %: top-1, top-5, MCA, agree, ECE. Lower is better: NLL (nats), ECE. Bold: best student."]
     teachers = sorted({row["teacher"] for row in rows if row["teacher_sha256"]}, key=natural)
     if teachers:
-        lines.append(f"SSIM, Pearson and spectral: mean over the levels, against {', '.join(teachers)}.")
+        lines.append(
+            f"SSIM of attention maps and CKA of features: mean over the levels, against {', '.join(teachers)}."
+        )
+        lines.append("skill: SSIM above chance, where 0 is what maps of two different images score, and 1 is the best.")
     lines.append(f"Weights: {_origins(rows)}.")
+    spread = next((r["top1.high"] - r["top1.low"] for r in rows if r.get("top1.low") is not None), None)
+    if spread is not None:
+        lines.append(
+            f"95 % intervals over images (top-1: about ± {spread / 2:.1f}) are in --json; `compare` tests differences."
+        )
     broken = max(row["failed"] for row in rows)
     if broken:
         look = f"`python -m dctkd_zoo data check {rows[0]['dataset']}`"

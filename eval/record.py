@@ -19,6 +19,7 @@ from eval.run import Result
 Record = dict[str, Any]
 
 ENDS = ("low", "high")
+COSTS = ("macs", "latency_ms", "latency_p95_ms", "images_per_s", "peak_mib")
 
 
 def record(outcome: Outcome) -> Record:
@@ -62,6 +63,7 @@ def row(result: Result) -> dict[str, Any]:
         **{name: _short(value) for name, value in result.figures.items()},
         **ends(result),
         **best_epoch(result.weights.folder),
+        **costs(result),
         "parameters": result.parameters,
         "weights_sha256": result.weights.sha256,
         "weights_origin": result.weights.origin,
@@ -84,6 +86,13 @@ def ends(result: Result) -> dict[str, float]:
     """The ends of the 95 % interval of each figure that is of no single level: `top1.low` and `top1.high`."""
     shown = {name: ends for name, ends in result.intervals.items() if not name.rpartition(".")[2].isdecimal()}
     return {f"{name}.{side}": _short(end) for name, ends in shown.items() for side, end in zip(ENDS, ends, strict=True)}
+
+
+def costs(result: Result) -> dict[str, float | None]:
+    """What the network cost where it was measured, which `device` names."""
+    if result.cost is None:
+        return {}
+    return {name: getattr(result.cost, name) for name in COSTS}
 
 
 def _short(value: float) -> float:

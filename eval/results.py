@@ -19,6 +19,11 @@ HEAD = ("name", "dataset", "protocol", "seed", "n", "failed")
 TAIL = (
     "best_top1",
     "best_epoch",
+    "macs",
+    "latency_ms",
+    "latency_p95_ms",
+    "images_per_s",
+    "peak_mib",
     "parameters",
     "weights_sha256",
     "weights_origin",

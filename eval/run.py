@@ -25,7 +25,9 @@ from dctkd_zoo.home import cache_home
 from dctkd_zoo.knowledge import Kept, View
 from dctkd_zoo.spec import Dataset, Entry, Recipe
 from dctkd_zoo.weights import Weights
-from eval import ground_truth, kept, protocol, skill, uncertainty
+from eval import cost as costs
+from eval import ground_truth, kept, protocol, skill, ten_crop, uncertainty
+from eval.cost import Cost
 from eval.table import Reference, Report, exactly, table
 
 
@@ -34,7 +36,8 @@ class Where:
     """Where an evaluation reads and computes, on how many images, and under which protocol it reduces.
 
     `trained` is a folder of checkpoints to look in before anywhere else. `limit` takes that many
-    images, spread evenly over the test set. `fresh` measures anew what was measured before.
+    images, spread evenly over the test set. `fresh` measures anew what was measured before, `cost` also what
+    the network costs here, `ten_crop` also its accuracy over ten crops.
     """
 
     data: Path | None
@@ -43,6 +46,8 @@ class Where:
     limit: int | None = None
     protocol: str = "exact"
     fresh: bool = False
+    cost: bool = False
+    ten_crop: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class Result:
     digest: str
     classes: tuple[str, ...]
     note: str
+    cost: Cost | None = None
 
 
 def silent(done: int, total: int) -> None:
@@ -82,6 +88,7 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     """
     found = found or weights.find(entry, where.trained)  # first, for it reads no data where there are none
     split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
+    check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), split.classes)
     views = _views(entry, split, where.device)
     teacher, note = _teacher(entry, where)
     facts = {
@@ -97,11 +104,14 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
         measured = _measure(entry, where, found, teacher, split, views, report)
         kept.write(measured, place)
     exact = where.protocol == "exact"
+    figures = protocol.figures(measured.table, where.protocol, len(split.classes), measured.together)
+    if where.ten_crop:
+        figures["top1_ten_crop"] = ten_crop.top1(network(entry, found, split.classes, where.device), views)
     return Result(
         entry,
         where,
         measured.table,
-        protocol.figures(measured.table, where.protocol, len(split.classes), measured.together),
+        figures,
         uncertainty.intervals(measured.table) if exact else {},
         measured.facts["parameters"],
         measured.facts["date"],
@@ -112,6 +122,7 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
         views.store.digest,
         split.classes,
         note,
+        costs.measure(found, entry.recipe.crop, where.device) if where.cost else None,
     )
 
 

@@ -72,6 +72,8 @@ def _close(name: str, recorded: str, found: str) -> Check:
     if not (recorded and found):
         return Check(name, recorded or "–", found or "–", words, ok=False)
     theirs, ours = float(recorded), float(found)
+    if math.isnan(theirs) or math.isnan(ours):  # a skill where chance is the best there is
+        return Check(name, recorded, found, words, math.isnan(theirs) and math.isnan(ours))
     relative, absolute = (0.0, POINTS) if percent else (RELATIVE, ABSOLUTE)
     return Check(name, recorded, found, words, math.isclose(theirs, ours, rel_tol=relative, abs_tol=absolute))
 

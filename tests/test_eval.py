@@ -14,7 +14,7 @@ import pytest
 from rich.console import Console
 
 from dctkd_zoo import registry
-from eval import leaderboard, readme, results
+from eval import leaderboard, readme, results, uncertainty
 from eval.__main__ import main
 from eval.outcome import Status
 from eval.protocol import figures
@@ -31,6 +31,7 @@ def images(count: int, right: list[bool], taught: list[bool] | None = None) -> p
     table = pd.DataFrame({"label": labels, "prediction": np.where(hit, labels, 1 - labels)})
     table["top1"] = table["top5"] = 100.0 * hit
     table["nll"] = np.arange(count, dtype=float)
+    table["confidence"] = 1.0
     if taught is not None:
         table["teacher_prediction"] = np.where(np.resize(taught, count), labels, 1 - labels)
         table["agreement"] = 100.0 * (table["prediction"] == table["teacher_prediction"])
@@ -47,6 +48,7 @@ def test_exact_counts_each_image_once_and_leaves_absent_classes_out():
         "top5": pytest.approx(100 / 3),
         "mca": pytest.approx(100 / 3),
         "nll": 149.5,
+        "ece": pytest.approx(200 / 3),
     }
 
 
@@ -56,7 +58,23 @@ def test_a_figure_per_level_comes_with_their_mean():
         "ssim": 1.5 * 2.5,
         **{f"ssim.{level}": 1.5 * level for level in LEVELS},
     }
-    assert list(found)[:5] == ["top1", "top5", "mca", "nll", "agreement"]
+    assert list(found)[:5] == ["top1", "top5", "mca", "nll", "ece"]
+
+
+def test_a_score_with_a_level_of_chance_has_a_skill():
+    table = images(4, [True], [True]).assign(id=list("abcd"))
+    for level in LEVELS:
+        table[f"ssim.{level}"], table[f"chance.ssim.{level}"] = 0.7, 0.4
+        table[f"spectral.{level}"], table[f"chance.spectral.{level}"] = 1.0, 4.0
+    table["energy.1"], table["chance.energy.1"] = [0.6, 0.6, np.nan, 0.6], 0.2
+    together = {"cka.1": 0.5, "cka.2": 0.9, "chance.cka.1": 0.0, "chance.cka.2": 0.5}
+    found = figures(table, "exact", 2, together)
+    due = {"ssim": 0.5, "ssim.3": 0.5, "spectral": 0.75, "energy": 0.5, "cka": 0.65, "cka.1": 0.5, "cka.2": 0.8}
+    assert {name: found[f"skill.{name}"] for name in due} == pytest.approx(due)
+    assert found["chance.ssim"] == pytest.approx(0.4) and found["cka"] == pytest.approx(0.7)
+    assert found["energy"] == pytest.approx(0.6) and "skill.pearson" not in found
+    ends = uncertainty.intervals(table)
+    assert ends["skill.ssim"] == pytest.approx((0.5, 0.5)) and ends["energy"] == pytest.approx((0.6, 0.6))
 
 
 def test_released_weighs_the_last_batch_like_a_full_one():
@@ -228,7 +246,7 @@ def test_absent_entries_are_grouped_with_the_command_that_gets_them():
 
 def test_what_a_reader_must_know_stands_under_the_table():
     text = shown([record("r8_synthscenes", Status.EVALUATED, failed=3, note="not compared [with] its teacher")])
-    assert "against r56_synthscenes" in text and "Weights: bundled." in text
+    assert "against r56_synthscenes" in " ".join(text.split()) and "Weights: bundled." in text
     assert "3 test images do not decode" in text and "not compared [with] its teacher" in text
 
 
@@ -338,6 +356,8 @@ def test_help_needs_no_torch_and_the_flags_say_where():
         "--out",
         "--seed",
         "--catalog",
+        "--fresh",
+        "--cost",
         "--limit",
         "--protocol",
         "--json",

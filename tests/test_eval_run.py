@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from dctkd_zoo import digest, export, features, models, registry, weights
 from dctkd_zoo.data.sources.synthscenes import CLASSES
 from dctkd_zoo.errors import DatasetError, DatasetMissing, WeightsNotFound
-from eval import outcome, record, results, run
+from eval import kept, metric, outcome, protocol, record, results, run, skill
 from eval.__main__ import main
+from eval.metric import LevelMetric
 from eval.outcome import Status
 
 ANIMALS = ("ant", "bee", "cat")
@@ -77,7 +78,7 @@ def export_untrained(name: str, out: Path, classes: tuple[str, ...]) -> Path:
 
 
 def where(home: Path, **changes: object) -> run.Where:
-    known = {"data": home / "data", "device": torch.device("cpu"), "trained": home / "out"}
+    known = {"data": home / "data", "device": torch.device("cpu"), "trained": home / "out", "fresh": True}
     return run.Where(**{**known, **changes})  # type: ignore[arg-type]
 
 
@@ -86,9 +87,10 @@ def test_a_student_is_measured_against_its_teacher(home):
     result = run.evaluate(
         registry.get_entry("r8_kd_animals"), where(home), lambda images, total: done.append((images, total))
     )
-    levels = [f"{name}.{level}" for name in ("ssim", "pearson", "spectral") for level in (1, 2, 3)]
+    names = [name for name in protocol.PROTOCOLS["exact"].metrics if isinstance(metric.load([name])[0], LevelMetric)]
+    levels = [f"{prefix}{name}.{k}" for name in names for prefix in ("", "chance.") for k in (1, 2, 3)]
     known = ["id", "label", "prediction", "confidence", "teacher_prediction", "top1", "top5", "nll", "agreement"]
-    assert list(result.table.columns) == [*known, *levels]
+    assert len(names) == 10 and list(result.table.columns) == [*known, *levels]
     assert done[-3:] == [(0, 90), (64, 90), (90, 90)]
     assert result.table["id"][0] == "test/ant/00.png" and result.table["id"].is_unique
     assert result.table["label"].tolist() == [label for label in range(3) for _ in range(PER_CLASS)]
@@ -140,6 +142,60 @@ def test_a_student_runs_once_per_batch_and_its_teacher_once_for_all_its_students
     runs.clear()
     run.evaluate(registry.get_entry("r8_animals"), where(home))
     assert runs == [64, 26]
+
+
+def test_what_was_measured_is_not_measured_again_unless_something_changed(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    entry = registry.get_entry("r8_kd_animals")
+    first = run.evaluate(entry, where(home, fresh=False))
+    monkeypatch.setattr(features, "run", lambda model, images: pytest.fail("run again"))
+    again = run.evaluate(entry, where(home, fresh=False))
+    pd.testing.assert_frame_equal(first.table, again.table, check_dtype=False)
+    assert again.figures == pytest.approx(first.figures, nan_ok=True) and again.date == first.date
+    assert again.intervals == first.intervals
+    (path,) = (tmp_path / "tables").iterdir()
+    path.write_bytes(path.read_bytes()[:-100])
+    assert kept.read(path) is None
+    with pytest.raises(pytest.fail.Exception):
+        run.evaluate(entry, where(home, fresh=False))
+    for changes in ({"limit": 9}, {"protocol": "released"}, {"fresh": True}):
+        with pytest.raises(pytest.fail.Exception):
+            run.evaluate(entry, where(home, **{"fresh": False, **changes}))
+
+
+def test_chance_is_the_score_of_maps_of_two_images(home):
+    result = run.evaluate(registry.get_entry("r8_animals"), where(home))
+    partner = skill.others(torch.arange(90)).tolist()
+    assert sorted(partner) == list(range(90)) and not any(a == b for a, b in enumerate(partner))
+    student = run.network(result.entry, result.weights, ANIMALS, torch.device("cpu"))
+    teacher = models.load("r14", weights.from_folder(home / "out" / "r14_animals", ""))
+    transform = models.create_transform("r8_animals")
+    images = torch.stack([transform(Image.open(home / "data" / "animals" / name)) for name in result.table["id"]])
+    with torch.no_grad():
+        ours, theirs = features.run(student.model, images), features.run(teacher, images)
+    others = theirs._replace(logits=theirs.logits[partner], maps=tuple(m[partner] for m in theirs.maps))
+    (pearson,) = metric.load(["pearson"])
+    assert isinstance(pearson, LevelMetric)
+    due = pearson(ours, others, None)  # type: ignore[arg-type]
+    assert result.table[[f"chance.pearson.{k}" for k in (1, 2, 3)]].to_numpy() == pytest.approx(due.numpy(), abs=1e-4)
+    assert result.figures["skill.pearson.1"] == pytest.approx(
+        (result.figures["pearson.1"] - due[:, 0].mean().item()) / (1 - due[:, 0].mean().item()), abs=1e-4
+    )
+
+
+def test_ten_crops_and_costs_are_measured_when_asked_for(home):
+    found = run.evaluate(registry.get_entry("r8_animals"), where(home, cost=True, ten_crop=True))
+    told = record.row(found)
+    assert 0 <= told["top1_ten_crop"] <= 100 and told["macs"] > 1e5 and told["latency_p95_ms"] >= told["latency_ms"] > 0
+
+
+def test_subsets_are_those_of_the_teacher(home):
+    found = run.evaluate(registry.get_entry("r8_kd_animals"), where(home))
+    told = record.record(outcome.Outcome(found.entry, Status.EVALUATED, found))["subsets"]
+    right = found.table["teacher_prediction"] == found.table["label"]
+    assert told["teacher right"]["n"] == right.sum()
+    assert told["teacher right"]["ssim.1"] == pytest.approx(found.table["ssim.1"][right].mean())
+    assert told["both right"]["top1"] == 100
 
 
 def test_a_limit_takes_images_from_all_over_the_test_set(home):
@@ -219,7 +275,7 @@ def test_a_model_that_fails_leaves_its_reason_and_the_rest_go_on(home, tmp_path,
 
     monkeypatch.setattr(models, "load", load)
     path = tmp_path / "new" / "results.json"
-    assert evaluate(home, "*_animals", "--json", str(path)) == 1
+    assert evaluate(home, "*_animals", "--fresh", "--json", str(path)) == 1
     entries = {entry["name"]: entry for entry in json.loads(path.read_text())["entries"]}
     assert {name: entry["status"] for name, entry in entries.items()} == {
         "r8_animals": "failed",
