@@ -1,4 +1,4 @@
-"""Look the zoo up, fetch what it needs, publish it: `python -m dctkd_zoo list`."""
+"""Look the zoo up, try it, fetch what it needs, publish it: `python -m dctkd_zoo list`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import os
 import sys
 
 from dctkd_zoo import registry
-from dctkd_zoo.cli import cards, common, data, listing, publish, verify
+from dctkd_zoo.cli import cards, common, data, listing, predict, publish, verify
 from dctkd_zoo.errors import ZooError
 
-COMMANDS = (listing, data, verify, publish, cards)
+COMMANDS = (listing, predict, data, verify, publish, cards)
 
 
 def parser() -> argparse.ArgumentParser:

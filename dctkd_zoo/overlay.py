@@ -1,10 +1,13 @@
-"""An image and a map of numbers to a picture: the map in colour over the image in grey."""
+"""An image and maps of numbers to a picture: each map in colour over the image in grey."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +28,10 @@ VIRIDIS = (
 )
 OPACITY = 0.7  # of the colours: the least that tells high from low on a bright image
 
+INK, PAPER = (31, 35, 40), (255, 255, 255)
+LETTERS = 13  # px
+SIDE, GAP, LINE, MARGIN = 200, 4, 22, 8  # px: least width of a panel, between panels, of a line of words, around all
+
 
 def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image.Image:
     """The map `heat` (H, W) over an image of any size: scaled from its least to its greatest value, smoothly enlarged.
@@ -43,3 +50,38 @@ def colours(values: NDArray[np.floating]) -> NDArray[np.uint8]:
     steps = np.linspace(0, 1, len(anchors))
     channels = [np.interp(values, steps, channel) for channel in anchors.T]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
+
+
+def strip(image: Image.Image, maps: Sequence[Tensor], caption: str) -> Image.Image:
+    """An image, and beside it each level's map (H, W) over it, labelled, under a line of words.
+
+    A small image is shown enlarged, by a whole number.
+    """
+    factor = -(-SIDE // image.width)
+    large = image.resize((factor * image.width, factor * image.height), Image.Resampling.BICUBIC)
+    sizes = [f"level {level}: {heat.shape[1]} x {heat.shape[0]}" for level, heat in enumerate(maps, start=1)]
+    words = [f"image: {image.width} x {image.height}", *sizes]
+    pitch, top = large.width + GAP, MARGIN + 2 * LINE
+    width = 2 * MARGIN + len(words) * pitch - GAP
+    picture = Image.new("RGB", (width, top + large.height + MARGIN), PAPER)
+    pen = ImageDraw.Draw(picture)
+    pen.text((MARGIN, MARGIN + LINE // 2), shortened(caption, width - 2 * MARGIN), INK, font(), anchor="lm")
+    for column, panel in enumerate([large, *(overlay(large, heat) for heat in maps)]):
+        left = MARGIN + column * pitch
+        pen.text((left, top - LINE // 2), words[column], INK, font(), anchor="lm")
+        picture.paste(panel, (left, top))
+    return picture
+
+
+def shortened(words: str, room: float) -> str:
+    """Words that take at most `room` px, cut off with an ellipsis where they are longer."""
+    shown, end = words, ""
+    while shown and font().getlength(shown + end) > room:
+        shown, end = shown[:-1], "…"
+    return shown + end
+
+
+@cache
+def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """The letters of all pictures."""
+    return ImageFont.load_default(LETTERS)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from dctkd_zoo import atomic, registry, teachers, weights
@@ -19,15 +18,14 @@ from dctkd_zoo.data.views import Views, centre_windows, crop, derive
 from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.features import Output
 from dctkd_zoo.home import cache_home
-from dctkd_zoo.overlay import overlay
+from dctkd_zoo.overlay import INK, LETTERS, PAPER, font, overlay, shortened
 from dctkd_zoo.spec import Entry
 from eval.run import Where, network, reference, test_split
 from eval.table import exactly
 
 CELL, GAP = 112, 4  # px
 HEADER, CAPTION, MARGIN = 38, 24, 8  # px of a column's heading, of the line over a row, and around everything
-INK, WRONG, PAPER = (31, 35, 40), (180, 35, 24), (255, 255, 255)
-SIZE = 13  # px of the letters
+WRONG = (180, 35, 24)
 LARGEST = 150_000  # bytes
 
 
@@ -133,7 +131,7 @@ def draw(panel: Panel) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     for column, words in enumerate(["image", *(f"level {level}\n{seen.role}" for level, seen, _ in columns)]):
         middle = MARGIN + column * (CELL + GAP) + CELL // 2
-        pen.multiline_text((middle, MARGIN), words.strip(), INK, _font(), anchor="ma", align="center")
+        pen.multiline_text((middle, MARGIN), words.strip(), INK, font(), anchor="ma", align="center")
     for row, image in enumerate(panel.images):
         top = MARGIN + HEADER + row * pitch
         _caption(pen, top, answers(panel, row), width - 2 * MARGIN)
@@ -166,13 +164,5 @@ def _caption(pen: ImageDraw.ImageDraw, top: int, parts: Sequence[tuple[str, bool
     """Parts side by side, each in an equal share of the width, and cut off with an ellipsis where it is longer."""
     share = width // len(parts)
     for index, (words, right) in enumerate(parts):
-        shown = words
-        while shown and pen.textlength(shown + "…" * (shown != words), _font()) > share - SIZE:
-            shown = shown[:-1]
         place = (MARGIN + index * share, top + CAPTION // 2)
-        pen.text(place, shown + "…" * (shown != words), INK if right else WRONG, _font(), anchor="lm")
-
-
-@cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(SIZE)
+        pen.text(place, shortened(words, share - LETTERS), INK if right else WRONG, font(), anchor="lm")

@@ -24,7 +24,7 @@ LAYERS = (
     ("device", "export", "models", "resnet_cifar"),
     ("features",),
     ("attention", "teachers"),
-    ("overlay", "spectrum"),
+    ("overlay", "predict", "spectrum"),
     ("levels", "knowledge"),
     ("losses",),
     ("objective",),

@@ -8,7 +8,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from dctkd_zoo.overlay import colours, overlay
+from dctkd_zoo.overlay import GAP, LINE, MARGIN, SIDE, colours, font, overlay, shortened, strip
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -61,3 +61,27 @@ def test_the_colours_are_viridis():
     assert away.max() < 18
     lightness = colours(values)[0].astype(float) @ (0.2126, 0.7152, 0.0722)
     assert (np.diff(lightness) >= 0).all()
+
+
+@pytest.mark.parametrize(("side", "shown"), [(32, 224), (40, 200), (112, 224), (200, 200), (384, 384)])
+@pytest.mark.parametrize("levels", [1, 4])
+def test_a_strip_has_a_panel_for_the_image_and_each_level(side, shown, levels):
+    image = Image.new("RGB", (side, side), (200, 30, 30))
+    picture = strip(image, [torch.rand(level + 2, level + 3) for level in range(levels)], "words")
+    assert picture.size == (2 * MARGIN + (levels + 1) * (shown + GAP) - GAP, 2 * (MARGIN + LINE) + shown)
+    assert shown >= SIDE
+    top = MARGIN + 2 * LINE
+    panels = [pixels(picture)[top : top + shown, MARGIN + n * (shown + GAP) :][:, :shown] for n in range(levels + 1)]
+    assert (panels[0] == (200, 30, 30)).all()
+    assert all(panel.std() > 5 and panel.min(axis=2).max() < 240 for panel in panels[1:])
+    gap = pixels(picture)[top:, MARGIN + shown : MARGIN + shown + GAP]
+    assert (gap == 255).all()
+
+
+def test_words_that_are_too_long_end_in_an_ellipsis():
+    assert shortened("words", 200) == "words"
+    assert shortened("", 5) == ""
+    long = shortened("many words " * 20, 200)
+    assert long.endswith("…")
+    assert 150 < font().getlength(long) <= 200
+    assert shortened("words", 1) == "…"
