@@ -10,9 +10,10 @@ from benchmarks.building import empty_home
 from benchmarks.measure import FASTER, Comparison, rate
 from benchmarks.setting import Setting
 from benchmarks.sides import Timed
+from dctkd_zoo.device import exactly
 from eval import protocol
 from eval.run import partners, silent, taught
-from eval.table import BATCH_SIZE, Reference, exactly, table
+from eval.table import BATCH_SIZE, Reference, table
 
 
 @contextmanager

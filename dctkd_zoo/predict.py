@@ -16,7 +16,7 @@ from torch import Tensor
 from dctkd_zoo import models, registry, weights
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.split import Files
-from dctkd_zoo.device import place
+from dctkd_zoo.device import exactly, place
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
 from dctkd_zoo.features import Tapped
 from dctkd_zoo.spec import Entry
@@ -150,7 +150,7 @@ def _run(predictor: Predictor, opened: Sequence[_Opened]) -> Iterator[Prediction
     if not opened:
         return
     images = torch.stack([each.tensor for each in opened])
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    with exactly():
         output = predictor.network(images.to(predictor.device, memory_format=torch.channels_last))
         probabilities = output.logits.double().softmax(dim=1).cpu()
         maps = [activation_map(level).cpu() for level in output.maps]

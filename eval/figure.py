@@ -15,13 +15,13 @@ from dctkd_zoo import atomic, registry, teachers, weights
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.store import open_store
 from dctkd_zoo.data.views import Views, centre_windows, crop, derive
+from dctkd_zoo.device import exactly
 from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.features import Output
 from dctkd_zoo.home import cache_home
 from dctkd_zoo.overlay import INK, LETTERS, PAPER, font, overlay, shortened
 from dctkd_zoo.spec import Entry
 from eval.run import Where, network, reference, test_split
-from eval.table import exactly
 
 CELL, GAP = 112, 4  # px
 HEADER, CAPTION, MARGIN = 38, 24, 8  # px of a column's heading, of the line over a row, and around everything

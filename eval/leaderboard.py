@@ -73,11 +73,9 @@ def caption(rows: Sequence[Row]) -> Text:
         )
         lines.append("skill: SSIM above chance, where 0 is what maps of two different images score, and 1 is the best.")
     lines.append(f"Weights: {_origins(rows)}.")
-    spread = next((r["top1.high"] - r["top1.low"] for r in rows if r.get("top1.low") is not None), None)
-    if spread is not None:
-        lines.append(
-            f"95 % intervals over images (top-1: about ± {spread / 2:.1f}) are in --json; `compare` tests differences."
-        )
+    reach = [(row["top1.high"] - row["top1.low"]) / 2 for row in rows if row.get("top1.low") is not None]
+    if reach:
+        lines.append(f"Top-1 is sure to ± {max(reach):.1f} (95 %, over images); `python -m eval compare A B` tests more.")
     broken = max(row["failed"] for row in rows)
     if broken:
         look = f"`python -m dctkd_zoo data check {rows[0]['dataset']}`"

@@ -17,7 +17,7 @@ from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import open_store
 from dctkd_zoo.data.views import Views, centre_windows
-from dctkd_zoo.device import describe
+from dctkd_zoo.device import describe, exactly
 from dctkd_zoo.device import place as put
 from dctkd_zoo.errors import DatasetError, WeightsNotFound
 from dctkd_zoo.features import Output, Tapped
@@ -28,7 +28,7 @@ from dctkd_zoo.weights import Weights
 from eval import cost as costs
 from eval import ground_truth, kept, protocol, skill, ten_crop, uncertainty
 from eval.cost import Cost
-from eval.table import Reference, Report, exactly, table
+from eval.table import Reference, Report, table
 
 
 @dataclass(frozen=True)

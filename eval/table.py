@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +13,7 @@ from torch import Tensor
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views
+from dctkd_zoo.device import exactly
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.features import Output, Tapped
 from dctkd_zoo.knowledge import reduced
@@ -61,13 +61,6 @@ class Alike:
         """`cka.1` and on, and `chance.cka.1` and on."""
         sides = ((CKA, self.together), (f"{CHANCE}.{CKA}", self.apart))
         return {f"{name}.{level}": cka.value() for name, found in sides for level, cka in enumerate(found, start=1)}
-
-
-@contextmanager
-def exactly() -> Iterator[None]:
-    """No gradients, and no TF32, to which a GPU's convolutions would otherwise round float32."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
 
 
 def table(

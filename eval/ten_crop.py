@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from dctkd_zoo.data.views import Views, Windows, centre_windows
+from dctkd_zoo.device import exactly
 from dctkd_zoo.features import Tapped
-from eval.table import BATCH_SIZE, exactly
+from eval.table import BATCH_SIZE
 
 
 def windows(views: Views) -> Iterator[Windows]:
