@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
@@ -10,11 +9,10 @@ from statistics import mean, median
 from dctkd_zoo.registry import natural
 from eval.card import Card, Run
 from eval.card_recipe import shortened
+from eval.intervals import wilson
 from eval.markdown import Markdown, code, escape, table
 from eval.readme import over_seeds
 from eval.results import Row
-
-Z = 1.959963984540054  # the normal distribution has 95 % within so many standard deviations
 
 
 @dataclass(frozen=True)
@@ -50,13 +48,6 @@ ENVIRONMENT = {
     "precision": "precision",
     "teacher_cache": "fixed views of a teacher on disk",
 }  # facts of a run and their names
-
-
-def wilson(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `n` independent trials (Wilson, 1927)."""
-    middle = share + Z * Z / (2 * n)
-    reach = Z * math.sqrt(share * (1 - share) / n + Z * Z / (4 * n * n))
-    return (middle - reach) / (1 + Z * Z / n), (middle + reach) / (1 + Z * Z / n)
 
 
 def measured(card: Card, protocol: str) -> Markdown:

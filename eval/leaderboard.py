@@ -75,7 +75,7 @@ def caption(rows: Sequence[Row]) -> Text:
     lines.append(f"Weights: {_origins(rows)}.")
     reach = [(row["top1.high"] - row["top1.low"]) / 2 for row in rows if row.get("top1.low") is not None]
     if reach:
-        lines.append(f"Top-1 is sure to ± {max(reach):.1f} (95 %, over images); `python -m eval compare A B` tests more.")
+        lines.append(f"Top-1 is sure to ± {max(reach):.1f} (95 %, over images); `python -m eval compare A B` tests.")
     broken = max(row["failed"] for row in rows)
     if broken:
         look = f"`python -m dctkd_zoo data check {rows[0]['dataset']}`"

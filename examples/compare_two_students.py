@@ -26,7 +26,7 @@ def answer(name: str, images: torch.Tensor) -> Output:
     """What an entry makes of images, in parts that fit into memory."""
     model = dctkd_zoo.create_model(name, pretrained=True)
     with torch.inference_mode():
-        logits, maps, embeddings = zip(*(dctkd_zoo.run(model, part) for part in images.split(64)), strict=True)
+        logits, maps, embeddings, _ = zip(*(dctkd_zoo.run(model, part) for part in images.split(64)), strict=True)
     return Output(torch.cat(logits), tuple(map(torch.cat, zip(*maps, strict=True))), torch.cat(embeddings))
 
 

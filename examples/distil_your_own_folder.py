@@ -2,7 +2,7 @@
 
 Trains a ResNet-20, a ResNet-8 on labels alone, and one that also learns the ResNet-20's attention: half a minute on
 two cores. Prints every epoch, then a table with a row for each: accuracy, near 100 % on the images made here, and how
-alike the maps are to the teacher's (SSIM, Pearson), where the taught student is far ahead of the other.
+alike the maps are to the teacher's (SSIM, and its skill above chance), where the taught student is far ahead.
 
     python examples/distil_your_own_folder.py --work my_first_zoo [--data DIR]
 """

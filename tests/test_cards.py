@@ -16,8 +16,9 @@ from markdown_it import MarkdownIt
 from scipy.stats import binomtest
 
 from dctkd_zoo import registry, resnet_cifar, weights
-from eval import card, card_figures, card_recipe, cards, results
+from eval import card, card_recipe, cards, results
 from eval.cards import check, gather, render
+from eval.intervals import wilson
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = results.read(results.RESULTS)
@@ -174,7 +175,7 @@ def test_figures_are_those_of_the_results(name):
 @pytest.mark.parametrize(("hits", "n"), [(8, 10), (0, 20), (1200, 1200), (1051, 1200), (1889, 2974)])
 def test_the_interval_is_wilsons(hits, n):
     due = binomtest(hits, n).proportion_ci(method="wilson")
-    assert card_figures.wilson(hits / n, n) == pytest.approx((due.low, due.high), abs=1e-12)
+    assert wilson(hits / n, n) == pytest.approx((due.low, due.high), abs=1e-12)
     assert "95 % Wilson" in TEXTS[STUDENT]
 
 
