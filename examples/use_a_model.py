@@ -46,7 +46,7 @@ def main() -> None:
         print(f"  {index}: {truth}, the answer is {answer} with {shares[index]:.0%}")
         strip(images[index], [level[index] for level in maps], answer).save(options.out / f"{index}.png")
 
-    deciding = torch.tensor(scenes.masks > 0)[:, None].float()
+    deciding = (torch.tensor(scenes.masks) > 0)[:, None].float()
     print(f"the objects that decide cover {deciding.mean():.1%} of the images")
     for number, level in enumerate(maps, start=1):
         _, height, width = level.shape
