@@ -22,16 +22,22 @@ def accuracy(key: str, entries: Sequence[Told], costs: Mapping[str, Cost]) -> Pl
     """Top-1 against multiply-accumulates where those of every entry are known, else against parameters."""
     known = all(each.name in costs for each in entries)
     label = "multiply-accumulates of an image" if known else "parameters"
-    size: Callable[[Told], float] = lambda e: costs[e.name].macs if known else e.result.parameters  # noqa: E731
     none = (math.nan, math.nan)
     points = [
-        Point(e.name, e.series, size(e), e.result.figures["top1"], *e.result.intervals.get("top1", none)) for e in entries
+        Point(
+            e.name,
+            e.series,
+            costs[e.name].macs if known else e.result.parameters,
+            e.result.figures["top1"],
+            *e.result.intervals.get("top1", none),
+        )
+        for e in entries
     ]
     return scatter(f"{key}-accuracy", f"Accuracy against {label}", points, (label, "top-1, %"))
 
 
 def alignment(key: str, entries: Sequence[Told]) -> tuple[Plot, ...]:
-    """A plot for each score of the leaderboard: its skill by level, a line per entry that is compared with a teacher."""
+    """A plot for each score of the leaderboard: its skill by level, a line per entry that has a teacher."""
     found = []
     for score in HEADLINES:
         drawn = [

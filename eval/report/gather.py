@@ -115,7 +115,9 @@ def boards(
     )
 
 
-def board(results: Mapping[str, Result], records: Mapping[str, Record], where: Where, costs: Mapping[str, Cost]) -> Board:
+def board(
+    results: Mapping[str, Result], records: Mapping[str, Record], where: Where, costs: Mapping[str, Cost]
+) -> Board:
     """The board of one dataset's results."""
     ordered = dict(sorted(results.items(), key=lambda pair: -pair[1].figures["top1"]))
     dataset = registry.get_dataset(next(iter(ordered.values())).entry.dataset)
@@ -195,10 +197,10 @@ def run(result: Result) -> card.Run | None:
 def closed(result: Result, results: Mapping[str, Result]) -> Gap | None:
     """The share that a student closes of the gap between its baseline and its teacher, where all are measured."""
     base, teacher = baseline(result.entry.name, results), result.entry.teacher
-    if base is None or teacher not in results:
+    if base is None or teacher is None or teacher not in results:
         return None
     try:
-        return bootstrapped_gap(*(each.table for each in (results[base], result, results[teacher])))
+        return bootstrapped_gap(results[base].table, result.table, results[teacher].table)
     except ZooError:  # not of the same images
         return None
 
@@ -219,8 +221,12 @@ def levels(result: Result, score: str) -> list[Level]:
             break
         low, high = result.intervals.get(f"skill.{column}", (math.nan, math.nan))
         of_chance = f"{skill.CHANCE}.{column}"
-        chance = float(result.table[of_chance].mean()) if of_chance in result.table else math.nan
         above = result.figures.get(f"skill.{column}", math.nan)
+        if of_chance in result.table:
+            chance = float(result.table[of_chance].mean())
+        else:  # of all images together: the chance that this skill is above
+            best = skill.best(score)
+            chance = (result.figures[column] - above * best) / (1 - above) if above != 1 else math.nan
         found.append(Level(score, level, result.figures[column], chance, above, low, high))
     return found
 

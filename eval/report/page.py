@@ -91,16 +91,22 @@ def _environment() -> Environment:
     )
     environment.filters |= {"fixed": fixed, "thousands": thousands, "shortened": short_name}
     environment.globals |= {
-        "style": _own("style.css"), "script": _own("script.js"), "swatch": swatch, "words": words, "cells": compare.cells,
-        "caption": caption, "describe": card.describe, "reported": reported, "headlines": HEADLINES, "titles": TITLES,
-        "shown": SHOWN, "facts": FACTS,
-    }  # fmt: skip
+        "style": _own("style.css"),
+        "script": _own("script.js"),
+        "headlines": HEADLINES,
+        "titles": TITLES,
+        "shown": SHOWN,
+        "facts": FACTS,
+        "describe": card.describe,
+        "cells": compare.cells,
+        **{each.__name__: each for each in (called, caption, reported, span, swatch, words)},
+    }
     return environment
 
 
 def _own(name: str) -> Markup:
     """A file of this package, which needs no escaping."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))  # noqa: S704
+    return Markup((HERE / name).read_text(encoding="utf-8"))
 
 
 def script_data(document: Any) -> Markup:
@@ -108,7 +114,7 @@ def script_data(document: Any) -> Markup:
     text = results.as_json(document)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)  # noqa: S704
+    return Markup(text)
 
 
 def fixed(value: Any, decimals: int) -> str:
@@ -116,6 +122,14 @@ def fixed(value: Any, decimals: int) -> str:
     if value is None or value == "" or not math.isfinite(float(value)):
         return "–"
     return f"{float(value):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def span(low: Any, high: Any, decimals: int) -> str:
+    """An interval, with a dash between its ends where none is negative; a dash alone where it is unknown."""
+    ends = [fixed(end, decimals) for end in (low, high)]
+    if "–" in ends:
+        return "–"
+    return ("–" if float(low) >= 0 else " to ").join(ends)
 
 
 def thousands(value: int | None) -> str:
@@ -132,6 +146,11 @@ def words(told: Told) -> str:
     """What the filter looks for an entry in."""
     entry = told.result.entry
     return " ".join((entry.name, entry.arch, *entry.terms, entry.dataset, entry.variant, short_name(entry.teacher)))
+
+
+def called(figure: str) -> str:
+    """How a figure is called in a table."""
+    return next((title for name, title, _ in SHOWN if name == figure), figure)
 
 
 def caption(comparisons: Sequence[compare.Comparison]) -> list[str]:

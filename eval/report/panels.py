@@ -26,7 +26,7 @@ from eval.run import Result, Where, network, reference, test_split
 from eval.table import BATCH_SIZE, exactly
 
 COUNT = 3  # images of a rule
-CELL, GAP = 96, 3  # px of a map, and between two
+CELL, GAP = 96, 2  # px of a map, and between two
 QUALITY = 80  # of a JPEG
 
 
@@ -74,32 +74,56 @@ def at_random(table: pd.DataFrame, count: int = COUNT, seed: int = 0) -> Chosen:
     """Images drawn by a seed, whatever anybody makes of them."""
     ids = np.sort(table["id"].to_numpy(str))
     drawn = np.random.default_rng(seed).choice(len(ids), min(count, len(ids)), replace=False)
-    rule = f"{len(drawn)} of {len(ids):,} test images, drawn at random with seed {seed} before any answer was looked at."
+    rule = (
+        f"{len(drawn)} of {len(ids):,} test images, drawn at random with seed {seed} before any answer was looked at."
+    )
     return Chosen(rule, tuple(str(ids[place]) for place in drawn))
 
 
-def gains(baseline: pd.DataFrame, student: pd.DataFrame, count: int = COUNT, names: tuple[str, str] = ("", "")) -> Chosen:
-    """Images that a student gets right, and gives its class the most probability beyond what the baseline gives it.
+def gains(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str], count: int = COUNT) -> Chosen:
+    """Images that a student gets right, to whose class it gives the most probability beyond what the baseline gives.
 
-    Where the tables do not tell that probability: images that the baseline gets wrong and the student right, the most
-    confident first. Of equals, the first by id. The rule is told with the `names` of baseline and student.
+    Where a table does not tell that probability: images that the baseline gets wrong and the student right, the
+    student's most confident first. Of equals, the first by id. `names` are those of baseline and student.
     """
-    before, after = align(baseline, student, (names[0] or "the baseline", names[1] or "the student"))
-    right = after["prediction"] == after["label"]
-    if "nll" in before and "nll" in after:
-        gain = np.exp(-after["nll"]) - np.exp(-before["nll"])
-        chosen = right & (gain > 0)
-        words = "whose class gains the most probability"
+    base, one = names
+    ids, fitting, told = _rising(baseline, student, names, count)
+    if told:
+        rule = f"{one} is right, and gives the class the most probability beyond what {base} gives it"
     else:
-        gain = after["confidence"]
-        chosen = right & (before["prediction"] != before["label"])
-        words = "wrong before, of the highest confidence now"
-    order = np.argsort(-gain[chosen].to_numpy(), kind="stable")[:count]
-    rule = (
-        f"Of the images that {names[1]} gets right, the {count} {words} from {names[0]} to {names[1]}: "
-        f"chosen from {int(chosen.sum()):,} of {len(after):,} by that number alone."
-    )
-    return Chosen(rule, tuple(str(each) for each in after["id"][chosen].to_numpy()[order]))
+        rule = f"{one} is right and {base} wrong, the most confident answers of {one}"
+    return Chosen(_rule(rule, len(ids), fitting, len(student)), ids)
+
+
+def losses(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str], count: int = COUNT) -> Chosen:
+    """The reverse of `gains`: images that the baseline gets right, whose class the student gives the least of it."""
+    base, one = names
+    ids, fitting, told = _rising(student, baseline, (one, base), count)
+    if told:
+        rule = f"{base} is right, and {one} takes the most probability from the class"
+    else:
+        rule = f"{base} is right and {one} wrong, the most confident answers of {base}"
+    return Chosen(_rule(rule, len(ids), fitting, len(student)), ids)
+
+
+def _rule(words: str, shown: int, fitting: int, images: int) -> str:
+    return f"{words}: the first {shown} of {fitting:,} such images among {images:,}, chosen by that number alone."
+
+
+def _rising(
+    before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str], count: int
+) -> tuple[tuple[str, ...], int, bool]:
+    """Ids of the images that rise most, how many rise, and whether by the probability of their class."""
+    before, after = align(before, after, names)
+    chosen, told = after["prediction"] == after["label"], "nll" in before and "nll" in after
+    if told:
+        rise = np.exp(-after["nll"]) - np.exp(-before["nll"])
+        chosen &= rise > 0
+    else:
+        rise = after["confidence"]
+        chosen &= before["prediction"] != before["label"]
+    order = np.argsort(-rise[chosen].to_numpy(), kind="stable")[:count]
+    return tuple(str(each) for each in after["id"][chosen].to_numpy()[order]), int(chosen.sum()), told
 
 
 def panels(results: Mapping[str, Result], baselines: Mapping[str, str], where: Where) -> dict[str, list[Panel]]:
@@ -113,8 +137,8 @@ def panels(results: Mapping[str, Result], baselines: Mapping[str, str], where: W
     for student, baseline in baselines.items():
         a, b = (results[name].table for name in (baseline, student))
         beside = [baseline, student]
-        plan.append((student, "Largest gain", gains(a, b, COUNT, (baseline, student)), beside))
-        plan.append((student, "Largest loss", gains(b, a, COUNT, (student, baseline)), beside))
+        plan.append((student, "Largest gain", gains(a, b, (baseline, student)), beside))
+        plan.append((student, "Largest loss", losses(a, b, (baseline, student)), beside))
     wanted: dict[str, set[str]] = {}
     for _, _, chosen, names in plan:
         for name in names:
@@ -178,7 +202,11 @@ def look(result: Result, ids: Sequence[str], where: Where) -> Look:
 def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> teachers.Teacher | None:
     name = reference(entry)
     try:
-        return teachers.load(name, registry.get_dataset(entry.dataset), classes, where.device, where.trained) if name else None
+        return (
+            teachers.load(name, registry.get_dataset(entry.dataset), classes, where.device, where.trained)
+            if name
+            else None
+        )
     except WeightsNotFound:
         return None
 
@@ -216,7 +244,7 @@ def _large(image: Image.Image) -> Image.Image:
 
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     """Pictures of one size from left to right."""
-    strip = Image.new("RGB", (len(pictures) * (CELL + GAP) - GAP, CELL), (255, 255, 255))
+    strip = Image.new("RGB", (len(pictures) * (CELL + GAP) - GAP, CELL), (128, 128, 128))
     for place, picture in enumerate(pictures):
         strip.paste(picture, (place * (CELL + GAP), 0))
     return strip

@@ -44,6 +44,7 @@ class Plot:
     legend: tuple[tuple[str, int], ...]
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    words: int = 1  # columns of the table that hold no numbers
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def scatter(key: str, title: str, points: Sequence[Point], labels: tuple[str, st
     columns: defaultdict[float, list[Point]] = defaultdict(list)
     for point in shown:
         columns[point.x].append(point)
-    parts = axes(BOX, x, y, labels, (log_ticks(*ends), ticks(y.low, y.high)))
+    parts = axes(BOX, x, y, labels, (log_ticks(*ends), ticks(y.low, y.high, 6)))
     for column in columns.values():
         step = min(STEP, 120 / len(column))
         for place, point in enumerate(sorted(column, key=lambda p: p.y)):
@@ -127,7 +128,7 @@ def lines(
     least = None if min(ys) < 0 else -0.05 if chance else 0.0
     y = Scale(*around(ys, least), BOX.height - BOX.bottom, BOX.top)
     whole = [v for v in ticks(1, last, 6) if v == int(v)]
-    parts = axes(BOX, x, y, labels, (whole if 1 in whole else [1.0, *whole], ticks(y.low, y.high)))
+    parts = axes(BOX, x, y, labels, (whole if 1 in whole else [1.0, *whole], ticks(y.low, y.high, 6)))
     if chance:
         parts.append(tag("line", class_="chance", x1=BOX.left, x2=BOX.width - BOX.right, y1=y(0), y2=y(0)))
         parts.append(text(BOX.width - BOX.right - 2, y(0) - 4, "chance", "end"))
@@ -139,7 +140,9 @@ def lines(
     at = sorted({a for line in shown for a, _ in line.known()})
     values = [dict(line.known()) for line in shown]
     rows = tuple((f"{a:g}", *(number(each.get(a, math.nan), 3) for each in values)) for a in at)
-    ends = "; ".join(f"{line.name} from {number(line.known()[0][1], 3)} to {number(line.known()[-1][1], 3)}" for line in shown)
+    ends = "; ".join(
+        f"{line.name} from {number(line.known()[0][1], 3)} to {number(line.known()[-1][1], 3)}" for line in shown
+    )
     return Plot(
         title,
         picture(key, title, f"{labels[1]} by {labels[0]}. {ends}", BOX, *parts),
@@ -170,12 +173,16 @@ def reliability(key: str, title: str, bins: pd.DataFrame) -> Plot:
         )  # fmt: skip
         said = f"{rows[-1][1]} images of confidence {rows[-1][0]} %: {rows[-1][3]} % right"
         size = {"width": round(max(right - left - 2, 1), 2), "height": round(y(0) - top, 2)}
-        parts.append(tag("rect", tag("title", said), x=left + 1, y=top, **size, class_="bar", fill_opacity=f"{share:.2f}"))
+        parts.append(
+            tag("rect", tag("title", said), x=left + 1, y=top, **size, class_="bar", fill_opacity=f"{share:.2f}")
+        )
         if math.isfinite(each["confidence"]):
             parts.append(tag("circle", cx=x(each["confidence"]), cy=top, r=3, class_="dot"))
     parts.append(tag("path", class_="chance", d=f"M{x(0)} {y(0)}L{x(100)} {y(100)}"))
     told = "; ".join(f"confidence {a} %: {b} images, {d} % right" for a, b, _, d in rows)
-    caption = "On the diagonal, confidence is what it says. Fuller bars hold more images; dots: the bin's mean confidence."
+    caption = (
+        "On the diagonal, confidence is what it says. Fuller bars hold more images; dots: the bin's mean confidence."
+    )
     head = ("confidence, %", "images", "mean confidence, %", "accuracy, %")
     return Plot(title, picture(key, title, told, BOX, *parts), caption, (), head, tuple(rows))
 
@@ -214,10 +221,11 @@ def confusion(key: str, title: str, matrix: NDArray[np.int64], classes: Sequence
     wrong = [(int(r), int(c)) for r, c in zip(*np.nonzero(matrix), strict=True) if r != c]
     wrong.sort(key=lambda pair: -matrix[pair])
     rows = tuple(
-        (classes[r], classes[c], f"{matrix[r, c]:,}", number(100 * float(matrix[r, c] / totals[r]), 1)) for r, c in wrong
+        (classes[r], classes[c], f"{matrix[r, c]:,}", number(100 * float(matrix[r, c] / totals[r]), 1))
+        for r, c in wrong
     )
     right = int(matrix.diagonal().sum())
     told = f"{right:,} of {int(matrix.sum()):,} images lie on the diagonal, which is right."
     caption = "A cell is fuller the greater its share of the class's images; the table holds every mistake."
     head = ("true class", "taken for", "images", "% of the class")
-    return Plot(title, picture(key, title, told, box, *parts), caption, (), head, rows)
+    return Plot(title, picture(key, title, told, box, *parts), caption, (), head, rows, words=2)

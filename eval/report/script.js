@@ -6,7 +6,7 @@
   // Light and dark: the system's unless one was chosen; a page from a file may have nowhere to keep it.
   const keep = (value) => { try { localStorage.setItem("theme", value); } catch { /* not kept */ } };
   const kept = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
-  const theme = document.getElementById("theme");
+  const theme = document.getElementById("page-theme");
   const show = (value) => {
     root.dataset.theme = value;
     theme.textContent = value === "dark" ? "Light theme" : "Dark theme";
@@ -55,8 +55,8 @@
   }));
 
   // Filters: every word must stand in the row.
-  const tools = document.getElementById("tools"), words = document.getElementById("words");
-  const dataset = document.getElementById("dataset"), count = document.getElementById("count");
+  const tools = document.getElementById("page-tools"), words = document.getElementById("page-words");
+  const dataset = document.getElementById("page-dataset"), count = document.getElementById("page-count");
   const filter = () => {
     const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (text) => asked.every((word) => text.includes(word));
@@ -82,7 +82,9 @@
 
   // A link to something inside a closed part opens it, and clears a filter that hides it.
   const open = () => {
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    let name = location.hash.slice(1);
+    try { name = decodeURIComponent(name); } catch { /* as it is */ }
+    const target = document.getElementById(name);
     if (!target) return;
     if (tools && target.closest("[hidden]")) { words.value = ""; dataset.value = ""; filter(); }
     for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
@@ -92,11 +94,11 @@
   if (location.hash) open();
 
   // The figures as they were measured, to a file.
-  const save = document.getElementById("save");
+  const save = document.getElementById("page-save");
   save.hidden = false;
   save.addEventListener("click", () => {
     const link = document.createElement("a");
-    link.href = URL.createObjectURL(new Blob([document.getElementById("data").textContent], { type: "application/json" }));
+    link.href = URL.createObjectURL(new Blob([document.getElementById("page-data").textContent], { type: "application/json" }));
     link.download = "report.json";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
