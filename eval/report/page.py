@@ -69,13 +69,13 @@ FACTS = (
 def render(boards: Sequence[Board], records: Sequence[Record], limit: int | None = None) -> str:
     """The whole page."""
     failures = [record for record in records if record["status"] == Status.FAILED]
-    told = sum(len(board.entries) for board in boards)
+    told, absent = sum(len(board.entries) for board in boards), absences(records)
     return _environment().get_template("page.html.jinja").render(
         boards=boards,
-        absent=absences(records),
+        absent=absent,
         failures=failures,
         told=told,
-        missing=len(records) - told,
+        missing=sum(len(group.names) for group in absent),
         limit=limit,
         title=TITLE,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
