@@ -26,6 +26,7 @@ from eval.run import Result, Where, evaluate
 
 COMPARED = ("id", "label", "prediction", "confidence", "teacher_prediction", "top1", "nll", "agreement")
 PAIRS = 10  # of classes confused, that are told
+WORST = 100  # classes that have a row of their own
 
 Row = Mapping[str, Any]
 
@@ -128,7 +129,8 @@ def board(
         told(results[name], records[name], place, ordered, training, drawn.get(name, []))
         for place, name in enumerate(ordered)
     )
-    comparisons, refused = compared(ordered, baselines)
+    exact = where.protocol == "exact"  # whose figures alone are compared, and say how far a gap is closed
+    comparisons, refused = compared(ordered, baselines if exact else {})
     return Board(
         dataset,
         entries,
@@ -178,7 +180,7 @@ def told(
         closed(result, results),
         tuple(each for score in _scores(result) for each in levels(result, score)),
         objects(result),
-        tuple({str(key): value for key, value in each.items()} for each in worst.to_dict("records")),
+        tuple({str(key): value for key, value in each.items()} for each in worst[:WORST].to_dict("records")),
         classes.worst_pairs(matrix, names, PAIRS),
         classes.by_frequency(table, training),
         reliability(f"{name}-reliability", f"Reliability of {name}", bins),
@@ -197,7 +199,8 @@ def run(result: Result) -> card.Run | None:
 def closed(result: Result, results: Mapping[str, Result]) -> Gap | None:
     """The share that a student closes of the gap between its baseline and its teacher, where all are measured."""
     base, teacher = baseline(result.entry.name, results), result.entry.teacher
-    if base is None or teacher is None or teacher not in results:
+    exact = result.where.protocol == "exact"
+    if not exact or base is None or teacher is None or teacher not in results:
         return None
     try:
         return bootstrapped_gap(results[base].table, result.table, results[teacher].table)

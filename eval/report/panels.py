@@ -89,7 +89,7 @@ def gains(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str],
     base, one = names
     ids, fitting, told = _rising(baseline, student, names, count)
     if told:
-        rule = f"{one} is right, and gives the class the most probability beyond what {base} gives it"
+        rule = f"{one} is right, and gives the true class the most probability beyond what {base} gives it"
     else:
         rule = f"{one} is right and {base} wrong, the most confident answers of {one}"
     return Chosen(_rule(rule, len(ids), fitting, len(student)), ids)
@@ -100,7 +100,7 @@ def losses(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str]
     base, one = names
     ids, fitting, told = _rising(student, baseline, (one, base), count)
     if told:
-        rule = f"{base} is right, and {one} takes the most probability from the class"
+        rule = f"{base} is right, and gives the true class the most probability beyond what {one} gives it"
     else:
         rule = f"{base} is right and {one} wrong, the most confident answers of {base}"
     return Chosen(_rule(rule, len(ids), fitting, len(student)), ids)
