@@ -340,6 +340,7 @@ def test_help_needs_no_torch_and_the_flags_say_where():
         "--catalog",
         "--limit",
         "--protocol",
+        "--report",
         "--json",
         "--write",
     }
