@@ -15,7 +15,7 @@ from markupsafe import Markup
 import dctkd_zoo
 from dctkd_zoo import registry
 from dctkd_zoo.spec import Reported
-from eval import card, compare, results
+from eval import card, card_figures, compare, results
 from eval.card_recipe import shortened
 from eval.outcome import Status
 from eval.record import Record
@@ -98,6 +98,7 @@ def _environment() -> Environment:
         "shown": SHOWN,
         "facts": FACTS,
         "describe": card.describe,
+        "note": card_figures.note,
         "cells": compare.cells,
         **{each.__name__: each for each in (called, caption, reported, span, swatch, words)},
     }
