@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--cost", action="store_true", help="measure operations, latency, throughput and memory too")
     parser.add_argument("--ten-crop", action="store_true", help="measure top-1 over ten crops of each image too")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE, - for standard output")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page to look at to DIR/index.html")
     parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
     return parser
 
@@ -105,7 +106,7 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     from rich.console import Console
 
     from dctkd_zoo import device
-    from eval import leaderboard, record, results
+    from eval import leaderboard, record, report, results
     from eval.outcome import Status
 
     device.keep_memory()
@@ -120,6 +121,8 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
         interrupted = True
     shown = sys.stderr if options.json == "-" else sys.stdout
     Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
+    if options.report:
+        print(f"report: {report.write(records, options.report, where, options.seed)}", file=shown)
     if options.json:
         _write_json(options.json, results.as_json({"entries": records}))
     if interrupted:

@@ -360,6 +360,7 @@ def test_help_needs_no_torch_and_the_flags_say_where():
         "--cost",
         "--limit",
         "--protocol",
+        "--report",
         "--json",
         "--write",
     }
