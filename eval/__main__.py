@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from dctkd_zoo.spec import Entry
     from eval.outcome import Outcome
-    from eval.run import Where
+    from eval.run import Result, Where
 
 WIDTH = 100  # columns, where there is no terminal to ask
 
@@ -111,10 +111,13 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
 
     device.keep_memory()
     records: list[record.Record] = []
+    found: dict[str, Result] = {}
     interrupted = False
     try:
         for outcome in _evaluate(entries, where):
             records.append(record.record(outcome))
+            if outcome.result:
+                found[outcome.entry.name] = outcome.result
             if options.write and records[-1]["row"]:  # at once: what is measured is kept, whatever comes
                 results.write([records[-1]["row"]], results.RESULTS)
     except KeyboardInterrupt:  # what has been measured is shown and kept
@@ -122,7 +125,7 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     shown = sys.stderr if options.json == "-" else sys.stdout
     Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
     if options.report:
-        print(f"report: {report.write(records, options.report, where, options.seed)}", file=shown)
+        print(f"report: {report.write(records, found, options.report, where)}", file=shown)
     if options.json:
         _write_json(options.json, results.as_json({"entries": records}))
     if interrupted:

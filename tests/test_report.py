@@ -98,7 +98,7 @@ def text(results, records):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gather, "panels", lambda ordered, baselines, where: {"": [PANEL], NAMES[2]: [PANEL]})
         patch.setattr(gather, "_training", lambda dataset, where: np.array([5, 50, 500, 500]))
-        return page.render(gather.boards(records, results, HERE, {}), records)
+        return page.render(gather.boards(records, results, HERE), records)
 
 
 PICTURE = "data:image/jpeg;base64,AAAA"
@@ -368,7 +368,7 @@ def test_reported_figures_have_a_column_of_their_own(results, records, monkeypat
     entry = replace(told.entry, reported=said)
     monkeypatch.setattr(gather, "panels", lambda *given: {})
     monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
-    found = page.render(gather.boards(records, {**results, NAMES[2]: replace(told, entry=entry)}, HERE, {}), records)
+    found = page.render(gather.boards(records, {**results, NAMES[2]: replace(told, entry=entry)}, HERE), records)
     value = next(each.value for each in said if each.metric == "top1")
     assert f'<td class="reported" data-value="{value}">{value:.2f}<small>released' in found
     assert "protocol released</th>" in found
@@ -377,7 +377,7 @@ def test_reported_figures_have_a_column_of_their_own(results, records, monkeypat
 def test_an_entry_alone_and_none_at_all(results, records, monkeypatch):
     monkeypatch.setattr(gather, "panels", lambda *given: {})
     monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
-    alone = page.render(gather.boards(records[:1], {NAMES[0]: results[NAMES[0]]}, HERE, {}), records[:1], limit=96)
+    alone = page.render(gather.boards(records[:1], {NAMES[0]: results[NAMES[0]]}, HERE), records[:1], limit=96)
     assert "Students against" not in alone and "on 96 test images only" in alone
     assert "No entry was evaluated." in page.render((), records[-2:])
 
@@ -385,8 +385,8 @@ def test_an_entry_alone_and_none_at_all(results, records, monkeypatch):
 def test_accuracy_is_against_arithmetic_where_that_is_known(results, records, monkeypatch):
     monkeypatch.setattr(gather, "panels", lambda *given: {})
     monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
-    costs = {name: SimpleNamespace(macs=10**6) for name in NAMES}
-    (board,) = gather.boards(records, results, HERE, costs)  # type: ignore[arg-type]
+    known = {name: replace(result, cost=SimpleNamespace(macs=10**6)) for name, result in results.items()}
+    (board,) = gather.boards(records, known, HERE)
     assert board.accuracy.title == "Accuracy against multiply-accumulates of an image"
 
 
@@ -417,7 +417,6 @@ def contrast(a: float, b: float) -> float:
 def test_the_command_writes_the_page(monkeypatch, tmp_path, capsys, results):
     told = results[NAMES[2]]
     monkeypatch.setattr(command, "_evaluate", lambda entries, where: [Outcome(told.entry, Status.EVALUATED, told)])
-    monkeypatch.setattr(gather, "evaluate", lambda entry, where: told)
     monkeypatch.setattr(gather, "panels", lambda *given: {})
     monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
     assert command.main([NAMES[2], "--device", "cpu", "--report", str(tmp_path / "new" / "folder")]) == 0

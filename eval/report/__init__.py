@@ -6,30 +6,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dctkd_zoo import atomic
-from eval.cost import Cost
 from eval.record import Record
-from eval.report.gather import again, boards
+from eval.report.gather import boards
 from eval.report.page import render
-from eval.run import Where
+from eval.run import Result, Where
 
 __all__ = ["write"]
 
 PAGE = "index.html"
 
 
-def write(
-    records: Sequence[Record],
-    folder: Path,
-    where: Where,
-    seed: int | None = None,
-    costs: Mapping[str, Cost] | None = None,
-) -> Path:
-    """Write the page of some records into a folder; its path.
-
-    The per-image tables are read again from where `evaluate` kept them, of the networks of the training `seed`.
-    `costs` are those of networks by entry, where they were measured.
-    """
-    found = boards(records, again(records, where, seed), where, costs or {})
+def write(records: Sequence[Record], results: Mapping[str, Result], folder: Path, where: Where) -> Path:
+    """Write the page of some records into a folder; its path. `results` are those of the entries that have one."""
     page = folder / PAGE
-    atomic.write_text(page, render(found, records, where.limit))
+    atomic.write_text(page, render(boards(records, results, where), records, where.limit))
     return page

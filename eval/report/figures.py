@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from eval import card
-from eval.cost import Cost
 from eval.report.plots import Line, Plot, Point, lines, scatter
 
 if TYPE_CHECKING:
@@ -18,9 +17,10 @@ TITLES = {"ssim": "SSIM", "pearson": "Pearson", "iou": "IoU"}
 NOT_LOSSES = ("epoch", "test_top1", "lr", "images_per_s")
 
 
-def accuracy(key: str, entries: Sequence[Told], costs: Mapping[str, Cost]) -> Plot:
+def accuracy(key: str, entries: Sequence[Told]) -> Plot:
     """Top-1 against multiply-accumulates where those of every entry are known, else against parameters."""
-    known = all(each.name in costs for each in entries)
+    costs = {each.name: each.result.cost for each in entries if each.result.cost}
+    known = len(costs) == len(entries)
     label = "multiply-accumulates of an image" if known else "parameters"
     none = (math.nan, math.nan)
     points = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,13 @@ from dctkd_zoo.data import load
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Dataset
 from eval import calibration, card, classes, compare, ground_truth, skill
-from eval.cost import Cost
 from eval.gap import Gap, bootstrapped_gap
 from eval.outcome import Status
 from eval.record import Record
 from eval.report.figures import HEADLINES, accuracy, alignment, learning, losses
 from eval.report.panels import Panel, panels
 from eval.report.plots import Plot, confusion, reliability
-from eval.run import Result, Where, evaluate
+from eval.run import Result, Where
 
 COMPARED = ("id", "label", "prediction", "confidence", "teacher_prediction", "top1", "nll", "agreement")
 PAIRS = 10  # of classes confused, that are told
@@ -99,26 +98,14 @@ class Absent:
     names: tuple[str, ...]
 
 
-def again(records: Sequence[Record], where: Where, seed: int | None) -> dict[str, Result]:
-    """The results of what was evaluated, by name: read again from where the tables are kept."""
-    names = [record["name"] for record in records if record["status"] == Status.EVALUATED]
-    return {name: evaluate(registry.get_entry(name).seeded(seed), replace(where, fresh=False)) for name in names}
-
-
-def boards(
-    records: Sequence[Record], results: Mapping[str, Result], where: Where, costs: Mapping[str, Cost]
-) -> tuple[Board, ...]:
+def boards(records: Sequence[Record], results: Mapping[str, Result], where: Where) -> tuple[Board, ...]:
     """A board per dataset."""
     datasets = sorted({each.entry.dataset for each in results.values()}, key=registry.natural)
     kept = {record["name"]: record for record in records}
-    return tuple(
-        board({n: r for n, r in results.items() if r.entry.dataset == name}, kept, where, costs) for name in datasets
-    )
+    return tuple(board({n: r for n, r in results.items() if r.entry.dataset == name}, kept, where) for name in datasets)
 
 
-def board(
-    results: Mapping[str, Result], records: Mapping[str, Record], where: Where, costs: Mapping[str, Cost]
-) -> Board:
+def board(results: Mapping[str, Result], records: Mapping[str, Record], where: Where) -> Board:
     """The board of one dataset's results."""
     ordered = dict(sorted(results.items(), key=lambda pair: -pair[1].figures["top1"]))
     dataset = registry.get_dataset(next(iter(ordered.values())).entry.dataset)
@@ -134,7 +121,7 @@ def board(
     return Board(
         dataset,
         entries,
-        accuracy(dataset.name, entries, costs),
+        accuracy(dataset.name, entries),
         alignment(dataset.name, entries),
         learning(dataset.name, entries),
         comparisons,

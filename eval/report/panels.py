@@ -16,6 +16,7 @@ from dctkd_zoo import registry, teachers
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.store import open_store
 from dctkd_zoo.data.views import Views, centre_windows, crop
+from dctkd_zoo.device import exactly
 from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.features import Output
 from dctkd_zoo.home import cache_home
@@ -23,7 +24,7 @@ from dctkd_zoo.overlay import overlay
 from dctkd_zoo.spec import Entry
 from eval.paired import align
 from eval.run import Result, Where, network, reference, test_split
-from eval.table import BATCH_SIZE, exactly
+from eval.table import BATCH_SIZE
 
 COUNT = 3  # images of a rule
 CELL, GAP = 96, 2  # px of a map, and between two
