@@ -1,8 +1,14 @@
 """Evaluation end to end: small networks, exported as training exports them, on a data set of a few images."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -181,6 +187,53 @@ def test_chance_is_the_score_of_maps_of_two_images(home):
     assert result.figures["skill.pearson.1"] == pytest.approx(
         (result.figures["pearson.1"] - due[:, 0].mean().item()) / (1 - due[:, 0].mean().item()), abs=1e-4
     )
+
+
+def test_shuffled_pairs_score_the_level_of_chance_and_equal_maps_the_best():
+    """Maps that share a strong centre, as scenes do: whatever the ring, another image's map scores the same."""
+    torch.manual_seed(0)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 12), torch.linspace(-1, 1, 12), indexing="ij")
+    bump = torch.exp(-2 * (x * x + y * y))
+    own = torch.rand(400, 12, 12)
+    student, teacher = bump + own + 0.3 * torch.rand(400, 12, 12), bump + own + 0.3 * torch.rand(400, 12, 12)
+    for name in ("ssim", "pearson", "cosine", "jensen_shannon", "iou", "centre", "spectral"):
+        (score,) = metric.load([name])
+        assert isinstance(score, LevelMetric)
+        rings = [score.compare(student, teacher[skill.others(torch.arange(400), seed)]) for seed in range(21)]
+        first, *others = (ring.double().mean().item() for ring in rings)
+        reach = 1.96 * rings[0].double().std().item() * (2 / 400) ** 0.5  # both means are of 400 pairs
+        assert sum(abs(other - first) < reach for other in others) >= 17, name
+        assert abs(score.compare(student, teacher).mean() - first) > 3 * reach, name
+        assert score.compare(teacher, teacher).mean().item() == pytest.approx(score.best, abs=1e-5), name
+
+
+def test_an_evaluation_that_is_killed_goes_on_with_what_is_missing(home, tmp_path):
+    """The real thing: SIGKILL once the first entry is measured, then the same command; nothing is measured twice."""
+    names = ["r14_animals", "r8_animals", "r8_kd_animals"]
+    command = [sys.executable, "-m", "eval", *names, "--catalog", str(home / "animals.py")]
+    command += ["--data", str(home / "data"), "--out", str(home / "out"), "--device", "cpu", "--json"]
+
+    def environment(place: str) -> dict[str, str]:
+        return {**os.environ, "OMP_NUM_THREADS": "1", "DCTKD_ZOO_HOME": str(tmp_path / place)}
+
+    def rows(place: str) -> list[dict[str, Any]]:
+        path = tmp_path / f"{place}.json"
+        subprocess.run([*command, str(path)], env=environment(place), check=True, capture_output=True)
+        return [{**entry["row"], "date": None} for entry in json.loads(path.read_text())["entries"]]
+
+    tables = tmp_path / "killed" / "tables"
+    process = subprocess.Popen([*command, str(tmp_path / "none.json")], env=environment("killed"))
+    deadline = time.monotonic() + 120
+    while not list(tables.glob("[!.]*.npz")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "none.json").exists()
+    done = {path: path.stat().st_mtime_ns for path in tables.glob("[!.]*.npz")}
+    assert 1 <= len(done) < 3
+    assert rows("killed") == rows("whole")
+    assert done.items() <= {path: path.stat().st_mtime_ns for path in tables.glob("*.npz")}.items()
+    assert len(list(tables.glob("[!.]*.npz"))) == 3
 
 
 def test_ten_crops_and_costs_are_measured_when_asked_for(home):
