@@ -88,16 +88,14 @@ def bootstrap(
     image and level (n, L), which give the mean over the levels of their means. NaN leaves an image out:
     `np.where(mask, column, np.nan)` is the figure of a subset.
     """
-    order = np.argsort(table["id"].to_numpy(object), kind="stable")
+    order = np.argsort(table["id"].to_numpy(str), kind="stable")
     table = table.iloc[order]
-    stacked = [np.asarray(each, np.float64).reshape(len(table), -1)[order] for each in columns.values()]
-    values = np.hstack(stacked) if stacked else np.empty((len(table), 0))
-    ends = np.cumsum([each.shape[1] for each in stacked])
 
     def measure(counts: Counts) -> dict[str, Values]:
-        levels = np.split(means(values, counts), ends[:-1], axis=1) if columns else []
-        found = {name: each.mean(axis=1) for name, each in zip(columns, levels, strict=True)}
-        return found | {name: reducer.of(table, counts) for name, reducer in reducers.items()}
+        # One figure at a time: all columns at once, widened, would take more than the table.
+        found = {name: means(each[order].reshape(len(table), -1), counts) for name, each in columns.items()}
+        levels = {name: each.mean(axis=1) for name, each in found.items()}
+        return levels | {name: reducer.of(table, counts) for name, reducer in reducers.items()}
 
     figures = {name: float(value[0]) for name, value in measure(np.ones((1, len(table)))).items()}
     parts = [measure(counts) for counts in resamples(len(table), seed, count)]

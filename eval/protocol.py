@@ -26,7 +26,7 @@ class Protocol:
 
 def mean_of_images(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
     """The mean over the images."""
-    return float(table[column].mean(skipna=False))
+    return float(table[column].astype(float).mean(skipna=False))
 
 
 def mean_of_batches(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
@@ -36,7 +36,7 @@ def mean_of_batches(table: pd.DataFrame, chosen: ImageMetric, column: str) -> fl
     weights equal. Of what compares with the teacher, only images that the teacher gets right count;
     a batch without any is NaN, and so is then the figure.
     """
-    values = table[column]
+    values = table[column].astype(float)
     if chosen.needs_teacher:
         values = values.where(table["teacher_prediction"] == table["label"])
     batches = np.arange(len(table)) // LOADER_BATCH
@@ -91,8 +91,11 @@ def _levels(means: Mapping[str, float]) -> dict[str, float]:
 def _above_chance(table: pd.DataFrame, together: Mapping[str, float], found: Mapping[str, float]) -> dict[str, float]:
     """Scores that no metric's file has, and of every score with a level of chance that level and the skill."""
     columns = skill.scored(table)
-    scored = {name: list(table[each].mean()) for name, each in columns.items()}
-    chances = {name: list(table[[f"{skill.CHANCE}.{one}" for one in each]].mean()) for name, each in columns.items()}
+    scored = {name: list(table[each].astype(float).mean()) for name, each in columns.items()}
+    chances = {
+        name: list(table[[f"{skill.CHANCE}.{one}" for one in each]].astype(float).mean())
+        for name, each in columns.items()
+    }
     alike = [value for name, value in together.items() if name.startswith(f"{skill.CKA}.")]
     if alike:
         scored[skill.CKA] = alike

@@ -109,7 +109,7 @@ def measure(
         columns |= on_objects("", small, batch.ids, reference.objects, reference.partner)
         if reference.teacher is not None:
             columns |= on_objects(TEACHER, theirs, batch.ids, reference.objects, reference.partner)
-    return {name: _plain(values) for name, values in columns.items()}
+    return {name: values.cpu() for name, values in columns.items()}
 
 
 def on_objects(who: str, output: Output, ids: Tensor, look: Look, partner: Tensor | None) -> dict[str, Tensor]:
@@ -128,8 +128,3 @@ def by_level(name: str, values: Tensor) -> dict[str, Tensor]:
     if values.dim() == 1:
         return {name: values}
     return {f"{name}.{level}": column for level, column in enumerate(values.unbind(dim=1), start=1)}
-
-
-def _plain(values: Tensor) -> Tensor:
-    values = values.cpu()
-    return values.double() if values.is_floating_point() else values

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 
 from dctkd_zoo import discover
@@ -29,8 +28,8 @@ def per_image(table: pd.DataFrame) -> dict[str, Values]:
             levels.setdefault(metric, []).append(column)
     found: dict[str, Values] = {}
     for metric, names in levels.items():
-        found[metric] = table[names].to_numpy(np.float64)
-        found |= {name: table[name].to_numpy(np.float64) for name in names}
+        found[metric] = table[names].to_numpy()
+        found |= {name: table[name].to_numpy() for name in names}
     return found
 
 
