@@ -138,7 +138,8 @@ def _measure(
     beside = _beside(entry, teacher, split, views, report)
     metrics = protocol.image_metrics(where.protocol, teacher is not None)
     rows, together = table(student, beside, views, metrics, report)
-    rows.insert(0, "id", [split.ids[position] for position in rows.pop("position")])
+    ids = pd.Series([split.ids[position] for position in rows["position"]], name="id")
+    rows = pd.concat([ids, rows.drop(columns="position")], axis=1)
     facts = {"parameters": models.parameters(student), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     return kept.Measured(rows, together, facts)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from dctkd_zoo.attention import activation_map
@@ -71,18 +73,19 @@ def table(
     Columns: position in the split, label, predictions, and one per metric and level.
     """
     metrics, total, done = tuple(metrics), int(views.store.heights.count_nonzero()), 0
-    parts: list[dict[str, Tensor]] = []
+    columns: dict[str, NDArray[Any]] = {}
     alike = Alike()
     with exactly():
         report(0, total)
         for batch in views.test(BATCH_SIZE):
-            parts.append(measure(student, reference, batch, metrics, alike))
+            for name, values in measure(student, reference, batch, metrics, alike).items():
+                part = values.numpy()
+                columns.setdefault(name, np.empty(total, part.dtype))[done : done + len(part)] = part
             done += len(batch.labels)
             report(done, total)
-    if not parts:
+    if not columns:
         raise DatasetError(f"{views.dataset.name}: none of the {len(views.labels):,} test images decodes")
-    rows = pd.DataFrame({name: np.concatenate([part[name].numpy() for part in parts]) for name in parts[0]})
-    return rows, alike.values()
+    return pd.DataFrame(columns, copy=False), alike.values()
 
 
 def measure(
