@@ -94,9 +94,7 @@ def size(output: Output, images: int, kept: Kept) -> int:
 
 def folder(teacher: Teacher, views: Views, view: View, kept: Kept, cache: Path) -> Path:
     """Where the knowledge of a view lies: another teacher, other bytes, another crop or precision, another place."""
-    recipe, dataset = views.recipe, views.dataset
-    seen = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip, dataset.mean, dataset.std]
-    facts = [FORMAT, teacher.weights.sha256, views.store.digest, seen, view.name, *map(str, astuple(kept))]
+    facts = [FORMAT, teacher.weights.sha256, views.facts(), view.name, *map(str, astuple(kept))]
     return cache / "knowledge" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 

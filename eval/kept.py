@@ -21,7 +21,7 @@ from dctkd_zoo import atomic
 
 log = logging.getLogger(__name__)
 
-SOURCES = Path(__file__).parent
+LIBRARY, SOURCES = Path(dctkd_zoo.__file__).parent, Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ def place(facts: Mapping[str, Any], cache: Path) -> Path:
 
 @cache
 def code() -> str:
-    """The sha256 of what makes a table: this package, without its commands and what is only shown."""
-    files = [SOURCES / "table.py", SOURCES / "metric.py", SOURCES / "cka.py", SOURCES / "maps.py"]
-    files += [SOURCES / "ground_truth.py", SOURCES / "skill.py", *sorted((SOURCES / "metrics").glob("*.py"))]
+    """The sha256 of what makes a table: the library's networks, views and losses, and the metrics."""
+    files = [file for part in (".", "data", "losses") for file in sorted((LIBRARY / part).glob("*.py"))]
+    files += [SOURCES / f"{name}.py" for name in ("table", "metric", "cka", "maps", "ground_truth", "skill")]
+    files += sorted((SOURCES / "metrics").glob("*.py"))
     found = hashlib.sha256()
     for file in files:
         found.update(file.read_bytes())

@@ -94,7 +94,7 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     facts = {
         "weights": found.sha256,
         "teacher": teacher.sha256 if teacher else None,
-        "images": [views.store.digest, where.limit, entry.recipe.resize, entry.recipe.crop, entry.recipe.pad],
+        "images": [views.facts(), where.limit],
         "metrics": protocol.PROTOCOLS[where.protocol].metrics,
         "device": describe(where.device),
     }

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,16 @@ def test_what_was_measured_is_not_measured_again_unless_something_changed(home, 
     for changes in ({"limit": 9}, {"protocol": "released"}, {"fresh": True}):
         with pytest.raises(pytest.fail.Exception):
             run.evaluate(entry, where(home, **{"fresh": False, **changes}))
+
+
+def test_images_seen_otherwise_are_another_measurement(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    entry = registry.get_entry("r8_animals")
+    dataset = registry.get_dataset("animals")
+    first = run.evaluate(entry, where(home, fresh=False))
+    monkeypatch.setattr(registry, "get_dataset", lambda name: replace(dataset, mean=(0.1, 0.2, 0.3)))
+    other = run.evaluate(entry, where(home, fresh=False))
+    assert not first.table["confidence"].equals(other.table["confidence"])
 
 
 def test_chance_is_the_score_of_maps_of_two_images(home):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,6 +33,12 @@ class Views:
     recipe: Recipe
     dataset: Dataset
     device: torch.device
+
+    def facts(self) -> list[Any]:
+        """What decides how an image is seen, as JSON can hold it: its bytes, sizes, border and normalisation."""
+        recipe, dataset = self.recipe, self.dataset
+        sizes = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip]
+        return [self.store.digest, *sizes, dataset.mean, dataset.std]
 
     def train(self, seed: int, epoch: int, windows: Windows | None = None) -> Iterator[Batch]:
         """All images once, in random order, each cropped and flipped at random, or by the given windows."""
