@@ -51,3 +51,7 @@ class DeviceNotFound(ZooError, ValueError):
 
 class CorruptCache(ZooError):
     """A file of this package's cache that is not what it was written as."""
+
+
+class Busy(ZooError):
+    """A file or folder that another process is writing."""
