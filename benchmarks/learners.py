@@ -59,7 +59,7 @@ def _learner(views: Views, terms: str, guides: guide.Guide, steps: int) -> loop.
         student=network,
         guide=guides,
         objective=objective,
-        losses=compiled.losses(objective, steps),
+        losses=compiled.losses(objective, steps, views.recipe.batch_size),
         optimizer=sgd,
         recipe=views.recipe,
         precision=device.precision(views.device),

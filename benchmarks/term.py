@@ -85,7 +85,8 @@ def dct_term(setting: Setting, steps: int) -> Work:
     labels = torch.zeros(setting.batch, dtype=torch.long, device=where)
     ours, theirs = (Output(logits, tuple(maps), logits) for maps in (student, teacher))
     batch = Batch(logits, labels, labels)
-    term = compiled.losses(Objective({"dctkd": 1.0}, {"dctkd": {"transform": "dct2", "guided": False}}), steps)
+    objective = Objective({"dctkd": 1.0}, {"dctkd": {"transform": "dct2", "guided": False}})
+    term = compiled.losses(objective, steps, setting.batch)
 
     def work() -> None:
         with autocast(where, precision(where)):

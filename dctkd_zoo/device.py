@@ -10,19 +10,27 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from dctkd_zoo import ranks
 from dctkd_zoo.errors import DeviceNotFound
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
 
 def choose(name: str | None = None) -> torch.device:
-    """The device called `name`, or a GPU where there is one, else the CPU; `DeviceNotFound` where torch has none."""
+    """The device called `name`, or this rank's GPU, else the CPU; `DeviceNotFound` where torch has none."""
     if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
+        name = f"cuda:{ranks.local()}" if torch.cuda.is_available() else "cpu"
     try:
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError, ImportError) as error:
         raise DeviceNotFound(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
+def seed(device: torch.device, number: int) -> None:
+    """Seed what is drawn on the CPU and on the device; `torch.manual_seed` takes longer than some steps."""
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
 
 
 def precision(device: torch.device) -> torch.dtype:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from dctkd_zoo import digest, lock, ranks, sealed
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views, Windows
@@ -22,7 +26,10 @@ from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.features import Output
 from dctkd_zoo.teachers import Teacher
 
-FORMAT = 2  # raise when the files' layout or the way to their content changes
+INDEX = "index.json"
+FORMAT = 3  # raise when the files' layout or the way to their content changes
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[int, int], None]  # images done, of how many
 
@@ -101,59 +108,79 @@ def folder(teacher: Teacher, views: Views, view: View, kept: Kept, cache: Path) 
 def open_knowledge(teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, report: Report) -> Knowledge:
     """The knowledge in the folder `place`, made by running the teacher over the view where there is none.
 
-    `report` hears of a run after each batch. `CorruptCache` where files are not of their size.
+    `report` hears of a run after each batch. `CorruptCache` where files are not what was written.
     """
-    if not place.exists():
-        _build(teacher, views, view, kept, place, report)
+    with _alone(place):
+        if ranks.any_of(ranks.leads() and not place.exists())[0]:
+            _build(teacher, views, view, kept, place, report)
+    ranks.wait()
     return _open(place, kept.dtype)
 
 
+@contextmanager
+def _alone(place: Path) -> Iterator[None]:
+    """Have one process make what is missing, while others wait for it; of several ranks the first does."""
+    if ranks.leads() and not place.exists():
+        with lock.held(place, waiting=lambda: log.info("waiting for another process that makes %s", place)):
+            yield
+    else:
+        yield
+
+
 def _open(place: Path, dtype: torch.dtype) -> Knowledge:
-    shapes: dict[str, list[int]] = json.loads((place / "shapes.json").read_text())
-    tensors = {name: _mapped(place / f"{name}.bin", shape, dtype) for name, shape in shapes.items()}
+    files: dict[str, dict[str, Any]] = sealed.read(place / INDEX)
+    tensors = {name: _mapped(place / f"{name}.bin", dtype, **told) for name, told in files.items()}
     maps, means = (tuple(t for name, t in tensors.items() if name.startswith(kind)) for kind in ("map.", "mean."))
     return Knowledge(maps, tensors["logits"], tensors["embedding"], means)
 
 
-def _mapped(path: Path, shape: list[int], dtype: torch.dtype) -> Tensor:
+def _mapped(path: Path, dtype: torch.dtype, shape: list[int], sha256: str) -> Tensor:
     due, found = math.prod(shape) * dtype.itemsize, path.stat().st_size
     if found != due:
         raise CorruptCache(f"{path}: {found:,} bytes where {due:,} are due; delete {path.parent} to have it made anew")
+    if digest.sha256(path) != sha256:
+        raise CorruptCache(f"{path}: damaged, its sha256 is not {sha256}; delete {path.parent} to have it made anew")
     return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
 
 
 def _build(teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, report: Report) -> None:
     """Write beside its place, then rename: a build that is killed leaves nothing that looks whole."""
+    for left in place.parent.glob(f".{place.name}.*/"):  # by one that was: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        shapes = _write(_outputs(teacher, views, view, kept.precision), beside, kept, len(views.labels), report)
-        (beside / "shapes.json").write_text(json.dumps(shapes))
-        try:
+        files = _write(_outputs(teacher, views, view, kept), beside, len(views.labels), report)
+        if ranks.leads():
+            sealed.write(beside / INDEX, files)
             beside.rename(place)
-        except OSError:
-            if not place.exists():  # else another process made the same meanwhile
-                raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 @torch.inference_mode()
-def _outputs(teacher: Teacher, views: Views, view: View, precision: torch.dtype) -> Iterator[Output]:
-    for batch in views.walk(view.windows, views.recipe.batch_size):
-        with autocast(batch.images.device, precision):
-            yield teacher.network(batch.images)
+def _outputs(teacher: Teacher, views: Views, view: View, kept: Kept) -> Iterator[dict[str, Tensor]]:
+    """What is kept of each batch, on the CPU; of several ranks each runs some batches, and all have all of them."""
+    for batch, own in views.turns(view.windows, views.recipe.batch_size):
+        with autocast(batch.images.device, kept.precision):
+            output = teacher.network(batch.images)
+        found = parts(output, means=kept.means)
+        every = {name: torch.cat(ranks.parts(rows if own else rows[:0])) for name, rows in found.items()}
+        yield {name: rows.to("cpu", kept.dtype).contiguous() for name, rows in every.items()}
 
 
-def _write(outputs: Iterable[Output], beside: Path, kept: Kept, images: int, report: Report) -> dict[str, list[int]]:
-    shapes: dict[str, list[int]] = {}
-    done = 0
-    for output in outputs:
-        done += len(output.logits)
-        for name, part in parts(output, means=kept.means).items():
-            values = part.to("cpu", kept.dtype).contiguous()
+def _write(rows: Iterable[dict[str, Tensor]], beside: Path, images: int, report: Report) -> dict[str, Any]:
+    """Append the rows of each batch to a file a part; the shape and sha256 of each file."""
+    done, shapes = 0, {}
+    hashes: dict[str, Any] = {}
+    for batch in rows:
+        done += len(batch["logits"])
+        for name, values in batch.items():
             shapes[name] = [done, *values.shape[1:]]
-            with (beside / f"{name}.bin").open("ab") as file:
-                file.write(values.numpy().tobytes())
+            data = values.numpy().tobytes()
+            hashes.setdefault(name, hashlib.sha256()).update(data)
+            if ranks.leads():
+                with (beside / f"{name}.bin").open("ab") as file:
+                    file.write(data)
         report(done, images)
-    return shapes
+    return {name: {"shape": shape, "sha256": hashes[name].hexdigest()} for name, shape in shapes.items()}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dctkd_zoo.spec import Entry
     from eval.outcome import Outcome
+    from eval.record import Record
     from eval.run import Result, Where
 
 WIDTH = 100  # columns, where there is no terminal to ask
@@ -103,34 +104,44 @@ def _where(options: argparse.Namespace) -> Where:
 
 
 def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from dctkd_zoo import device
-    from eval import leaderboard, record, report, results
+    from dctkd_zoo import device, ranks
+    from eval import record, results
     from eval.outcome import Status
 
     device.keep_memory()
     records: list[record.Record] = []
     found: dict[str, Result] = {}
     interrupted = False
-    try:
-        for outcome in _evaluate(entries, where):
-            records.append(record.record(outcome))
-            if outcome.result:
-                found[outcome.entry.name] = outcome.result
-            if options.write and records[-1]["row"]:  # at once: what is measured is kept, whatever comes
-                results.write([records[-1]["row"]], results.RESULTS)
-    except KeyboardInterrupt:  # what has been measured is shown and kept
-        interrupted = True
+    with ranks.started(where.device):
+        try:
+            for outcome in _evaluate(entries, where):
+                records.append(record.record(outcome))
+                if outcome.result:
+                    found[outcome.entry.name] = outcome.result
+                if options.write and records[-1]["row"] and ranks.leads():  # at once: what is measured is kept
+                    results.write([records[-1]["row"]], results.RESULTS)
+        except KeyboardInterrupt:  # what has been measured is shown and kept
+            interrupted = True
+        leads = ranks.leads()
+    if leads:
+        _show(records, found, where, options)
+    if interrupted:
+        raise KeyboardInterrupt
+    return int(any(each["status"] == Status.FAILED for each in records))
+
+
+def _show(records: list[Record], found: dict[str, Result], where: Where, options: argparse.Namespace) -> None:
+    """The leaderboard, and the files that were asked for."""
+    from rich.console import Console
+
+    from eval import leaderboard, report, results
+
     shown = sys.stderr if options.json == "-" else sys.stdout
     Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
     if options.report:
         print(f"report: {report.write(records, found, options.report, where)}", file=shown)
     if options.json:
         _write_json(options.json, results.as_json({"entries": records}))
-    if interrupted:
-        raise KeyboardInterrupt
-    return int(any(each["status"] == Status.FAILED for each in records))
 
 
 def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:

@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from dctkd_zoo import ranks
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.data.views import Views
+from dctkd_zoo.data.views import Views, centre_windows
 from dctkd_zoo.device import exactly
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.features import Output, Tapped
@@ -50,14 +51,18 @@ class Alike:
     together: list[LinearCKA] = field(default_factory=list)
     apart: list[LinearCKA] = field(default_factory=list)
 
-    def update(self, ours: Output, theirs: Output, others: Output) -> None:
-        """Add a batch: the student's outputs, the teacher's, and the teacher's of the partners."""
+    def update(self, ours: Output, theirs: Output, others: Output, own: bool) -> None:
+        """Add a batch: the student's outputs, the teacher's, and the teacher's of the partners; `own` as `ranks.turns`.
+
+        Each rank adds what all of them have, batch by batch, and so has the figures of a single process.
+        """
         for found, teacher in ((self.together, theirs), (self.apart, others)):
             mine, other = ours.pooled(), teacher.pooled()
             count = min(len(mine), len(other))  # levels are paired from the deepest
             found += [LinearCKA() for _ in range(count - len(found))]
             for level, x, y in zip(found, mine[-count:], other[-count:], strict=True):
-                level.update(x, y)
+                for xs, ys in zip(*(ranks.parts(rows if own else rows[:0]) for rows in (x, y)), strict=True):
+                    level.update(xs, ys)
 
     def values(self) -> dict[str, float]:
         """`cka.1` and on, and `chance.cka.1` and on."""
@@ -70,18 +75,19 @@ def table(
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """One row per image that decoded, and figures of all images together.
 
-    Columns: position in the split, label, predictions, and one per metric and level.
+    Columns: position in the split, label, predictions, and one per metric and level. Of several ranks each
+    runs its share of the batches, every image once, and has the whole table.
     """
     metrics, total, done = tuple(metrics), int(views.store.heights.count_nonzero()), 0
     columns: dict[str, NDArray[Any]] = {}
     alike = Alike()
     with exactly():
         report(0, total)
-        for batch in views.test(BATCH_SIZE):
-            for name, values in measure(student, reference, batch, metrics, alike).items():
-                part = values.numpy()
+        for batch, own in views.turns(centre_windows(views.store, views.recipe), BATCH_SIZE):
+            for name, values in measure(student, reference, batch, own, metrics, alike).items():
+                part = torch.cat(ranks.parts(values if own else values[:0])).cpu().numpy()
                 columns.setdefault(name, np.empty(total, part.dtype))[done : done + len(part)] = part
-            done += len(batch.labels)
+            done += len(part)
             report(done, total)
     if not columns:
         raise DatasetError(f"{views.dataset.name}: none of the {len(views.labels):,} test images decodes")
@@ -89,9 +95,9 @@ def table(
 
 
 def measure(
-    student: Tapped, reference: Reference, batch: Batch, metrics: Iterable[ImageMetric], alike: Alike
+    student: Tapped, reference: Reference, batch: Batch, own: bool, metrics: Iterable[ImageMetric], alike: Alike
 ) -> dict[str, Tensor]:
-    """The columns of one batch, on the CPU; the student runs once."""
+    """The columns of one batch; the student runs once."""
     ours = student(batch.images)
     confidence, prediction = ours.logits.softmax(dim=1).max(dim=1)
     columns = {"position": batch.ids, "label": batch.labels, "prediction": prediction, "confidence": confidence}
@@ -101,7 +107,7 @@ def measure(
         columns["teacher_prediction"] = theirs.logits.argmax(dim=1)
         if reference.partner is not None:
             others = reference.teacher(reference.partner[batch.ids.cpu()])
-            alike.update(ours, theirs, others)
+            alike.update(ours, theirs, others, own)
     small = reduced(ours)  # metrics of levels read activation maps, made once
     for metric in metrics:
         levels = isinstance(metric, LevelMetric)
@@ -112,7 +118,7 @@ def measure(
         columns |= on_objects("", small, batch.ids, reference.objects, reference.partner)
         if reference.teacher is not None:
             columns |= on_objects(TEACHER, theirs, batch.ids, reference.objects, reference.partner)
-    return {name: values.cpu() for name, values in columns.items()}
+    return columns
 
 
 def on_objects(who: str, output: Output, ids: Tensor, look: Look, partner: Tensor | None) -> dict[str, Tensor]:

@@ -27,8 +27,8 @@ def batch(images: int) -> Batch:
 
 def test_only_a_long_run_is_compiled():
     objective = Objective(WEIGHTS, {})
-    assert compiled.losses(objective, compiled.PAYS - 1) is objective
-    assert isinstance(compiled.losses(objective, compiled.PAYS), compiled.Compiled)
+    assert compiled.losses(objective, compiled.PAYS - 1, 4) is objective
+    assert isinstance(compiled.losses(objective, compiled.PAYS, 4), compiled.Compiled)
 
 
 def test_a_compiler_that_fails_costs_one_line_and_nothing_else(monkeypatch, caplog):
@@ -40,7 +40,7 @@ def test_a_compiler_that_fails_costs_one_line_and_nothing_else(monkeypatch, capl
 
     monkeypatch.setattr(torch, "compile", broken)
     objective = Objective(WEIGHTS, {})
-    losses = compiled.Compiled(objective)
+    losses = compiled.Compiled(objective, 4)
     with caplog.at_level(logging.INFO):
         values = [losses(side(0, 4), side(1, 4), batch(4)) for _ in range(3)]
     due = objective(side(0, 4), side(1, 4), batch(4))
@@ -61,7 +61,7 @@ def test_a_batch_of_another_size_goes_through_the_plain_objective(monkeypatch):
         return call
 
     monkeypatch.setattr(torch, "compile", counted)
-    losses = compiled.Compiled(Objective(WEIGHTS, {}))
+    losses = compiled.Compiled(Objective(WEIGHTS, {}), 4)
     for images in (4, 4, 3, 4):
         losses(side(0, images), side(1, images), batch(images))
     assert sizes == [4, 4, 4]
@@ -71,7 +71,7 @@ def test_a_batch_of_another_size_goes_through_the_plain_objective(monkeypatch):
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
 def test_values_and_gradients_are_those_of_the_plain_objective():
     objective = Objective(WEIGHTS, {})
-    losses = compiled.Compiled(objective)
+    losses = compiled.Compiled(objective, 4)
     found = []
     for call in (losses, objective):
         student = side(0, 4)

@@ -122,6 +122,25 @@ def test_a_file_that_is_cut_is_refused_with_the_way_on(tmp_path):
         opened(tmp_path)
 
 
+def test_a_flipped_bit_is_refused_with_the_way_on(tmp_path):
+    opened(tmp_path)
+    (path,) = tmp_path.rglob("map.1.bin")
+    data = bytearray(path.read_bytes())
+    data[3] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(errors.CorruptCache, match=r"map\.1\.bin: damaged, .*; delete"):
+        opened(tmp_path)
+
+
+def test_what_a_killed_build_left_goes_with_the_next(tmp_path):
+    opened(tmp_path)
+    (found,) = (path.parent for path in tmp_path.rglob("logits.bin"))
+    left = found.with_name(f".{found.name}.killed")
+    found.rename(left)
+    opened(tmp_path)
+    assert not left.exists()
+
+
 def test_a_build_that_stops_leaves_nothing(tmp_path, monkeypatch):
     calls: list[int] = []
     real = Tapped.forward
@@ -135,7 +154,7 @@ def test_a_build_that_stops_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(Tapped, "forward", stops)
     with pytest.raises(KeyboardInterrupt):
         opened(tmp_path)
-    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+    assert [p for p in tmp_path.rglob("*") if p.is_file() and p.suffix != ".lock"] == []
 
 
 def test_fixed_views_are_the_same_in_every_run_and_different_from_each_other():

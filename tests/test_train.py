@@ -20,8 +20,9 @@ from safetensors.torch import load_file
 
 from dctkd_zoo import digest, errors, export, models, registry, weights
 from dctkd_zoo.spec import Cosine, Entry, Recipe
-from train import checkpoint, loop, run
+from train import build, checkpoint, loop, run
 from train.__main__ import main
+from train.where import Where
 
 CATALOG = """
 from dctkd_zoo.spec import Cosine, Dataset, Entry, Recipe
@@ -94,7 +95,7 @@ def log_rows(folder):
 
 
 def where(world, out, **changes):
-    return replace(run.Where(world / "data", out, torch.device("cpu"), trained=out), **changes)
+    return replace(Where(world / "data", out, torch.device("cpu"), trained=out), **changes)
 
 
 def test_a_run_leaves_a_folder_that_timm_loads(out):
@@ -102,7 +103,7 @@ def test_a_run_leaves_a_folder_that_timm_loads(out):
     names = {path.name for path in folder.iterdir()}
     files = {"config.json", "model.safetensors", "best.safetensors", "recipe.json", "train_log.csv", "environment.json"}
     assert names >= files | {"SHA256SUMS"}
-    assert run.STATE not in names  # the state of a finished run is of no use
+    assert checkpoint.STATE not in names  # the state of a finished run is of no use
     assert weights.is_whole(folder)
     plain = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     ours = models.create_model("r8_dctkd_kd_stripes", pretrained=str(folder))
@@ -154,10 +155,10 @@ def interrupted(monkeypatch, epochs):
     """Make the run stop in the epoch after `epochs`."""
     whole = loop.epoch
 
-    def broken(learner, views, seed, number, report):
+    def broken(learner, views, seed, number, *rest):
         if number == epochs:
             raise Stop
-        return whole(learner, views, seed, number, report)
+        return whole(learner, views, seed, number, *rest)
 
     monkeypatch.setattr(loop, "epoch", broken)
 
@@ -194,14 +195,14 @@ def test_a_checkpoint_of_another_recipe_is_refused(world, tmp_path, console, mon
         interrupted(patch, 1)
         run.train(entry, where(world, tmp_path), console)
     other = replace(entry, recipe=replace(entry.recipe, lr=0.01))
-    with pytest.raises(errors.ZooError, match="made with another recipe"):
+    with pytest.raises(errors.ZooError, match="is of another recipe"):
         run.train(other, where(world, tmp_path, resume=True), console)
 
 
 def test_a_damaged_checkpoint_is_named(world, tmp_path, console):
     folder = tmp_path / "r8_stripes"
     folder.mkdir()
-    (folder / run.STATE).write_bytes(b"\x10\0\0\0\0\0\0\0 not a header at all")
+    (folder / checkpoint.STATE).write_bytes(b"\x10\0\0\0\0\0\0\0 not a header at all")
     with pytest.raises(errors.CorruptWeights, match="delete it to start over"):
         run.train(registry.get_entry("r8_stripes"), where(world, tmp_path, resume=True), console)
 
@@ -212,7 +213,7 @@ def test_a_killed_run_resumes_to_the_end(world, tmp_path):
     command += ["--catalog", str(world / "catalog.py"), "--device", "cpu"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    state = tmp_path / "r8_stripes" / run.STATE
+    state = tmp_path / "r8_stripes" / checkpoint.STATE
     deadline = time.monotonic() + 120
     while not state.exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
@@ -242,7 +243,7 @@ def test_one_entry_that_fails_does_not_stop_the_others(world, tmp_path, capsys):
 def test_the_bundled_networks_are_of_the_recipes_in_the_catalog():
     bundled = [folder for folder in sorted(weights.BUNDLED.iterdir()) if folder.is_dir()]
     assert len(bundled) >= 6
-    elsewhere = run.Where(None, Path(), torch.device("cpu"))
+    elsewhere = Where(None, Path(), torch.device("cpu"))
     for folder in bundled:
         run.refuse_other_recipe(registry.get_entry(folder.name), folder, elsewhere)
 
@@ -250,9 +251,9 @@ def test_the_bundled_networks_are_of_the_recipes_in_the_catalog():
 def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(world, tmp_path, console, monkeypatch):
     real, steps = loop.forward, []
 
-    def poisoned(learner, batch, teach):
+    def poisoned(learner, batch, *rest):
         steps.append(batch)
-        losses = real(learner, batch, teach)
+        losses = real(learner, batch, *rest)
         return {name: value * (float("nan") if len(steps) == 5 else 1) for name, value in losses.items()}
 
     monkeypatch.setattr(loop, "forward", poisoned)
@@ -260,7 +261,7 @@ def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(world,
     with pytest.raises(errors.NonFiniteLoss, match="'ce' is nan at step 2 of epoch 2"):
         run.train(entry, where(world, tmp_path), console)
     assert len(log_rows(tmp_path / entry.name)) == 1
-    assert (tmp_path / entry.name / run.STATE).exists()
+    assert (tmp_path / entry.name / checkpoint.STATE).exists()
 
 
 def test_a_teacher_at_chance_is_refused(world, tmp_path, console):
@@ -299,8 +300,8 @@ def test_a_failed_write_leaves_the_previous_checkpoint_whole(tmp_path, monkeypat
     entry = Entry("r8_stripes", Recipe(4, 16, 0.1, Cosine(), resize=16, crop=16), {"ce": 1.0})
     student = models.create(entry.arch, 3)
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1, momentum=0.9)
-    path = tmp_path / "state.safetensors"
-    checkpoint.save(path, checkpoint.Progress({"a": 1}, epoch=1), student, torch.nn.Module(), optimizer)
+    path = tmp_path / checkpoint.STATE
+    checkpoint.save(tmp_path, checkpoint.Progress({"a": 1}, epoch=1), student, torch.nn.Module(), optimizer)
     before = path.read_bytes()
 
     def full(tensors, file, metadata=None):
@@ -309,7 +310,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint_whole(tmp_path, monkeypat
 
     monkeypatch.setattr(checkpoint, "save_file", full)
     with pytest.raises(OSError, match="No space"):
-        checkpoint.save(path, checkpoint.Progress({"a": 1}, epoch=2), student, torch.nn.Module(), optimizer)
+        checkpoint.save(tmp_path, checkpoint.Progress({"a": 1}, epoch=2), student, torch.nn.Module(), optimizer)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
@@ -322,7 +323,7 @@ def test_unknown_names_and_missing_data_end_with_a_message(world, tmp_path, caps
 
 
 def test_a_run_on_bfloat16_trains_too(world, tmp_path, console, monkeypatch):
-    monkeypatch.setattr(run, "precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr(build, "precision", lambda device: torch.bfloat16)
     folder = run.train(registry.get_entry("r8_stripes"), where(world, tmp_path), console)
     saved = load_file(folder / "model.safetensors")
     assert all(t.dtype == torch.float32 for name, t in saved.items() if name.endswith("weight"))

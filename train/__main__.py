@@ -52,30 +52,34 @@ def main(arguments: list[str] | None = None) -> int:
     except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("stopped; go on with --resume", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stop:
+        print(stop if stop.args else "stopped; go on with --resume", file=sys.stderr)
+        return int(getattr(stop, "status", 130))
 
 
 def train_all(names: list[str], options: argparse.Namespace) -> int:
     """Train the entries one after the other, teachers first; 1 where one of them failed."""
     from rich.console import Console
 
-    from dctkd_zoo import device
+    from dctkd_zoo import device, ranks
     from dctkd_zoo.home import checkpoints
     from train import run
+    from train.where import Where
 
     device.keep_memory()
-    out, console, failed = options.out or checkpoints(), Console(), 0
-    where = run.Where(
-        options.data, out, device.choose(options.device), options.resume, options.out, options.teacher_cache
-    )
-    for name in registry.teachers_first(names):
-        try:
-            run.train(registry.get_entry(name).seeded(options.seed), where, console)
-        except ZooError as error:  # the others may still train
-            print(f"error: {name}: {error}", file=sys.stderr)
-            failed += 1
+    chosen, failed = device.choose(options.device), 0
+    resume = options.resume or ranks.restarted()
+    where = Where(options.data, options.out or checkpoints(), chosen, resume, options.out, options.teacher_cache)
+    with ranks.started(chosen):
+        console = Console(quiet=not ranks.leads())
+        for name in registry.teachers_first(names):
+            try:
+                run.train(registry.get_entry(name).seeded(options.seed), where, console)
+            except ZooError as error:
+                print(f"error: {name}: {error}", file=sys.stderr)
+                if ranks.size() > 1:  # what one rank cannot do the others wait for
+                    return 1
+                failed += 1  # the others may still train
     return int(failed > 0)
 
 

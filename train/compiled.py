@@ -19,26 +19,24 @@ PAYS = 2_000  # steps; compiling takes half a minute, and saves a few hundredths
 Losses = Callable[[Output, Output, Batch], dict[str, Tensor]]
 
 
-def losses(objective: Objective, steps: int) -> Losses:
-    """The objective as a run of so many steps calls it."""
-    return Compiled(objective) if steps >= PAYS else objective
+def losses(objective: Objective, steps: int, size: int) -> Losses:
+    """The objective as a run of so many steps with batches of `size` images calls it."""
+    return Compiled(objective, size) if steps >= PAYS else objective
 
 
 class Compiled:
-    """Batches of the size that came first go through the compiled objective, others through the plain one.
+    """Batches of `size` images go through the compiled objective, the last of an epoch through the plain one.
 
     Where it cannot be compiled (a CPU needs a C++ compiler for it), one line in the log says so, and all
     go through the plain one.
     """
 
-    def __init__(self, plain: Objective) -> None:
-        self.plain = plain
+    def __init__(self, plain: Objective, size: int) -> None:
+        self.plain, self.size = plain, size
         self.fast: Losses | None = torch.compile(plain, fullgraph=True, dynamic=False)
-        self.size = 0
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         """The weighted value of each term, scalars."""
-        self.size = self.size or len(batch.labels)
         if self.fast is not None and len(batch.labels) == self.size:
             try:
                 return self.fast(student, teacher, batch)

@@ -16,12 +16,14 @@ SHOWN = 8  # epochs of the log that stay on the screen
 
 
 class Display:
-    """Shows epoch, losses by term, throughput, time left, and the last and best accuracy of a run."""
+    """Shows epoch, losses by term, throughput, time left, and the last and best accuracy of a run.
 
-    def __init__(self, title: str, epochs: int, images: int, console: Console) -> None:
-        self.title, self.epochs, self.images, self.console = title, epochs, images, console
+    `begun` are the epochs, fractional, that were done before.
+    """
+
+    def __init__(self, title: str, epochs: int, images: int, begun: float, console: Console) -> None:
+        self.title, self.epochs, self.images, self.begun, self.console = title, epochs, images, begun, console
         self.start = time.perf_counter()
-        self.first_epoch: int | None = None
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"), BarColumn(None), TextColumn("{task.fields[status]}")
         )
@@ -42,11 +44,9 @@ class Display:
 
     def update(self, progress: RunProgress, done: int, losses: dict[str, float]) -> None:
         """Show that `done` images of the current epoch are through, with the mean of each term so far."""
-        if self.first_epoch is None:
-            self.first_epoch = progress.epoch
-        passed = progress.epoch - self.first_epoch + done / self.images
+        passed = max(progress.epoch + done / self.images - self.begun, 1 / self.images)
         elapsed = time.perf_counter() - self.start
-        left = elapsed / passed * (self.epochs - self.first_epoch - passed)
+        left = elapsed / passed * (self.epochs - self.begun - passed)
         speed = passed * self.images / elapsed
         terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
         status = f"{terms}  {speed:,.0f} images/s  {clock(left)} left"

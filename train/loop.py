@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
+from dctkd_zoo import ranks
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.data.views import Views, derive
-from dctkd_zoo.device import autocast
+from dctkd_zoo.data.views import Views, centre_windows, derive
+from dctkd_zoo.device import autocast, seed
 from dctkd_zoo.errors import NonFiniteLoss
-from dctkd_zoo.features import Tapped
+from dctkd_zoo.features import Output, Tapped
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Recipe
 from train.compiled import Losses
@@ -21,6 +24,15 @@ from train.guide import Guide, Teach
 from train.optim import set_rate
 
 LOOK_EVERY = 20  # steps between looks at the losses, which make the device wait
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where a step stands in a run. Its random numbers depend on this alone, and so not on where a run was resumed."""
+
+    seed: int = 0
+    epoch: int = 0
+    step: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,6 +48,33 @@ class Learner:
     precision: torch.dtype
     teacher_sha256: str = ""
 
+    @cached_property
+    def lesson(self) -> nn.Module:
+        """Student and objective as one module, whose gradients are averaged over the ranks where there are several."""
+        lesson = Lesson(self.student, self.objective, self.losses, self.precision)
+        # All buffers are the same on all ranks anyway: batch statistics and banks are of the whole batch.
+        return DistributedDataParallel(lesson, forward_sync_buffers=False) if ranks.size() > 1 else lesson
+
+
+class Lesson(nn.Module):
+    """The weighted terms of the objective on a rank's part of a batch."""
+
+    def __init__(self, student: Tapped, objective: Objective, losses: Losses, precision: torch.dtype) -> None:
+        super().__init__()
+        self.student, self.objective = student, objective
+        self.call = [losses]  # in a list, since the objective is a part of this module already
+        self.precision = precision
+
+    def forward(self, batch: Batch, taught: Output | None, share: float, moment: Moment) -> dict[str, Tensor]:
+        """Scalars with a graph, times `share`: what the rank's images weigh in the mean over the ranks."""
+        device = batch.images.device
+        with autocast(device, self.precision):
+            seed(device, derive(moment.seed, "dropout", moment.epoch, moment.step, ranks.rank()))
+            student = self.student(batch.images)
+            seed(device, derive(moment.seed, "terms", moment.epoch, moment.step))
+            values = self.call[0](student, student if taught is None else taught, batch)
+        return values if share == 1 else {name: share * value for name, value in values.items()}
+
 
 @dataclass
 class Meter:
@@ -43,82 +82,96 @@ class Meter:
 
     epoch: int
     sums: dict[str, float] = field(default_factory=dict)
-    waiting: list[dict[str, Tensor]] = field(default_factory=list)
     steps: int = 0
+    waiting: list[dict[str, Tensor]] = field(default_factory=list)
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Keep the terms of one step, still on the device."""
         self.waiting.append({name: value.detach() for name, value in losses.items()})
 
     def look(self) -> dict[str, float]:
-        """Means so far; `NonFiniteLoss` names the first term and step that went wrong."""
+        """Means so far, over all ranks; `NonFiniteLoss` names the first term and step that went wrong."""
         if self.waiting:
             names = list(self.waiting[0])
-            rows = torch.stack([torch.stack([step[name] for name in names]) for step in self.waiting]).double().tolist()
-            for row in rows:
-                self._count(dict(zip(names, row, strict=True)))
+            table = torch.stack([torch.stack([step[name] for name in names]) for step in self.waiting])
             self.waiting.clear()
+            for row in ranks.mean(table.double()).tolist():
+                self._count(dict(zip(names, row, strict=True)))
         return {name: total / self.steps for name, total in self.sums.items()}
 
     def _count(self, row: dict[str, float]) -> None:
         for name, value in row.items():
             if not abs(value) < float("inf"):
                 raise NonFiniteLoss(f"the term {name!r} is {value} at step {self.steps + 1} of epoch {self.epoch}")
+        for name, value in row.items():
             self.sums[name] = self.sums.get(name, 0.0) + value
         self.steps += 1
 
 
 def epoch(
-    learner: Learner, views: Views, seed: int, number: int, report: Callable[[int, dict[str, float]], None]
+    learner: Learner,
+    views: Views,
+    seed: int,
+    number: int,
+    report: Callable[[int, dict[str, float]], None],
+    meter: Meter | None = None,
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Train on all images once; `report` gets the images done and the means so far. Returns the log row's figures."""
-    torch.manual_seed(derive(seed, "dropout", number))
+    """Train on all images once, or on those that the `meter` of a run that was stopped has not counted yet.
+
+    `report` gets the images done and the means so far, `between` is called after each step. Returns the log row's
+    figures.
+    """
+    meter = meter or Meter(number + 1)
     learner.student.train()
     learner.objective.train()
-    meter, start, done, rate = Meter(number + 1), time.perf_counter(), 0, 0.0
-    steps = -(-len(views.labels) // learner.recipe.batch_size)
+    size, total = learner.recipe.batch_size, len(views.labels)
+    start, begun = time.perf_counter(), min(meter.steps * size, total)
+    done, steps = begun, -(-total // size)
     windows, teach = learner.guide.epoch(number) if learner.guide else (None, None)
-    for index, batch in enumerate(views.train(seed, number, windows)):
-        rate = set_rate(learner.optimizer, learner.recipe, number + index / steps)
-        meter.add(step(learner, batch, teach))
-        done += len(batch.labels)
+    for index, batch in enumerate(views.train(seed, number, windows, meter.steps), start=meter.steps):
+        set_rate(learner.optimizer, learner.recipe, number + index / steps)
+        count = min(size, total - done)
+        meter.add(step(learner, batch, teach, count, Moment(seed, number, index)))
+        done += count
         if index % LOOK_EVERY == 0:
             report(done, meter.look())
+        between()
     losses = meter.look()
     report(done, losses)
-    return {"lr": rate, "images_per_s": done / (time.perf_counter() - start), **losses}
+    rate = set_rate(learner.optimizer, learner.recipe, number + (steps - 1) / steps)
+    return {"lr": rate, "images_per_s": (done - begun) / (time.perf_counter() - start), **losses}
 
 
-def step(learner: Learner, batch: Batch, teach: Teach | None) -> dict[str, Tensor]:
-    """One update on one batch; returns the weighted terms, scalars."""
-    losses = forward(learner, batch, teach)
-    learner.optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(losses.values())).sum().backward()
+def step(
+    learner: Learner, batch: Batch, teach: Teach | None, count: int | None = None, moment: Moment | None = None
+) -> dict[str, Tensor]:
+    """One update on this rank's part of a batch of `count` images; returns the weighted terms, scalars."""
+    count = len(batch.labels) if count is None else count
+    with ranks.apart(count < ranks.size()):
+        losses = forward(learner, batch, teach, ranks.size() * len(batch.labels) / count, moment or Moment())
+        learner.optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(losses.values())).sum().backward()
     learner.optimizer.step()
     return losses
 
 
-def forward(learner: Learner, batch: Batch, teach: Teach | None) -> dict[str, Tensor]:
-    """The weighted terms of the objective on one batch, scalars with a graph."""
-    taught = teach(batch) if teach else None
-    with autocast(batch.images.device, learner.precision):
-        student = learner.student(batch.images)
-        return learner.losses(student, student if taught is None else taught, batch)
+def forward(learner: Learner, batch: Batch, teach: Teach | None, share: float, moment: Moment) -> dict[str, Tensor]:
+    """The weighted terms of the objective on a rank's part of a batch, scalars with a graph."""
+    losses: dict[str, Tensor] = learner.lesson(batch, teach(batch) if teach else None, share, moment)
+    return losses
 
 
 @torch.inference_mode()
-def predictions(network: Tapped, batches: Iterator[Batch], precision: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Best guesses and labels of all images, both (N,), on the host."""
+def top1(network: Tapped, views: Views, precision: torch.dtype, between: Callable[[], None] = lambda: None) -> float:
+    """Share of the test images that the model gets right, in percent; each rank looks at some of them."""
     network.eval()
-    guesses, labels = [], []
-    for batch in batches:
-        with autocast(batch.images.device, precision):
-            guesses.append(network(batch.images).logits.argmax(dim=1))
-        labels.append(batch.labels)
-    return torch.cat(guesses).cpu(), torch.cat(labels).cpu()
-
-
-def top1(network: Tapped, views: Views, precision: torch.dtype) -> float:
-    """Share of the test images that the model gets right, in percent."""
-    guesses, labels = predictions(network, views.test(views.recipe.batch_size), precision)
-    return 100 * (guesses == labels).double().mean().item()
+    counts = torch.zeros(2, dtype=torch.long)
+    for batch, own in views.turns(centre_windows(views.store, views.recipe), views.recipe.batch_size):
+        if own:
+            with autocast(batch.images.device, precision):
+                right = (network(batch.images).logits.argmax(dim=1) == batch.labels).sum()
+            counts += torch.stack([right.cpu(), torch.tensor(len(batch.labels))])
+        between()
+    right, seen = map(int, ranks.total(counts))
+    return 100 * right / seen

@@ -6,8 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
+from dctkd_zoo import ranks
+
 
 def progress_options() -> dict[str, Any]:
     """Keyword arguments of `rich.progress.track` and `Progress`."""
     console = Console(stderr=True)
-    return {"console": console, "transient": True, "disable": not console.is_terminal}
+    return {"console": console, "transient": True, "disable": not (console.is_terminal and ranks.leads())}

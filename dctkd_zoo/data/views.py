@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dctkd_zoo import ranks
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.store import Store
 from dctkd_zoo.spec import Dataset, Recipe
@@ -40,14 +41,17 @@ class Views:
         sizes = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip]
         return [self.store.digest, *sizes, dataset.mean, dataset.std]
 
-    def train(self, seed: int, epoch: int, windows: Windows | None = None) -> Iterator[Batch]:
-        """All images once, in random order, each cropped and flipped at random, or by the given windows."""
+    def train(self, seed: int, epoch: int, windows: Windows | None = None, start: int = 0) -> Iterator[Batch]:
+        """All images once, in random order, each cropped and flipped at random, or by the given windows.
+
+        From step `start` on, this rank's part of each batch.
+        """
         generator = torch.Generator().manual_seed(derive(seed, "views", epoch))
         order = torch.randperm(len(self.labels), generator=generator)
         if windows is None:
             windows = random_windows(self.store, self.recipe, generator)
-        for ids in order.split(self.recipe.batch_size):
-            yield self.batch(ids, windows)
+        for ids in order.split(self.recipe.batch_size)[start:]:
+            yield self.batch(ranks.share(ids), windows)
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, cropped at the centre."""
@@ -55,9 +59,18 @@ class Views:
 
     def walk(self, windows: Windows, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, by the given windows."""
-        decoded = torch.nonzero(self.store.heights.cpu()).flatten()
-        for ids in decoded.split(batch_size) if len(decoded) else ():
+        for ids in self._decoded(batch_size):
             yield self.batch(ids, windows)
+
+    def turns(self, windows: Windows, batch_size: int) -> Iterator[tuple[Batch, bool]]:
+        """Those batches of `walk` that are this rank's, and whether they are (`ranks.turns`)."""
+        for ids, own in ranks.turns(self._decoded(batch_size)):
+            yield self.batch(ids, windows), own
+
+    def _decoded(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Positions of the images that decoded, by batch."""
+        decoded = torch.nonzero(self.store.heights.cpu()).flatten()
+        return decoded.split(batch_size) if len(decoded) else ()
 
     def fixed(self, number: int) -> Windows:
         """The windows of a view that is the same in every run."""

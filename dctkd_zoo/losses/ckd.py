@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dctkd_zoo import ranks
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output, wide
 from dctkd_zoo.levels import feature_pairs, pooled
@@ -27,11 +28,16 @@ def ckd(distances: Tensor, weights: Tensor) -> Tensor:
 
 
 def similarities(features: Tensor, size: int) -> Tensor:
-    """Inner products of each image's features (B, C, H, W) with those of its batch -> (B, size), padded with zeros."""
+    """Inner products of each image's features (B, C, H, W) with those of its batch -> (B, size), padded with zeros.
+
+    The batch is that of all ranks. `ValueError` where it is larger than `size`.
+    """
     flat = features.flatten(1)
     with torch.autocast(flat.device.type, enabled=False):
-        products = flat @ flat.T
-    return F.pad(products, (0, size - len(flat)))
+        products = flat @ ranks.gather(flat).T
+    if products.shape[1] > size:
+        raise ValueError(f"a batch of {products.shape[1]}; ckd was set up with one of {size}")
+    return F.pad(products, (0, size - products.shape[1]))
 
 
 class Embedding(nn.Module):
@@ -89,8 +95,6 @@ class CKD(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,); `ValueError` for a batch larger than that of `setup`."""
-        if len(batch.labels) > self.size:
-            raise ValueError(f"a batch of {len(batch.labels)}; ckd was set up with one of {self.size}")
         ours, theirs = self._features(student, teacher)
         return ckd(self.distances(ours, theirs), self.weights(ours, theirs))
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dctkd_zoo import ranks
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output, wide
 from dctkd_zoo.losses import Term
@@ -63,14 +64,15 @@ class Bank(nn.Module):
         """Unnormalised chances of each anchor (B, D) with the images `ids` (B, 1 + K) -> (B, 1 + K)."""
         # All N products and a choice of them: K of them per image would have to be gathered first.
         scores = ((anchors @ self.memory.T).gather(1, ids) / temperature).exp()
-        first = scores.detach().mean() * len(self.memory)
+        first = ranks.gather(scores.detach().mean(dim=1)).mean() * len(self.memory)
         partition = torch.where(self.partition == 0, first, self.partition)
         if self.training:
             self.partition.copy_(partition)
         return scores / partition
 
     def update(self, ids: Tensor, embeddings: Tensor, momentum: float) -> None:
-        """Move the embeddings of the images `ids` (B,) towards those just seen (B, D)."""
+        """Move the embeddings of the images `ids` (B,) towards those just seen (B, D), on all ranks alike."""
+        ids, embeddings = ranks.gather(ids), ranks.gather(embeddings)
         moved = torch.lerp(embeddings, self.memory[ids], momentum)
         # A new tensor: the products of this step still need the old one for their gradient.
         self.memory = self.memory.index_copy(0, ids, F.normalize(moved, dim=1))
@@ -117,7 +119,9 @@ class CRD(Term):
         with torch.autocast(batch.labels.device.type, enabled=False):  # exp(1 / 0.07) leaves no digits to spare
             ours = F.normalize(self.project_student(wide(student.embedding)), dim=1)
             theirs = F.normalize(self.project_teacher(wide(teacher.embedding)), dim=1)
-            ids = torch.cat([batch.ids[:, None], self.pool.draw(batch.labels)], dim=1)
+            # Drawn for the batch of all ranks, so that an image has the same negatives on any number of them.
+            drawn = ranks.mine(self.pool.draw(ranks.gather(batch.labels)), len(batch.labels))
+            ids = torch.cat([batch.ids[:, None], drawn], dim=1)
             size = len(self.student_bank.memory)
             value = crd(self.teacher_bank.scores(ours, ids, self.temperature), size)
             value = value + crd(self.student_bank.scores(theirs, ids, self.temperature), size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from dctkd_zoo import ranks
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output, wide
 from dctkd_zoo.losses import Term
@@ -16,11 +17,12 @@ def neighbours(embeddings: Tensor) -> Tensor:
     """How alike each image of a batch is to each: (B, D) -> (B, B), rows of sum 1.
 
     Cosine similarities brought to [0, 1], as the chance that one image picks the other for its neighbour.
+    Where ranks share a batch, the rows are this one's, the columns all of theirs.
     """
     length = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
     unit = embeddings / (length + EPSILON)
     with torch.autocast(embeddings.device.type, enabled=False):
-        likeness = (unit @ unit.T + 1) / 2
+        likeness = (unit @ ranks.gather(unit).T + 1) / 2
     chances: Tensor = likeness / likeness.sum(dim=1, keepdim=True)
     return chances
 

@@ -1,0 +1,176 @@
+"""The processes of one run, as torchrun starts them: a batch divided over its ranks, and their rows put together.
+
+In a process of its own everything here is the identity, and costs nothing. Nothing is pickled between ranks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+# How long a rank waits for another, which may be making a pixel store; one that has died is noticed at once.
+TIMEOUT = timedelta(hours=12)
+
+T = TypeVar("T")
+
+_size, _rank = 1, 0
+_apart = False
+
+
+def size() -> int:
+    """How many ranks work on a batch together."""
+    return 1 if _apart else _size
+
+
+def rank() -> int:
+    """The number of this process among them, from 0."""
+    return 0 if _apart else _rank
+
+
+def leads() -> bool:
+    """Whether this process is the one that writes and shows what they all found."""
+    return _rank == 0
+
+
+def local() -> int:
+    """The number of this process on its machine: that of its GPU."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
+
+
+def restarted() -> bool:
+    """Whether torchrun started this run again after a rank had died."""
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+
+
+@contextmanager
+def started(device: torch.device) -> Iterator[None]:
+    """Join the other ranks inside, where torchrun started this process; by NCCL on GPUs, by gloo on CPUs."""
+    global _size, _rank
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    _size, _rank = dist.get_world_size(), dist.get_rank()
+    try:
+        yield
+    finally:
+        _size, _rank = 1, 0
+        dist.destroy_process_group()
+
+
+@contextmanager
+def apart(really: bool = True) -> Iterator[None]:
+    """Inside, each rank works for itself: on a batch with fewer images than ranks, which all of them see whole."""
+    global _apart
+    before, _apart = _apart, really
+    try:
+        yield
+    finally:
+        _apart = before
+
+
+def share(ids: Tensor) -> Tensor:
+    """This rank's part of the images (B,) of a batch, in order; all of them where there are fewer than ranks."""
+    return ids if len(ids) < size() else ids.tensor_split(size())[rank()]
+
+
+def turns(items: Sequence[T]) -> Iterator[tuple[T, bool]]:
+    """This rank's items, one a round: every `size()`-th. In the last round some ranks have none of their own.
+
+    They get the first again, with False, so that all take part in what the ranks do together; its result is
+    nobody's.
+    """
+    for start in range(0, len(items), size()):
+        index = start + rank()
+        yield (items[index], True) if index < len(items) else (items[0], False)
+
+
+def gather(rows: Tensor, *, equal: bool = False) -> Tensor:
+    """The rows (b, ...) of all ranks in order, (B, ...); a gradient goes back to the rank that a row came from.
+
+    `equal` spares the ranks telling each other how many they have, where that is known.
+    """
+    if size() == 1:
+        return rows
+    gathered: Tensor = _Gather.apply(rows, equal)
+    return gathered
+
+
+def mine(rows: Tensor, count: int) -> Tensor:
+    """Those `count` of all ranks' rows (B, ...) that are this rank's."""
+    start = sum(_counts(count)[: rank()]) if size() > 1 else 0
+    return rows[start : start + count]
+
+
+def parts(rows: Tensor) -> list[Tensor]:
+    """The rows (b, ...) of each rank, without gradient; ranks may have different numbers of them, also none."""
+    if size() == 1:
+        return [rows]
+    counts = _counts(len(rows))
+    padded = rows.new_zeros(max(counts), *rows.shape[1:])
+    padded[: len(rows)] = rows.detach()
+    return [part[:count] for part, count in zip(alike(padded), counts, strict=True)]
+
+
+def alike(tensor: Tensor) -> list[Tensor]:
+    """The tensor of each rank, all of one shape, without gradient."""
+    own = tensor.detach().contiguous()
+    found = [torch.empty_like(own) for _ in range(size())]
+    dist.all_gather(found, own)
+    return found
+
+
+def mean(values: Tensor) -> Tensor:
+    """The mean of a tensor over the ranks, without gradient."""
+    return total(values) / size()
+
+
+def total(values: Tensor) -> Tensor:
+    """The sum of a tensor over the ranks, without gradient."""
+    if size() > 1:
+        values = _here(values.detach().clone())
+        dist.all_reduce(values)
+    return values
+
+
+def any_of(*flags: bool) -> tuple[bool, ...]:
+    """For each of some flags, whether any rank has it set: what they all then go by."""
+    if size() == 1:
+        return flags
+    return tuple(bool(count) for count in total(torch.tensor(flags, dtype=torch.int32)).tolist())
+
+
+def wait() -> None:
+    """Go on when every rank has come this far."""
+    any_of(False)
+
+
+def _counts(count: int) -> list[int]:
+    return [int(each) for each in alike(_here(torch.tensor(count)))]
+
+
+def _here(tensor: Tensor) -> Tensor:
+    """The tensor where the ranks can exchange it: NCCL knows the GPU's memory alone."""
+    return tensor.cuda() if dist.get_backend() == "nccl" else tensor
+
+
+class _Gather(torch.autograd.Function):
+    """The rows of all ranks, whose gradients are summed over the ranks that used them."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, equal: bool) -> Tensor:
+        found = alike(rows) if equal else parts(rows)
+        ctx.start, ctx.count = sum(len(part) for part in found[: rank()]), len(rows)
+        return torch.cat(found)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        gradient = total(gradients[0].contiguous())
+        return gradient[ctx.start : ctx.start + ctx.count], None

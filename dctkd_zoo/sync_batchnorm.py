@@ -1,0 +1,82 @@
+"""Batch normalisation over the batch of all ranks, so that a batch means the same on one device as on many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.layers.norm_act import convert_sync_batchnorm
+from torch import Tensor, nn
+
+from dctkd_zoo import ranks
+from dctkd_zoo.features import wide
+
+
+def synced(module: nn.Module, device: torch.device) -> nn.Module:
+    """The module with the statistics of its batch normalisations taken over all ranks; its state keeps its names.
+
+    By torch's own `SyncBatchNorm` on GPUs; on a CPU, where torch has none, by `SyncedBatchNorm`.
+    """
+    if ranks.size() == 1:
+        return module
+    if device.type == "cuda":
+        converted: nn.Module = convert_sync_batchnorm(module)
+        return converted
+    return _converted(module)
+
+
+def _converted(module: nn.Module) -> nn.Module:
+    if isinstance(module, nn.BatchNorm2d):
+        return SyncedBatchNorm(module)
+    for name, child in module.named_children():
+        setattr(module, name, _converted(child))
+    return module
+
+
+class SyncedBatchNorm(nn.Module):
+    """A `BatchNorm2d`, or timm's with an activation behind it, with the statistics of all ranks' images."""
+
+    def __init__(self, plain: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.eps, self.momentum = plain.eps, plain.momentum
+        self.weight, self.bias = plain.weight, plain.bias
+        for name, buffer in plain.named_buffers(recurse=False):
+            self.register_buffer(name, buffer)
+        # timm's BatchNormAct2d: what follows the normalisation has no state.
+        self.after = [getattr(plain, name) for name in ("drop", "act") if hasattr(plain, name)]
+        self.train(plain.training)
+
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, C, H, W)."""
+        mean, variance = self._statistics(wide(x)) if self.training else (self.running_mean, self.running_var)
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        shift = self.bias - mean * scale
+        x = (wide(x) * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        for each in self.after:
+            x = each(x)
+        return x
+
+    def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and biased variance (C,) over all ranks' images; the running ones follow."""
+        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        own = torch.stack([mean, variance, torch.full_like(mean, x.numel() / x.shape[1])])
+        every = ranks.gather(own[None], equal=True)
+        means, variances, counts = every[:, 0], every[:, 1], every[:, 2].detach()
+        total = counts.sum(dim=0)
+        share = counts / total
+        mean = (share * means).sum(dim=0)
+        variance = (share * (variances + (means - mean).square())).sum(dim=0)
+        if total[0] == 1:  # a single value has no spread
+            return self.running_mean, self.running_var
+        self._follow(mean.detach(), variance.detach() * (total / (total - 1)))
+        return mean, variance
+
+    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+        self.num_batches_tracked += 1
+        momentum: Any = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked
+        self.running_mean.lerp_(mean, momentum)
+        self.running_var.lerp_(variance, momentum)

@@ -1,0 +1,100 @@
+"""Train a small network on the batches of one process or of several ranks, and write the losses of each step.
+
+`python -m tests.rank_curve FILE TERM...`, alone or under torchrun; tests compare what both write.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from dctkd_zoo import models, ranks
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.data.split import Arrays, Split
+from dctkd_zoo.data.store import open_store
+from dctkd_zoo.data.views import Views
+from dctkd_zoo.features import Tapped
+from dctkd_zoo.objective import Objective
+from dctkd_zoo.spec import Cosine, Dataset, Recipe
+from dctkd_zoo.sync_batchnorm import synced
+from train import guide, loop
+from train.optim import optimizer
+
+CPU = torch.device("cpu")
+CLASSES, BATCH, EPOCHS = 3, 8, 6
+IMAGES = 8 * BATCH + 1  # so that the last batch has fewer images than ranks
+# In float32 rounding grows with the rate, in one process as in two; float64 shows that the arithmetic is the same.
+RATES = {torch.float32: 1e-4, torch.float64: 2e-2}
+RECIPE = Recipe(EPOCHS, BATCH, lr=0.0, schedule=Cosine(0.2), resize=26, crop=24, weight_decay=5e-4)
+OPTIONS = {"crd": {"count": 32}}
+WEIGHTS = {"ckd": 1.0, "at": 100.0}
+
+
+def views(cache: Path) -> Views:
+    """Noise whose brightness tells the class, so that there is something to learn."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(CLASSES, size=IMAGES)
+    pixels = rng.integers(0, 128, (IMAGES, 26, 28, 3)) + 20 * labels[:, None, None, None]
+    images = Arrays(pixels.astype(np.uint8))
+    split = Split(tuple("abc"), tuple(map(str, range(IMAGES))), labels, images)
+    dataset = Dataset("noise", "Noise", "folders", CLASSES, IMAGES, 0)
+    return Views(open_store(split, RECIPE, cache), torch.from_numpy(labels), RECIPE, dataset, CPU)
+
+
+def curve(term: str, seen: Views, dtype: torch.dtype) -> list[float]:
+    """The loss at each step, the mean over all ranks, of cross-entropy and a term."""
+    recipe = replace(RECIPE, lr=RATES[dtype])
+    torch.manual_seed(0)
+    teacher = Tapped(models.create("r14", CLASSES).eval().requires_grad_(False)).to(dtype)
+    student = Tapped(models.create("r8", CLASSES)).to(dtype)
+    objective = Objective({"ce": 1.0} | ({term: WEIGHTS.get(term, 1.0)} if term != "ce" else {}), _options(term))
+    batch = next(seen.test(BATCH))
+    with torch.no_grad():
+        student.eval()
+        images = batch.images.to(dtype)
+        objective.setup(student(images), teacher(images), seen.labels)
+    objective.to(dtype)
+    for module in (student, objective):
+        synced(module, CPU)
+    sgd = optimizer([*student.parameters(), *objective.parameters()], recipe)
+    live = guide.Live(teacher, torch.float32)
+    learner = loop.Learner(student, live, objective, objective, sgd, recipe, torch.float32)
+    values: list[float] = []
+    step = loop.step
+
+    def kept(learner: loop.Learner, batch: Batch, *rest: object) -> dict[str, torch.Tensor]:
+        losses = step(learner, batch._replace(images=batch.images.to(dtype)), *rest)  # type: ignore[arg-type]
+        values.append(ranks.mean(torch.stack(list(losses.values())).sum()).item())
+        return losses
+
+    loop.step = kept  # type: ignore[assignment]
+    try:
+        for number in range(EPOCHS):
+            loop.epoch(learner, seen, 0, number, lambda done, losses: None)
+    finally:
+        loop.step = step
+    return values
+
+
+def _options(term: str) -> dict[str, dict[str, int]]:
+    return {term: OPTIONS[term]} if term in OPTIONS else {}
+
+
+def main() -> None:
+    """Write the curves of some terms, by the rank that leads."""
+    file, *terms = sys.argv[1:]
+    torch.set_num_threads(1)
+    with ranks.started(CPU):
+        seen = views(Path(file).parent / "cache")
+        found = {f"{term} {dtype}": curve(term, seen, dtype) for dtype in RATES for term in terms}
+        if ranks.leads():
+            Path(file).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

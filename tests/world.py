@@ -1,0 +1,95 @@
+"""A small world to train in: folders of striped images, and a catalog file whose entries train in seconds."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor, equal
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CATALOG = """
+from dctkd_zoo.spec import Cosine, Dataset, Entry, Recipe
+
+DATASET = Dataset(
+    name="stripes", title="Stripes", source="folders", num_classes=3, train=48, test=24,
+    mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), license="none", url="none",
+)
+RECIPE = Recipe(epochs=4, batch_size=16, lr=0.05, schedule=Cosine(0.2), resize=20, pad=2, crop=16)
+UNEVEN = Recipe(epochs=3, batch_size=10, lr=0.05, schedule=Cosine(0.2), resize=20, pad=2, crop=16, test_every=2)
+ENTRIES = (
+    Entry("r14_stripes", RECIPE, {"ce": 1.0}),
+    Entry("r8_stripes", RECIPE, {"ce": 1.0}),
+    Entry("mbv2_stripes", UNEVEN, {"ce": 1.0}),
+    Entry("r8_dctkd_kd_stripes", RECIPE, {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}, teacher="r14_stripes"),
+    Entry(
+        "r8_crd_stripes", UNEVEN, {"ce": 1.0, "crd": 0.1}, teacher="r14_stripes", options={"crd": {"count": 8}},
+    ),
+)
+"""
+
+
+def stripes(kind: int, rng: np.random.Generator) -> Image.Image:
+    """Horizontal, vertical or diagonal stripes under noise."""
+    y, x = np.mgrid[:24, :28]
+    wave = np.sin((y, x, x + y)[kind] * 1.2 + rng.uniform(0, 6))[..., None]
+    return Image.fromarray(np.clip(128 + 60 * wave + rng.normal(0, 20, (24, 28, 3)), 0, 255).astype(np.uint8))
+
+
+def make(root: Path) -> Path:
+    """Images in `root/data/stripes` and the entries in `root/catalog.py`; returns `root`."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 16), ("test", 8)):
+        for kind, name in enumerate(("across", "down", "slanted")):
+            folder = root / "data" / "stripes" / split / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                stripes(kind, rng).save(folder / f"{number:02d}.png")
+    (root / "catalog.py").write_text(CATALOG)
+    return root
+
+
+def command(world: Path, out: Path, *arguments: str) -> list[str]:
+    """`python -m train ARGUMENTS` in a world, on the CPU."""
+    return [sys.executable, "-m", "train", *options(world, out), *arguments]
+
+
+def options(world: Path, out: Path) -> list[str]:
+    """Where a run in a world reads and writes."""
+    return ["--data", f"{world}/data", "--out", str(out), "--catalog", f"{world}/catalog.py", "--device", "cpu"]
+
+
+def torchrun(ranks: int, module: str, *arguments: str, restarts: int = 0) -> list[str]:
+    """A module on several processes of this machine, which meet at a port that is free."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    return [*launcher, f"--max-restarts={restarts}", "-m", module, *arguments]
+
+
+def environment(world: Path, **more: str) -> dict[str, str]:
+    """That of a process whose cache is the world's own."""
+    return {**os.environ, "DCTKD_ZOO_HOME": f"{world}/home", "OMP_NUM_THREADS": "1", **more}
+
+
+def run(command: list[str], world: Path, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in a world to its end."""
+    return subprocess.run(
+        command, cwd=ROOT, env=environment(world, **more), capture_output=True, text=True, check=False
+    )
+
+
+def weights(folder: Path) -> Mapping[str, Tensor]:
+    """The tensors of a trained network."""
+    return load_file(folder / "model.safetensors")
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether the networks in two folders are equal bit for bit."""
+    a, b = weights(one), weights(other)
+    return a.keys() == b.keys() and all(equal(a[name], b[name]) for name in a)
