@@ -145,15 +145,18 @@ def _mapped(path: Path, dtype: torch.dtype, shape: list[int], sha256: str) -> Te
 
 def _build(teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, report: Report) -> None:
     """Write beside its place, then rename: a build that is killed leaves nothing that looks whole."""
+    rows = _outputs(teacher, views, view, kept)
+    if not ranks.leads():
+        for _ in rows:  # a part of which this rank makes
+            pass
+        return
     for left in place.parent.glob(f".{place.name}.*/"):  # by one that was: the lock is ours
         shutil.rmtree(left, ignore_errors=True)
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        files = _write(_outputs(teacher, views, view, kept), beside, len(views.labels), report)
-        if ranks.leads():
-            sealed.write(beside / INDEX, files)
-            beside.rename(place)
+        sealed.write(beside / INDEX, _write(rows, beside, len(views.labels), report))
+        beside.rename(place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
@@ -179,8 +182,7 @@ def _write(rows: Iterable[dict[str, Tensor]], beside: Path, images: int, report:
             shapes[name] = [done, *values.shape[1:]]
             data = values.numpy().tobytes()
             hashes.setdefault(name, hashlib.sha256()).update(data)
-            if ranks.leads():
-                with (beside / f"{name}.bin").open("ab") as file:
-                    file.write(data)
+            with (beside / f"{name}.bin").open("ab") as file:
+                file.write(data)
         report(done, images)
     return {name: {"shape": shape, "sha256": hashes[name].hexdigest()} for name, shape in shapes.items()}
