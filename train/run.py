@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, export, models, registry, teachers, weights
+from dctkd_zoo import atomic, export, lock, models, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import Store, open_store, resident
@@ -65,8 +65,14 @@ class Material:
 
 
 def train(entry: Entry, where: Where, console: Console) -> Path:
-    """Train an entry into `out/<name>` and return that folder; a finished run is left as it is."""
+    """Train an entry into `out/<name>` and return that folder; `Busy` where another process does."""
     folder = where.out / entry.run_name
+    with lock.held(folder, wait=False):
+        return _train(entry, folder, where, console)
+
+
+def _train(entry: Entry, folder: Path, where: Where, console: Console) -> Path:
+    """Train it; a finished run is left as it is."""
     begun = (folder / STATE).exists()  # it goes last, when the results are there too
     if weights.is_whole(folder) and not begun:
         refuse_other_recipe(entry, folder, where)
