@@ -28,6 +28,7 @@ DEFAULTS = {"time": 240, "gpus_per_node": 1, "signal_delay_s": 120}  # of Slurm'
 SLURM = {"requeue": True, "kill-on-invalid-dep": "yes"}
 GRACE = 300  # s from a cluster's SIGTERM to the job's end
 LOOK = 30  # s between questions to Slurm
+LAG = 60  # s after which files that a job wrote on another node are seen here
 QUEUED = ("PENDING", "REQUEUED", "UNKNOWN", "READY")
 
 
@@ -142,6 +143,7 @@ class Slurm:
     parameters: Mapping[str, Any]
     ahead: bool = True
     asked: float = float("-inf")
+    gone: dict[str, float] = field(default_factory=dict)  # jobs that ended unheard of, and since when
 
     def submit(self, name: str, line: Sequence[str], place: Path, after: Handle | None) -> Handle:
         """Queue a command line; one that waits in vain is taken out of the queue."""
@@ -173,7 +175,8 @@ class Slurm:
             watcher.update()
             self.asked = time.monotonic()
         if watcher.is_done(handle.number, mode="cache"):
-            return "ended"
+            since = self.gone.setdefault(handle.number, time.monotonic())
+            return "ended" if time.monotonic() - since > LAG else "running"
         return "queued" if watcher.get_state(handle.number, mode="cache") in QUEUED else "running"
 
     def here(self, place: Path) -> bool:

@@ -169,6 +169,6 @@ def totals(estimates: Sequence[Estimate], count: int) -> str:
     images, disk = sum(e.epochs * e.images for e in estimates), sum(e.disk for e in estimates)
     more = f" and {unknown} jobs of unknown length" if unknown else ""
     return (
-        f"{len(estimates)} jobs to do, {count - len(estimates)} done: {images:,} images, {hours:.3g} device-hours{more}, "
-        f"{disk / 1e6:,.1f} MB"
+        f"{len(estimates)} jobs to do, {count - len(estimates)} done: {images:,} images, "
+        f"{hours:.3g} device-hours{more}, {disk / 1e6:,.1f} MB"
     )
