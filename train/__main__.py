@@ -66,8 +66,8 @@ def seeds(text: str) -> list[int]:
 
 def pair(text: str) -> tuple[str, int | str]:
     """`time=240` -> ("time", 240)."""
-    key, equals, value = text.partition("=")
-    if not key or not equals:
+    key, _, value = text.partition("=")
+    if not key or not value:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
     return key, int(value) if value.isdecimal() else value
 
