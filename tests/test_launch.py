@@ -113,7 +113,7 @@ def test_a_failed_teacher_leaves_its_students_alone(out):
     (out / "r14_stripes.fails").touch()
     *_, last = wait(launcher(out, TEACHER, OTHER, STUDENT))
     assert last == {
-        "r14_stripes": "failed: r14_stripes: the disk is full",
+        "r14_stripes": "failed: the disk is full",
         "r8_stripes": "done: ",
         "r8_kd_stripes": "not started: teacher r14_stripes failed",
     }
@@ -249,7 +249,7 @@ def test_a_teacher_that_fails_in_slurm_takes_its_students_from_the_queue(out, sl
     out.mkdir()
     (out / "r14_stripes.fails").touch()
     *_, last = wait(launcher(out, TEACHER, STUDENT, cluster=Slurm({}), limit=sys.maxsize))
-    assert last["r14_stripes"] == "failed: r14_stripes: the disk is full"
+    assert last["r14_stripes"] == "failed: the disk is full"
     assert last["r8_kd_stripes"] == "not started: teacher r14_stripes failed"
 
 

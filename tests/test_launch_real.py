@@ -27,13 +27,17 @@ DATASET = Dataset(
     mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), license="none", url="none",
 )
 RECIPE = Recipe(epochs=8, batch_size=16, lr=0.05, schedule=Cosine(0.2), resize=20, pad=2, crop=16)
-ENTRIES = (
+ENTRIES = (  # those of synthscenes that are bundled, small
+    Entry("r8_dctkd_kd_stripes", RECIPE, {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}, teacher="r14_stripes"),
     Entry("r8_kd_stripes", RECIPE, {"ce": 0.1, "kd": 1.0}, teacher="r14_stripes"),
+    Entry("r8_at_stripes", RECIPE, {"ce": 0.1, "at": 1.0}, teacher="r14_stripes"),
     Entry("r8_dctkd_stripes", RECIPE, {"ce": 0.1, "dctkd": 1.0}, teacher="r14_stripes"),
+    Entry("r8_stripes", RECIPE, {"ce": 1.0}),
     Entry("r14_stripes", RECIPE, {"ce": 1.0}),
 )
 """
-NAMES = {"r14_stripes", "r8_kd_stripes", "r8_dctkd_stripes"}
+STUDENTS = {"r8_dctkd_kd_stripes", "r8_kd_stripes", "r8_at_stripes", "r8_dctkd_stripes"}
+NAMES = {"r14_stripes", "r8_stripes", *STUDENTS}
 EPOCHS = 8
 
 
@@ -92,11 +96,11 @@ def test_all_entries_killed_and_resumed_end_as_if_they_had_not_been(world):
     out, launch = world / "out", [*command(world, "out"), "--launcher", "local"]
     with subprocess.Popen(launch, stdout=subprocess.PIPE, text=True) as first:
         killed(out, "r14_stripes")  # the launcher starts it again
-        until(lambda: epochs(out, "r8_kd_stripes") or epochs(out, "r8_dctkd_stripes"))
+        until(lambda: any(epochs(out, name) for name in STUDENTS))
         first.kill()  # its job goes on
     assert weights.is_whole(out / "r14_stripes")
     with subprocess.Popen(launch, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as second:
-        until(lambda: all(epochs(out, name) for name in NAMES))
+        until(lambda: sum(epochs(out, name) > 0 for name in STUDENTS) > 1)
         second.send_signal(signal.SIGINT)
         said, told = second.communicate()
     assert "r14_stripes: done: before" in said

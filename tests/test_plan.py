@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from argparse import ArgumentTypeError
 from dataclasses import replace
 from pathlib import Path
@@ -183,7 +184,15 @@ def test_a_job_has_all_that_says_where_but_not_the_launcher_s_own():
     assert [getattr(again, name) is None for name in launch.FORWARDED] == [False] * len(launch.FORWARDED)
 
 
-def test_several_gpus_are_torchrun_s_business():
+@pytest.fixture
+def sbatch(tmp_path, monkeypatch):
+    script = tmp_path / "bin" / "sbatch"
+    script.parent.mkdir()
+    script.touch(0o755)
+    monkeypatch.setenv("PATH", str(script.parent))
+
+
+def test_several_gpus_are_torchrun_s_business(sbatch):
     _, begin, _ = launch.chosen(options("x", "--launcher", "slurm", "--slurm", "gpus_per_node=4"))
     assert begin[1:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4", "-m", "train"]
 
@@ -198,13 +207,27 @@ def test_several_gpus_are_torchrun_s_business():
         (["--launcher", "slurm", "--slurm", "time=4:00:00"], "time=4:00:00: minutes"),
     ],
 )
-def test_options_that_do_not_go_together(words, message):
+def test_options_that_do_not_go_together(words, message, sbatch):
     with pytest.raises(ZooError, match=message):
         launch.chosen(options("x", *words))
 
 
+def test_where_there_is_no_slurm_it_says_so(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ZooError, match="there is no sbatch here"):
+        launch.chosen(options("x", "--launcher", "slurm"))
+
+
+def test_a_network_of_another_recipe_is_not_taken_for_the_entry_s(tmp_path):
+    entry = registry.get_entry("r8_synthscenes")
+    other = replace(entry, recipe=replace(entry.recipe, lr=0.01))
+    finished_run(tmp_path / entry.name, other, [200])
+    found = launch.refused([Job(entry)], tmp_path, options("x"))
+    assert found[entry.name].state == "failed" and "trained with another recipe" in found[entry.name].why
+
+
 def test_submitit_is_asked_for_by_the_name_of_its_extra(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(__import__("sys").modules, "submitit", None)
+    monkeypatch.setitem(sys.modules, "submitit", None)
     assert main(["r56_synthscenes", "--out", str(tmp_path), "--launcher", "local"]) == 1
     assert "pip install 'dctkd-zoo[cluster]'" in capsys.readouterr().err
 

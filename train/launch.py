@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -74,6 +75,8 @@ def chosen(options: argparse.Namespace) -> tuple[Cluster, list[str], int]:
     python = [sys.executable, "-m"]
     if options.launcher == "local":
         return Local(() if options.device else gpus()), [*python, "train"], 1
+    if shutil.which("sbatch") is None:
+        raise ZooError("--launcher slurm: there is no sbatch here; start it where jobs are submitted from")
     parameters = dict(options.slurm)
     if parameters.get("nodes", 1) != 1:
         raise ZooError(f"--slurm nodes={parameters['nodes']}: a run is of one node")

@@ -63,7 +63,7 @@ class Launcher:
         if needed in ("failed", "not started"):
             return Status("not started", f"teacher {job.needs} {needed}")
         if handle is not None and not self._again(job, handle):
-            return Status("failed", self._why(handle))
+            return Status("failed", self._why(job, handle))
         self.handles.pop(job.name, None)
         teacher = self.handles.get(job.needs or "")
         if needed != "done" and not (self.cluster.ahead and teacher is not None):
@@ -81,11 +81,11 @@ class Launcher:
         teacher = self.handles.get(job.needs or "")  # which was itself started once more, or done elsewhere
         return self.known[str(job.needs)].state == "done" or (teacher is not None and teacher.number != handle.after)
 
-    def _why(self, handle: Handle) -> str:
+    def _why(self, job: Job, handle: Handle) -> str:
         if handle.code is None or handle.code < 0:
             how = "with its job" if handle.code is None else f"by {signal.Signals(-handle.code).name}"
             return f"killed {how}, no epoch further than when it was started"
-        return handle.last_error() or f"exit status {handle.code}"
+        return handle.last_error().removeprefix(f"{job.name}: ") or f"exit status {handle.code}"
 
     def _submit(self, job: Job, after: Handle | None) -> Status:
         self.since[job.name] = self._epochs(job)
