@@ -107,6 +107,11 @@ def test_speed_is_that_of_the_nearest_work_and_says_so(terms, crop, cached, expe
     assert estimate.speed(Work("r18", "r50", terms, crop, cached), [OTHERS, EXACT, CACHED]) == expected
 
 
+def test_this_machine_s_figures_come_before_others():
+    elsewhere = replace(EXACT, images_per_s=9_000.0, rank=1)
+    assert estimate.speed(Work("r18", "r50", ("at",), 224, False), [elsewhere, OTHERS])[0] == 300 / 4
+
+
 def test_what_was_never_measured_has_no_figure():
     assert estimate.speed(Work("r34", "r50", ("at",), 224, False), [EXACT]) == (None, estimate.UNKNOWN)
     assert estimate.speed(Work("r18", None, (), 224, False), [EXACT]) == (None, estimate.UNKNOWN)
@@ -149,7 +154,7 @@ def test_benchmarks_count_where_nothing_was_trained_here(tmp_path):
     ]
     path = tmp_path / "results.json"
     path.write_text(json.dumps({**told, "rows": rows}))
-    expected = Measured(Work("r18", "r50", ("dctkd",), 224, False), 20, "from benchmarks/results.json, a GPU")
+    expected = Measured(Work("r18", "r50", ("dctkd",), 224, False), 20, "from benchmarks/results.json, a GPU", 2)
     assert [*estimate.benchmarks(path)] == [expected]
     assert [*estimate.benchmarks(tmp_path / "none.json")] == []
 

@@ -45,11 +45,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Measured:
-    """Images a second of some work, and where that was measured."""
+    """Images a second of some work, and where that was measured; the lower `rank`, the nearer."""
 
     work: Work
     images_per_s: float
     basis: str
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,11 +73,11 @@ def work(entry: Entry, crop: int, cached: bool) -> Work:
 
 
 def speed(wanted: Work, measured: Sequence[Measured]) -> tuple[float | None, str]:
-    """Images a second and their basis: of the same work, else of the same networks, scaled by pixels."""
+    """Images a second and their basis, from as near as can be: of the same work, else of its networks, by pixels."""
     alike = [m for m in measured if m.work.networks == wanted.networks]
     if not alike:
         return None, UNKNOWN
-    best = min(alike, key=lambda m: (m.work.crop != wanted.crop, m.work.terms != wanted.terms))
+    best = min(alike, key=lambda m: (m.rank, m.work.crop != wanted.crop, m.work.terms != wanted.terms))
     terms = "" if best.work.terms == wanted.terms else f", terms {'+'.join(best.work.terms) or 'none'}"
     scaled = "" if best.work.crop == wanted.crop else f", scaled from {best.work.crop} px"
     return best.images_per_s * (best.work.crop / wanted.crop) ** 2, best.basis + terms + scaled
@@ -85,10 +86,10 @@ def speed(wanted: Work, measured: Sequence[Measured]) -> tuple[float | None, str
 def measurements(out: Path) -> list[Measured]:
     """All there are, those of this machine's runs first."""
     here = [m for folder in dict.fromkeys((out, checkpoints())) for m in runs(folder, "measured here")]
-    return [*here, *runs(weights.BUNDLED, "the bundled run"), *benchmarks(BENCHMARKS)]
+    return [*here, *runs(weights.BUNDLED, "the bundled run", 1), *benchmarks(BENCHMARKS)]
 
 
-def runs(folder: Path, where: str) -> Iterator[Measured]:
+def runs(folder: Path, where: str, rank: int = 0) -> Iterator[Measured]:
     """Throughput of the finished runs in a folder, the newest first."""
     found = (path for path in folder.glob("*/train_log.csv") if weights.is_whole(path.parent))
     for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
@@ -97,7 +98,7 @@ def runs(folder: Path, where: str) -> Iterator[Measured]:
         if entry is not None:
             done = work(entry, recipe["recipe"]["crop"], "--teacher-cache" in recipe["command"])
             rates = [float(row["images_per_s"]) for row in csv.DictReader(path.read_text().splitlines())]
-            yield Measured(done, harmonic_mean(rates), f"{where}, {environment['device']}")
+            yield Measured(done, harmonic_mean(rates), f"{where}, {environment['device']}", rank)
 
 
 def benchmarks(path: Path) -> Iterator[Measured]:
@@ -107,7 +108,7 @@ def benchmarks(path: Path) -> Iterator[Measured]:
         if row["name"] in BENCHED and row.get("ours"):
             done = Work("r18", "r50", ("dctkd",), told["setting"]["crop"], BENCHED[row["name"]])
             basis = f"from benchmarks/results.json, {told['machine']['device']}"
-            yield Measured(done, median(row["ours"]), basis)
+            yield Measured(done, median(row["ours"]), basis, 2)
 
 
 def estimates(
