@@ -63,9 +63,9 @@ class Command:
         return DelayedSubmission(Command(self.line, self.note, self.environment, self.grace))
 
     def _told(self, number: int, frame: Any) -> None:
-        self.told = True
-        if self.process is not None and self.process.returncode is None:
-            os.kill(self.process.pid, signal.SIGINT)
+        if not self.told:
+            self.told = True
+            self._stop()
 
     def _last_orders(self, code: int) -> None:
         """Where the run stopped because the job is about to be ended: leave it to submitit's handler to requeue it."""

@@ -159,7 +159,7 @@ def cells(estimate: Estimate | None, bases: Mapping[str, int]) -> tuple[str, ...
     """Epochs, images, hours, disk and basis in words; nothing of what is done."""
     if estimate is None:
         return "trained", "", "", "", ""
-    hours = "unknown" if estimate.hours is None else f"{estimate.hours:.3g}"
+    hours = "unknown" if estimate.hours is None else figure(estimate.hours)
     disk = f"{estimate.disk / 1e6:,.1f} MB"
     return str(estimate.epochs), f"{estimate.images:,}", hours, disk, str(bases[estimate.basis])
 
@@ -171,5 +171,10 @@ def totals(estimates: Sequence[Estimate], count: int) -> str:
     more = f" and {unknown} jobs of unknown length" if unknown else ""
     return (
         f"{len(estimates)} jobs to do, {count - len(estimates)} done: {images:,} images, "
-        f"{hours:.3g} device-hours{more}, {disk / 1e6:,.1f} MB"
+        f"{figure(hours)} device-hours{more}, {disk / 1e6:,.1f} MB"
     )
+
+
+def figure(hours: float) -> str:
+    """Three digits that mean something, or as many as are before the point."""
+    return f"{hours:,.0f}" if hours >= 100 else f"{hours:.3g}"

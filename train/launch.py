@@ -23,7 +23,7 @@ from train.launcher import ENDS, Launcher, finished
 from train.plan import Job
 
 FORWARDED = ("data", "device", "out", "teacher_cache", "catalog")  # what a job's command line has of the launcher's
-EVERY = 0.5  # s between looks
+EVERY, SHARE = 0.5, 10  # s between looks, and at least so many times what a look takes
 WIDTH = 120  # of a plan that goes to a file
 
 
@@ -60,11 +60,12 @@ def watch(launcher: Launcher, console: Console) -> list[Row]:
     launcher.adopt()
     with board.Board(str(launcher.out), console) as shown:
         while True:
+            start = time.monotonic()
             rows = launcher.step()
             shown.show(rows)
             if all(row.status.state in ENDS for row in rows):
                 return rows
-            time.sleep(EVERY)
+            time.sleep(max(EVERY, SHARE * (time.monotonic() - start)))
 
 
 def chosen(options: argparse.Namespace) -> tuple[Cluster, list[str], int]:
