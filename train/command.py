@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,15 +41,10 @@ class Command:
         Path(self.note).unlink(missing_ok=True)
         changed = {**os.environ, **self.environment}
         environment = {name: value for name, value in changed.items() if value is not None}
-        # A session of its own: that it stops is decided here.
+        # A session of its own: when it stops is decided here.
         self.process = subprocess.Popen(self.line, env=environment, start_new_session=True, preexec_fn=_interruptible)
         try:
-            os.waitid(
-                os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT
-            )  # holds no lock that a signal's handler needs
-            code = self.process.wait()
-            if code:
-                self._last_orders(code)
+            code = self._ended()
         finally:
             self._stop()
         atomic.write_text(Path(self.note), json.dumps({"code": code}))
@@ -67,22 +63,31 @@ class Command:
             self.told = True
             self._stop()
 
-    def _last_orders(self, code: int) -> None:
-        """Where the run stopped because the job is about to be ended: leave it to submitit's handler to requeue it."""
-        time.sleep(SETTLE)
-        if self.told or -code in (signal.SIGTERM, signal.SIGUSR2):
+    def _ended(self) -> int:
+        """Wait for the run's exit code; where its job is to end, that is left to submitit's handler."""
+        assert self.process is not None
+        if self.told:  # before there was anything to stop
+            self._stop()
+        os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT)  # unlike wait(), holds no lock that _stop needs
+        code = self.process.wait()
+        if code:
+            time.sleep(SETTLE)
+        if code and (self.told or -code in (signal.SIGTERM, signal.SIGUSR2)):
             time.sleep(self.grace)
+            return -signal.SIGTERM
+        return code
 
     def _stop(self) -> None:
         """Interrupt the run, which keeps its last checkpoint; kill it where that takes too long."""
         if self.process is None or self.process.returncode is not None:
             return
-        os.kill(self.process.pid, signal.SIGINT)
         deadline = time.monotonic() + PATIENCE
-        while os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
-            time.sleep(0.1)
-            if time.monotonic() > deadline:
-                os.killpg(self.process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError, ChildProcessError):  # it has just ended
+            os.kill(self.process.pid, signal.SIGINT)
+            while os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+                time.sleep(0.1)
+                if time.monotonic() > deadline:
+                    os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def _interruptible() -> None:
