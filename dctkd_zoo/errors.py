@@ -55,3 +55,7 @@ class CorruptCache(ZooError):
 
 class Busy(ZooError):
     """A file or folder that another process is writing."""
+
+
+class RankLost(ZooError):
+    """Another process of the same run that has died, or cannot be reached."""

@@ -13,10 +13,15 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from torch.distributed.rendezvous import rendezvous
 from torch import Tensor
+
+from dctkd_zoo.errors import RankLost
 
 # How long a rank waits for another, which may be making a pixel store; one that has died is noticed at once.
 TIMEOUT = timedelta(hours=12)
+
+LOST = ("Connection closed", "Connection reset", "Broken pipe", "NCCL", "Timed out", "timed out")
 
 T = TypeVar("T")
 
@@ -46,7 +51,23 @@ def local() -> int:
 
 def restarted() -> bool:
     """Whether torchrun started this run again after a rank had died."""
-    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return _attempt() != "0"
+
+
+def _attempt() -> str:
+    return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Inside, what torch says where another rank has died is a `RankLost`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if _size == 1 or not any(sign in str(error) for sign in LOST):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        raise RankLost(f"another rank has stopped; go on with --resume ({reason})") from error
 
 
 @contextmanager
@@ -56,7 +77,11 @@ def started(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
+    # A run that torchrun starts again would else find the addresses of those that have died.
+    store = dist.distributed_c10d.PrefixStore(f"attempt {_attempt()}", store)
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=number, world_size=count)
     _size, _rank = dist.get_world_size(), dist.get_rank()
     try:
         yield

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
@@ -35,7 +36,7 @@ def curves(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curves")
     rank_curve.views(folder / "cache")  # made once
     found = []
-    for name, command in (("one", [world.sys.executable, "-m", "tests.rank_curve"]), ("two", [])):
+    for name, command in (("one", [sys.executable, "-m", "tests.rank_curve"]), ("two", [])):
         command = command or world.torchrun(2, "tests.rank_curve")
         done = world.run([*command, str(folder / f"{name}.json"), *sorted(losses.names())], folder)
         assert done.returncode == 0, done.stderr

@@ -354,6 +354,10 @@ def test_the_flags_say_where_and_never_what():
         "--resume",
         "--catalog",
         "--teacher-cache",
+        "--launcher",
+        "--jobs",
+        "--slurm",
+        "--dry-run",
     }
 
 

@@ -20,23 +20,56 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
     parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
     parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are written, and teachers looked for")
-    parser.add_argument("--seed", type=int, metavar="S", help="in place of the recipe's")
+    parser.add_argument("--seed", type=seeds, metavar="S", help="in place of the recipe's; 0,1,2 or 0-4 for a run each")
     parser.add_argument("--resume", action="store_true", help="go on with runs that stopped early")
     parser.add_argument(
         "--teacher-cache",
-        type=views,
+        type=positive,
         metavar="K",
         help="train on K fixed views an image, the teacher's outputs on disk",
     )
     parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    many = parser.add_argument_group("many entries, each a job that is resumed where it was stopped")
+    many.add_argument(
+        "--launcher", choices=("local", "slurm"), help="run jobs here, or in Slurm's queue, and watch them"
+    )
+    many.add_argument("--jobs", type=positive, metavar="N", help="how many at once; 1 here, all in Slurm")
+    many.add_argument(
+        "--slurm",
+        type=pair,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="for sbatch: partition=gpu, time=240",
+    )
+    many.add_argument("--dry-run", action="store_true", help="print the plan: jobs, hours, disk; nothing is started")
     return parser
 
 
-def views(text: str) -> int:
+def positive(text: str) -> int:
     """The number in `text`, at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of views; at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+def seeds(text: str) -> list[int]:
+    """`3` -> [3], `0,2` -> [0, 2], `0-4` -> [0, 1, 2, 3, 4]."""
+    found: dict[int, None] = {}
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(f"{text!r} are no seeds; 3, or 0,1,2, or 0-4")
+        found |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    return [*found]
+
+
+def pair(text: str) -> tuple[str, int | str]:
+    """`time=240` -> ("time", 240)."""
+    key, _, value = text.partition("=")
+    if not key or not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
+    return key, int(value) if value.isdecimal() else value
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,6 +81,10 @@ def main(arguments: list[str] | None = None) -> int:
         if options.catalog:
             registry.include(options.catalog)
         names = registry.resolve(options.names or ["*"])
+        if options.launcher or options.dry_run or options.jobs or options.slurm:
+            from train import launch
+
+            return launch.main(names, options)
         return train_all(names, options)
     except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
         print(f"error: {error}", file=sys.stderr)
@@ -63,7 +100,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
 
     from dctkd_zoo import device, ranks
     from dctkd_zoo.home import checkpoints
-    from train import run
+    from train import plan, run
     from train.where import Where
 
     device.keep_memory()
@@ -72,11 +109,12 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     where = Where(options.data, options.out or checkpoints(), chosen, resume, options.out, options.teacher_cache)
     with ranks.started(chosen):
         console = Console(quiet=not ranks.leads())
-        for name in registry.teachers_first(names):
+        for entry in plan.seeded(names, options.seed):
             try:
-                run.train(registry.get_entry(name).seeded(options.seed), where, console)
+                with ranks.told():
+                    run.train(entry, where, console)
             except ZooError as error:
-                print(f"error: {name}: {error}", file=sys.stderr)
+                print(f"error: {entry.run_name}: {error}", file=sys.stderr)
                 if ranks.size() > 1:  # what one rank cannot do the others wait for
                     return 1
                 failed += 1  # the others may still train
