@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 
-from dctkd_zoo import atomic
+from dctkd_zoo import sealed
 from dctkd_zoo.data.split import Files, Images, Split, Subset
 from dctkd_zoo.data.tree import incomplete
+from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.home import cache_home
 
 log = logging.getLogger(__name__)
@@ -45,12 +45,15 @@ def _computed(images: Images) -> list[str]:
 def _remembered(files: Files) -> list[str]:
     path = cache_home() / "fingerprints" / f"{_signature(files)}.json"
     try:
-        known: list[str] = json.loads(path.read_text())
+        known: list[str] = sealed.read(path)
         return known
-    except (OSError, ValueError):  # never hashed, or a file that something else wrote
-        found = _computed(files)
+    except OSError:  # never hashed
+        pass
+    except CorruptCache as error:
+        log.warning("%s: hashing all images again", error)
+    found = _computed(files)
     try:
-        atomic.write_text(path, json.dumps(found))
+        sealed.write(path, found)
     except OSError as error:  # a home that is read-only or full costs time, not the run
         log.warning("hashes of %s are not kept: %s", files.root, error)
     return found
