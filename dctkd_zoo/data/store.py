@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,8 @@ class Store:
 
     `pixels` is one sequence of bytes in pieces, and no image lies in two. Image i starts at `offsets[i]` of the
     whole and is `heights[i]` x `widths[i]` px. `failed` names the images that did not decode, with the reason;
-    their height is zero. `digest` is the split's.
+    their height is zero. `digest` is the split's. Where nothing is kept, `pixels` are empty and `live` decodes and
+    resizes an image. `parts` are the numbers of images that lie together in what has no quick access to any.
     """
 
     pixels: tuple[Tensor, ...]
@@ -44,6 +46,8 @@ class Store:
     widths: Tensor
     failed: tuple[str, ...]
     digest: str
+    live: Callable[[int], NDArray[np.uint8]] | None = None
+    parts: tuple[int, ...] = ()
 
 
 def resized(split: Split, index: int, recipe: Recipe) -> NDArray[np.uint8]:
@@ -58,23 +62,27 @@ def open_store(split: Split, recipe: Recipe, cache: Path) -> Store:
     """The store of a split under a recipe's resize and padding; built in `cache` on first use, then reused.
 
     Its bytes are compared with their sha256 each time. Several processes may build one store at once, each its part;
-    `ZooError` where it cannot be written.
+    `ZooError` where it cannot be written. Of a streamed split all but the pixels is kept.
     """
     content = digest(split, prints(split))
-    folder = cache / "stores" / _key(content, recipe)
-    parts = shards.layout(folder, len(split), recipe, kept=True)
+    folder = cache / "stores" / _key(content, split, recipe)
+    parts = shards.layout(folder, len(split), recipe, kept=not split.streamed)
     facts = shards.complete(folder, parts, lambda shard, path: _write(split, recipe, shard, path))
     heights = torch.tensor([height for f in facts for height in f.heights], dtype=torch.int64)
     widths = torch.tensor([width for f in facts for width in f.widths], dtype=torch.int64)
-    lengths = 3 * heights * widths
-    pixels = tuple(_mapped(shard.pixels, f.bytes) for shard, f in zip(parts, facts, strict=True))
     failed = tuple(name for f in facts for name in f.failed)
+    lengths = 3 * heights * widths
+    if split.streamed:
+        live = partial(resized, split, recipe=recipe)
+        together = getattr(split.images, "parts", ())
+        return Store((), lengths.cumsum(0) - lengths, heights, widths, failed, content, live, together)
+    pixels = tuple(_mapped(shard.pixels, f.bytes) for shard, f in zip(parts, facts, strict=True))
     return Store(pixels, lengths.cumsum(0) - lengths, heights, widths, failed, content)
 
 
 def resident(store: Store, device: torch.device) -> Store:
     """The store with its pixels in the GPU's own memory, where a third of what is free there holds them."""
-    if device.type != "cuda" or sum(map(len, store.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
+    if device.type != "cuda" or store.live or sum(map(len, store.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
         return store
     return replace(store, pixels=(joined(store.pixels, device),))
 
@@ -87,8 +95,8 @@ def joined(pixels: Sequence[Tensor], device: torch.device) -> Tensor:
     return whole
 
 
-def _key(content: str, recipe: Recipe) -> str:
-    facts = json.dumps([FORMAT, content, recipe.resize, recipe.pad, recipe.pad_mode])
+def _key(content: str, split: Split, recipe: Recipe) -> str:
+    facts = json.dumps([FORMAT, content, recipe.resize, recipe.pad, recipe.pad_mode, split.streamed])
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dctkd_zoo.data import live
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.store import Store
 from dctkd_zoo.spec import Dataset, Recipe
+
+REACH = 2048  # images by which a shuffle of streams puts one off, at most
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,10 @@ class Views:
     def train(self, seed: int, epoch: int, windows: Windows | None = None) -> Iterator[Batch]:
         """All images once, in random order, each cropped and flipped at random, or by the given windows."""
         generator = torch.Generator().manual_seed(derive(seed, "views", epoch))
-        order = torch.randperm(len(self.labels), generator=generator)
+        order = shuffled(len(self.labels), self.store.parts, generator)
         if windows is None:
             windows = random_windows(self.store, self.recipe, generator)
-        for ids in order.split(self.recipe.batch_size):
-            yield self.batch(ids, windows)
+        yield from self.batches(order.split(self.recipe.batch_size), windows)
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, cropped at the centre."""
@@ -56,8 +58,7 @@ class Views:
     def walk(self, windows: Windows, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, by the given windows."""
         decoded = torch.nonzero(self.store.heights.cpu()).flatten()
-        for ids in decoded.split(batch_size) if len(decoded) else ():
-            yield self.batch(ids, windows)
+        yield from self.batches(decoded.split(batch_size) if len(decoded) else (), windows)
 
     def fixed(self, number: int) -> Windows:
         """The windows of a view that is the same in every run."""
@@ -66,7 +67,15 @@ class Views:
 
     def batch(self, ids: Tensor, windows: Windows) -> Batch:
         """The images `ids` (B,) of an epoch as one batch on the device."""
-        pixels = crop(self.store, ids, windows, self.recipe.crop).to(self.device, non_blocking=True)
+        return self._seen(ids, crop(self.store, ids, windows, self.recipe.crop), windows)
+
+    def batches(self, positions: Sequence[Tensor], windows: Windows) -> Iterator[Batch]:
+        """A batch of the images at each of the positions (B,); what no store holds is decoded ahead."""
+        for ids, pixels in zip(positions, _crops(self.store, positions, windows, self.recipe.crop), strict=True):
+            yield self._seen(ids, pixels, windows)
+
+    def _seen(self, ids: Tensor, pixels: Tensor, windows: Windows) -> Batch:
+        pixels = pixels.to(self.device, non_blocking=True)
         flips = windows.flips[ids].to(self.device)
         pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
         images = normalise(pixels, self.dataset.mean, self.dataset.std)
@@ -77,6 +86,19 @@ def derive(seed: int, *purpose: object) -> int:
     """A seed for one purpose, so that no two uses of a run's seed share random numbers."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def shuffled(count: int, parts: Sequence[int], generator: torch.Generator) -> Tensor:
+    """The positions (N,) in random order; of images that lie together in `parts`, each within `REACH` of its turn.
+
+    Parts are shuffled, and every image is put off by up to `REACH` others: what a buffer of that size would do.
+    """
+    if not parts:
+        return torch.randperm(count, generator=generator)
+    blocks = torch.arange(count).split(list(parts))
+    order = torch.cat([blocks[number] for number in torch.randperm(len(blocks), generator=generator).tolist()])
+    delay = torch.rand(count, generator=generator, dtype=torch.float64) * REACH
+    return order[(torch.arange(count) + delay).argsort()]
 
 
 def random_windows(store: Store, recipe: Recipe, generator: torch.Generator) -> Windows:
@@ -96,8 +118,18 @@ def centre_windows(store: Store, recipe: Recipe) -> Windows:
     return Windows(tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
 
 
+def _crops(store: Store, positions: Sequence[Tensor], windows: Windows, size: int) -> Iterator[Tensor]:
+    """`crop` of each of the positions (B,)."""
+    if store.live is None:
+        return (crop(store, ids, windows, size) for ids in positions)
+    sides = (zip(*(t.tolist() for t in (ids, windows.tops[ids], windows.lefts[ids])), strict=True) for ids in positions)
+    return live.crops(store.live, sides, size)
+
+
 def crop(store: Store, ids: Tensor, windows: Windows, size: int) -> Tensor:
     """Square windows of the images `ids` (B,) as uint8 (B, size, size, 3), where the store's pixels are."""
+    if store.live is not None:
+        return next(_crops(store, [ids], windows, size))
     tops, lefts, widths, offsets = (t.cpu()[ids] for t in (windows.tops, windows.lefts, store.widths, store.offsets))
     starts = offsets + (tops * widths + lefts) * 3
     if store.pixels[0].device.type == "cpu":
