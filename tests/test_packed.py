@@ -193,7 +193,12 @@ class TestShards:
     def test_an_index_is_kept_until_its_tar_changes(self, tars, home, monkeypatch):
         load(WDS, tars)
         real, opened = tarfile.open, []
-        monkeypatch.setattr(tarfile, "open", lambda path, *more: opened.append(path.name) or real(path, *more))
+
+        def told(path, *more):
+            opened.append(path.name)
+            return real(path, *more)
+
+        monkeypatch.setattr(tarfile, "open", told)
         load(WDS, tars)
         assert opened == []
         shard(tars / "packed" / "train-0002.tar", range(18, 30))
@@ -245,7 +250,7 @@ class TestStreamed:
         live, _ = seen(replace(WDS, streamed=True), tars, tmp_path / "cache")
         batches = live.train(0, 0)
         next(batches)
-        batches.close()  # type: ignore[attr-defined]
+        batches.close()
 
 
 class TestShuffled:
@@ -334,6 +339,30 @@ class TestHub:
         one, _ = seen(replace(WDS, source="hfids"), table, tmp_path / "a")
         other, _ = seen(replace(WDS, source="hfds"), table, tmp_path / "b")
         assert len(one.store.pixels) == 4 and torch.equal(torch.cat(one.store.pixels), torch.cat(other.store.pixels))
+
+    def test_tar_shards_are_left_to_the_source_that_decodes_images_alone(self, tars):
+        (tars / "packed" / "classes.txt").unlink()
+        with pytest.raises(DatasetError, match="read them with the source 'wds'"):
+            load(replace(WDS, source="hfds"), tars)
+
+    @pytest.mark.parametrize("kind", ["hfds", "hfids"])
+    def test_columns_by_other_names(self, tmp_path, kind):
+        path = tmp_path / "packed" / "train.parquet"
+        path.parent.mkdir()
+        datasets.Dataset.from_dict({"image": ["a", "b"], "scene": [0, 1]}).to_parquet(path)
+        with pytest.raises(DatasetError, match="label"):
+            load(replace(WDS, source=kind), tmp_path)
+
+    def test_a_folder_of_images_is_read(self, tmp_path):
+        for part, seeds in (("train", range(TRAIN)), ("test", range(TEST))):
+            for seed in seeds:
+                path = tmp_path / "packed" / part / CLASSES[seed % 3] / f"{seed:03d}.jpg"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(encoded(seed))
+        table, stream = (load(replace(WDS, source=kind), tmp_path)["train"] for kind in ("hfds", "hfids"))
+        assert table.classes == stream.classes == CLASSES and table.labels.tolist() == stream.labels.tolist()
+        assert digest(table) == digest(stream)
+        assert table.images.payload(TRAIN - 1) == encoded(38)
 
     def test_a_set_is_named_after_a_slash(self, table, tmp_path):
         folder = tmp_path / "elsewhere"

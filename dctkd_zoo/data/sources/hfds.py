@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dctkd_zoo.data.packed import Rows
-from dctkd_zoo.data.reader import open_reader
+from dctkd_zoo.data.reader import check_columns, open_reader
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.errors import DatasetMissing
 
@@ -23,6 +23,7 @@ def read(root: Path, split: str, name: str = "") -> Split:
         if split == "train":
             raise
         reader = open_reader("hfds", name, root, "validation")
+    check_columns(reader.dataset.column_names, name or str(root))
     labels = list(reader.iter_targets())
     ids = tuple(f"{split}/{index:07d}" for index in range(len(labels)))
     names = sorted(reader.class_to_idx, key=reader.class_to_idx.__getitem__)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dctkd_zoo.data.packed import Stream
-from dctkd_zoo.data.reader import open_reader
+from dctkd_zoo.data.reader import check_columns, open_reader
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.errors import DatasetMissing
 
@@ -21,21 +21,30 @@ from dctkd_zoo.errors import DatasetMissing
 def read(root: Path, split: str, name: str = "") -> Split:
     """The split "train" or "test" of the set `name`, else of that in the folder `root`; ids are `test/0000001`."""
     from datasets import Image
+    from datasets.utils.file_utils import xopen
+
+    def bytes_at(place: str) -> bytes:
+        with xopen(place, "rb") as file:  # on the Hub, or within an archive there
+            data: bytes = file.read()
+        return data
 
     reader = open_reader("hfids", name, root, split, num_samples=1)  # they are counted, for a stream need not know
     part, stream = _opened(reader.builder, ("test", "validation") if split == "test" else (split,), name or str(root))
+    features = stream.features or stream._resolve_features().features  # which some formats tell with their first row
+    check_columns(features, name or str(root))
     labels = [row["label"] for row in stream.select_columns(["label"])]
     encoded = stream.select_columns(["image"]).cast_column("image", Image(decode=False))
 
     def start() -> Iterator[bytes]:
         for row in encoded:
             image = row["image"]
-            yield image["bytes"] or Path(image["path"]).read_bytes()
+            yield image["bytes"] or bytes_at(image["path"])
 
     stamp = hashlib.sha256(f"{reader.builder.cache_dir}\n{part}".encode()).hexdigest()
+    names = getattr(features["label"], "names", None)
     images = Stream(len(labels), start, f"{name or root}, {split}", stamp)
     ids = tuple(f"{split}/{index:07d}" for index in range(len(labels)))
-    return Split(_classes(stream, labels), ids, np.array(labels, np.int64), images)
+    return Split(tuple(names or map(str, range(max(labels) + 1))), ids, np.array(labels, np.int64), images)
 
 
 def _opened(builder: Any, parts: tuple[str, ...], what: str) -> tuple[str, Any]:
@@ -46,10 +55,3 @@ def _opened(builder: Any, parts: tuple[str, ...], what: str) -> tuple[str, Any]:
         except ValueError as error:
             reason = error
     raise DatasetMissing(f"{what} has no split {parts[0]}: {reason}")
-
-
-def _classes(stream: Any, labels: list[int]) -> tuple[str, ...]:
-    """The names in the set's features, which some formats tell with their first row only, or the labels' numbers."""
-    features = stream.features or stream._resolve_features().features
-    names: list[str] = getattr(features["label"], "names", None) or [str(label) for label in range(max(labels) + 1)]
-    return tuple(names)
