@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from dctkd_zoo import sealed
@@ -13,6 +15,8 @@ from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.home import cache_home
 
 T = TypeVar("T")
+
+TOGETHER = 16  # images of a thread's turn: few, for streams are read in order
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +46,12 @@ def _hashes(images: Images) -> list[str]:
 
 
 def _computed(images: Images) -> list[str]:
-    return [hashlib.sha256(images.payload(index)).hexdigest() for index in range(len(images))]
+    def some(start: int) -> list[str]:
+        indices = range(start, min(start + TOGETHER, len(images)))
+        return [hashlib.sha256(images.payload(index)).hexdigest() for index in indices]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading and hashing release the interpreter's lock
+        return [found for part in pool.map(some, range(0, len(images), TOGETHER)) for found in part]
 
 
 def remembered(kind: str, signature: str, make: Callable[[], T], what: str) -> T:

@@ -98,7 +98,7 @@ def _whole(pool: ThreadPoolExecutor, shards: Sequence[Shard]) -> Iterator[tuple[
     def look(shard: Shard) -> Facts | None:
         try:
             return read(shard)
-        except (FileNotFoundError, CorruptCache):
+        except (OSError, CorruptCache):  # looked at again by the holder of its lock
             return None
 
     for number, facts in enumerate(pool.map(look, shards)):
