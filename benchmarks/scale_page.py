@@ -52,7 +52,8 @@ def measured(found: Mapping[str, Any]) -> str:
         "an epoch of views from tar shards": f"{found['streamed_per_s']:,.0f} images/s",
     }
     machine = found["machine"]
-    caption = f"{found['images']:,} images of 256 x 256 px; {machine['date'][:10]}, {machine['device']}, load average {found['load']:.1f}"
+    caption = f"{found['images']:,} images of 256 x 256 px; {machine['date'][:10]}, {machine['device']}"
+    caption += f", shared with others: load average {found['load']:.1f}"
     return "\n| what | figure |\n|---|---|\n" + "".join(f"| {k} | {v} |\n" for k, v in rows.items()) + f"\n{caption}.\n"
 
 

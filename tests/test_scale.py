@@ -6,6 +6,7 @@ import re
 import pytest
 
 from benchmarks import scale, scale_page
+from dctkd_zoo.data.store import open_store
 
 FOUND = json.loads(scale.FOUND.read_text(encoding="utf-8"))
 
@@ -43,7 +44,7 @@ def test_a_small_run_measures_everything(tmp_path, monkeypatch):
     monkeypatch.setattr(scale, "limited_epoch", lambda folder, cache: FOUND["epoch"])
 
     def build(folder, cache):
-        scale.open_store(scale.files(folder), scale.RECIPE, cache)
+        open_store(scale.files(folder), scale.RECIPE, cache)
 
     (tmp_path / "work").mkdir()
     found = scale.measure(tmp_path / "work", 40, lambda words: None)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dctkd_zoo.data import shards
+from dctkd_zoo.data import shards, views
 from dctkd_zoo.data import store as stores
 from dctkd_zoo.data.split import Files, Split
 from dctkd_zoo.data.store import open_store
@@ -138,7 +138,16 @@ class TestLayout:
         windows = Windows(zeros + 2, zeros + 1, zeros.bool())
         one = replace(store, pixels=(torch.cat(store.pixels),))
         assert torch.equal(crop(store, ids, windows, 12), crop(one, ids, windows, 12))
-        assert torch.equal(stores.joined(store.pixels, torch.device("cpu")), one.pixels[0])
+
+    def test_what_lies_in_a_gpu_is_cropped_alike(self, split, tmp_path):
+        """The gather that runs there, here."""
+        store = open_store(split, RECIPE, tmp_path / "one")
+        whole = stores.joined(store.pixels, torch.device("cpu"))
+        assert torch.equal(whole, torch.cat(store.pixels))
+        ids = torch.tensor([22, 0, 5, 21])
+        starts, widths = store.offsets[ids] + 3, store.widths[ids]
+        gathered = views._gathered(whole, starts, widths, 12)
+        assert torch.equal(gathered, views._copied(store.pixels, starts, widths, 12))
 
     @pytest.mark.parametrize(("count", "resize", "due"), [(50_000, 40, 1), (20_210, 256, 15), (1_803_460, 256, 1322)])
     def test_a_shard_has_a_quarter_of_a_gibibyte_of_squares(self, count, resize, due, monkeypatch):
