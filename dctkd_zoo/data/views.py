@@ -7,7 +7,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 from dctkd_zoo.data import live
@@ -138,14 +140,18 @@ def crop(store: Store, ids: Tensor, windows: Windows, size: int) -> Tensor:
 
 
 def _copied(pieces: tuple[Tensor, ...], starts: Tensor, widths: Tensor, size: int) -> Tensor:
-    """One strided copy per image: three times as fast as a gather on a CPU, and any number of pieces will do."""
-    ends = torch.tensor([len(piece) for piece in pieces]).cumsum(0)
+    """One strided copy per image: faster than a gather on a CPU, and any number of pieces will do.
+
+    NumPy copies, for torch would wake all its threads for each image.
+    """
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    ends = lengths.cumsum(0)
     numbers = torch.bucketize(starts, ends, right=True)
-    within = starts - ends[numbers] + torch.tensor([len(piece) for piece in pieces])[numbers]
-    out = torch.empty(len(starts), size, 3 * size, dtype=torch.uint8)
+    within = starts - ends[numbers] + lengths[numbers]
+    out = np.empty((len(starts), size, 3 * size), np.uint8)
     for image, number, start, width in zip(out, numbers.tolist(), within.tolist(), widths.tolist(), strict=True):
-        image.copy_(pieces[number][start:].as_strided((size, 3 * size), (3 * width, 1)))
-    return out.view(-1, size, size, 3)
+        image[:] = as_strided(pieces[number].numpy()[start:], (size, 3 * size), (3 * width, 1))
+    return torch.from_numpy(out).view(-1, size, size, 3)
 
 
 def _gathered(pixels: Tensor, starts: Tensor, widths: Tensor, size: int) -> Tensor:
