@@ -38,6 +38,7 @@ check-types: $(INSTALLED)
 check-readme: $(INSTALLED)
 	$(BIN)/python -m eval.readme --check
 	$(BIN)/python -m benchmarks.readme --check
+	$(BIN)/python -m benchmarks.scale_page --check
 
 check-cards: $(INSTALLED)
 	$(BIN)/python -m dctkd_zoo cards --check

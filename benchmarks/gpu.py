@@ -44,7 +44,7 @@ def ade20k(setting: Setting) -> Views:
     block = torch.randint(256, (BLOCK,), dtype=torch.uint8)
     pixels = block.repeat(-(-count * each // BLOCK))[: count * each]
     heights, widths = torch.full((count,), height), torch.full((count,), width)
-    store = Store(pixels, torch.arange(count) * each, heights, widths, (), "random")
+    store = Store((pixels,), torch.arange(count) * each, heights, widths, (), "random")
     labels = torch.randint(dataset.num_classes, (count,))
     return Views(store, labels, images.recipe(setting), dataset, setting.device)
 

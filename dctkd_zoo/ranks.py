@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch.distributed.rendezvous import rendezvous
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from dctkd_zoo.errors import RankLost
 

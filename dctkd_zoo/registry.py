@@ -88,8 +88,8 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
             raise ValueError(f"{entry.name}: no architecture {entry.arch!r}; ARCHS gives a timm network a short name")
         if entry.dataset not in tables.datasets:
             raise ValueError(f"{entry.name}: no dataset {entry.dataset!r}; there are {', '.join(tables.datasets)}")
-        if tables.datasets[entry.dataset].source not in sources:
-            source = tables.datasets[entry.dataset].source
+        source = tables.datasets[entry.dataset].source.partition("/")[0]
+        if source not in sources:
             raise ValueError(f"{entry.dataset}: no source {source!r}; there are {', '.join(sources)}")
         if not set(entry.terms) <= set(terms):
             unknown = ", ".join(sorted(set(entry.terms) - set(terms)))

@@ -36,7 +36,7 @@ pixels.flush()
 side = torch.full((count,), 16)
 mapped = torch.from_file(str(folder / "pixels"), shared=False, size=count * 768, dtype=torch.uint8)
 views = Views(
-    Store(mapped, torch.arange(count) * 768, side, side, (), "noise"), torch.arange(count) % 10, recipe, dataset,
+    Store((mapped,), torch.arange(count) * 768, side, side, (), "noise"), torch.arange(count) % 10, recipe, dataset,
     torch.device("cpu"),
 )
 student, guide = (Tapped(models.create(name, 10)).eval() for name in ("r8", "r14"))

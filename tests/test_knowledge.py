@@ -37,7 +37,7 @@ def views(images: int = 10) -> Views:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (images * 24 * 24 * 3,), generator=generator, dtype=torch.uint8)
     side = torch.full((images,), 24)
-    store = Store(pixels, torch.arange(images) * 24 * 24 * 3, side, side, (), "digest")
+    store = Store((pixels,), torch.arange(images) * 24 * 24 * 3, side, side, (), "digest")
     return Views(store, torch.arange(images) % 3, RECIPE, DATASET, CPU)
 
 

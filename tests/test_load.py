@@ -1,7 +1,6 @@
 """dctkd_zoo.data.load, and the remembered hashes of dctkd_zoo.data.content."""
 
 import csv
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dctkd_zoo import sealed
 from dctkd_zoo.data import content
 from dctkd_zoo.data.load import load, read, without_leaks
 from dctkd_zoo.data.split import Arrays, Split, fingerprints
@@ -148,7 +148,7 @@ class TestPrints:
         before = content.prints(split)
         (cached,) = (home / "fingerprints").iterdir()
         cached.write_text('["12')
-        assert content.prints(split) == before and json.loads(cached.read_text()) == before
+        assert content.prints(split) == before and sealed.read(cached) == before
 
     def test_home_that_cannot_be_written(self, data, home, caplog):
         home.write_text("a file where the folder should be")

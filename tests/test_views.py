@@ -35,7 +35,7 @@ def ragged(sides):
     heights, widths = torch.tensor(sides).unbind(1)
     lengths = 3 * heights * widths
     pixels = torch.cat([image.flatten() for image in images])
-    return images, Store(pixels, lengths.cumsum(0) - lengths, heights, widths, (), "digest")
+    return images, Store((pixels,), lengths.cumsum(0) - lengths, heights, widths, (), "digest")
 
 
 def counted(count=50, recipe=RECIPE):
@@ -107,7 +107,7 @@ class TestTrain:
 
     def test_each_view_is_a_window_of_its_image_mirrored_or_not(self):
         views = counted()
-        images = views.store.pixels.view(50, 10, 10, 3)
+        images = views.store.pixels[0].view(50, 10, 10, 3)
         windows = images.unfold(1, 8, 1).unfold(2, 8, 1).flatten(1, 2)  # (N, 9, 3, 8, 8)
         windows = normalise(windows.reshape(-1, 3, 8, 8).permute(0, 2, 3, 1), DATASET.mean, DATASET.std)
         windows = windows.view(50, 9, 3, 8, 8)

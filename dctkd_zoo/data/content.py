@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
-from dctkd_zoo import atomic
-from dctkd_zoo.data.split import Files, Images, Split, Subset
-from dctkd_zoo.data.tree import incomplete
+from dctkd_zoo import sealed
+from dctkd_zoo.data.split import Images, Signed, Split, Subset
+from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.home import cache_home
+
+T = TypeVar("T")
+
+TOGETHER = 16  # images of a thread's turn: few, for streams are read in order
 
 log = logging.getLogger(__name__)
 
@@ -32,37 +39,34 @@ def _hashes(images: Images) -> list[str]:
         case Subset():
             every = _hashes(images.images)
             return [every[index] for index in images.keep]
-        case Files():
-            return _remembered(images)
+        case Signed():
+            return remembered("fingerprints", images.signature(), lambda: _computed(images), "hashes of images")
         case _:
             return _computed(images)
 
 
 def _computed(images: Images) -> list[str]:
-    return [hashlib.sha256(images.payload(index)).hexdigest() for index in range(len(images))]
+    def some(start: int) -> list[str]:
+        indices = range(start, min(start + TOGETHER, len(images)))
+        return [hashlib.sha256(images.payload(index)).hexdigest() for index in indices]
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading and hashing release the interpreter's lock
+        return [found for part in pool.map(some, range(0, len(images), TOGETHER)) for found in part]
 
 
-def _remembered(files: Files) -> list[str]:
-    path = cache_home() / "fingerprints" / f"{_signature(files)}.json"
+def remembered(kind: str, signature: str, make: Callable[[], T], what: str) -> T:
+    """What `make` gives, as JSON can hold it; kept in the cache, and made anew where what is kept is damaged."""
+    path = cache_home() / kind / f"{signature}.json"
     try:
-        known: list[str] = json.loads(path.read_text())
+        known: T = sealed.read(path)
         return known
-    except (OSError, ValueError):  # never hashed, or a file that something else wrote
-        found = _computed(files)
+    except OSError:  # never made
+        pass
+    except CorruptCache as error:
+        log.warning("%s: making it anew", error)
+    found = make()
     try:
-        atomic.write_text(path, json.dumps(found))
+        sealed.write(path, found)
     except OSError as error:  # a home that is read-only or full costs time, not the run
-        log.warning("hashes of %s are not kept: %s", files.root, error)
+        log.warning("%s are not kept: %s", what, error)
     return found
-
-
-def _signature(files: Files) -> str:
-    """What changes whenever a file is added, removed, renamed or written to."""
-    hasher = hashlib.sha256(str(files.root.resolve()).encode())
-    for name in files.names:
-        try:
-            stat = (files.root / name).stat()
-        except OSError as error:
-            raise incomplete(files.root, f"cannot be read: {error}") from error
-        hasher.update(f"\n{name}\t{stat.st_size}\t{stat.st_mtime_ns}".encode())
-    return hasher.hexdigest()

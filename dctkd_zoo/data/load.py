@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from dctkd_zoo import discover
@@ -21,10 +22,13 @@ log = logging.getLogger(__name__)
 
 def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     """Both splits as they lie on disk, unchecked and with every image; `DatasetError` where files are missing."""
-    source = discover.load(sources.__name__, dataset.source)
+    kind, _, name = dataset.source.partition("/")
+    source = discover.load(sources.__name__, kind)
+    inside = (name,) if name else ()
     root = data_root(data) / dataset.name
     with way_on(dataset, root):
-        return {split: source.read(root, split) for split in ("train", "test")}
+        splits: dict[str, Split] = {split: source.read(root, split, *inside) for split in ("train", "test")}
+    return {name: replace(split, streamed=dataset.streamed) for name, split in splits.items()}
 
 
 @contextmanager

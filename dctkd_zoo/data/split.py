@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from dctkd_zoo.errors import DatasetMissing
 
 
 class Images(Protocol):
@@ -27,6 +29,36 @@ class Images(Protocol):
         ...
 
 
+@runtime_checkable
+class Signed(Protocol):
+    """Images that can tell, without being read, whether they have changed."""
+
+    def signature(self) -> str:
+        """What changes whenever an image is added, removed, renamed or written to."""
+        ...
+
+
+def rgb(file: Path | IO[bytes], name: str) -> Image.Image:
+    """Decode one file as RGB; raises `OSError` with its `name` where that fails."""
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
+        raise OSError(f"{name}: {error}") from error
+
+
+def stat_of(root: Path, names: Iterable[str]) -> str:
+    """sha256 of the names, sizes and times of files below a folder; `DatasetMissing` where one is gone."""
+    hasher = hashlib.sha256(str(root.resolve()).encode())
+    for name in names:
+        try:
+            stat = (root / name).stat()
+        except OSError as error:
+            raise DatasetMissing(f"{root}: cannot be read: {error}") from error
+        hasher.update(f"\n{name}\t{stat.st_size}\t{stat.st_mtime_ns}".encode())
+    return hasher.hexdigest()
+
+
 @dataclass(frozen=True)
 class Files:
     """Images in files below a folder."""
@@ -40,15 +72,15 @@ class Files:
     def load(self, index: int) -> Image.Image:
         """Decode one file as RGB; raises `OSError` with its path where that fails."""
         path = self.root / self.names[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
-            raise OSError(f"{path}: {error}") from error
+        return rgb(path, str(path))
 
     def payload(self, index: int) -> bytes:
         """The file's bytes."""
         return (self.root / self.names[index]).read_bytes()
+
+    def signature(self) -> str:
+        """What changes whenever a file is added, removed, renamed or written to."""
+        return stat_of(self.root, self.names)
 
 
 @dataclass(frozen=True)
@@ -74,7 +106,7 @@ class Split:
     """Images with labels; `classes[labels[i]]` is the class of `images.load(i)`, called `ids[i]`.
 
     `masks` (N, H, W) numbers the objects that decide an image's class, from 1 on, where they are seen; elsewhere
-    it is 0. Only sets that know have one.
+    it is 0. Only sets that know have one. `streamed` images are decoded whenever they are seen, and not kept.
     """
 
     classes: tuple[str, ...]
@@ -82,6 +114,7 @@ class Split:
     labels: NDArray[np.int64]
     images: Images
     masks: NDArray[np.uint8] | None = None
+    streamed: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,7 +123,8 @@ class Split:
         """The images at the positions `keep`, in that order."""
         masks = None if self.masks is None else self.masks[list(keep)]
         images: Images = Subset(self.images, tuple(keep))
-        return Split(self.classes, tuple(self.ids[i] for i in keep), self.labels[list(keep)], images, masks)
+        ids = tuple(self.ids[i] for i in keep)
+        return Split(self.classes, ids, self.labels[list(keep)], images, masks, self.streamed)
 
 
 @dataclass(frozen=True)

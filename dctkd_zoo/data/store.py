@@ -1,16 +1,15 @@
-"""A split to a pixel store: every image decoded and resized once, kept as uint8 in one mapped file."""
+"""A split to a pixel store: every image decoded and resized once, kept as uint8 in mapped files."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,29 +20,34 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from dctkd_zoo import atomic
+from dctkd_zoo.data import shards
 from dctkd_zoo.data.console import progress_options
 from dctkd_zoo.data.content import prints
+from dctkd_zoo.data.shards import Facts, Shard
 from dctkd_zoo.data.split import Split, digest
 from dctkd_zoo.spec import Recipe
 
-FORMAT = 1  # raise when the file's layout or the way to its pixels changes
+FORMAT = 2  # raise when the files' layout or the way to its pixels changes
 
 
 @dataclass(frozen=True)
 class Store:
-    """Resized images of a split, back to back in `pixels` (uint8, H W 3 each), which is mapped, not read.
+    """Resized images of a split, back to back in `pixels` (uint8, H W 3 each), which are mapped, not read.
 
-    Image i starts at `offsets[i]` and is `heights[i]` x `widths[i]` px. `failed` names the
-    images that did not decode, with the reason; their height is zero. `digest` is the split's.
+    `pixels` is one sequence of bytes in pieces, and no image lies in two. Image i starts at `offsets[i]` of the
+    whole and is `heights[i]` x `widths[i]` px. `failed` names the images that did not decode, with the reason;
+    their height is zero. `digest` is the split's. Where nothing is kept, `pixels` are empty and `live` decodes and
+    resizes an image. `parts` are the numbers of images that lie together in what has no quick access to any.
     """
 
-    pixels: Tensor
+    pixels: tuple[Tensor, ...]
     offsets: Tensor
     heights: Tensor
     widths: Tensor
     failed: tuple[str, ...]
     digest: str
+    live: Callable[[int], NDArray[np.uint8]] | None = None
+    parts: tuple[int, ...] = ()
 
 
 def resized(split: Split, index: int, recipe: Recipe) -> NDArray[np.uint8]:
@@ -55,72 +59,73 @@ def resized(split: Split, index: int, recipe: Recipe) -> NDArray[np.uint8]:
 
 
 def open_store(split: Split, recipe: Recipe, cache: Path) -> Store:
-    """The store of a split under a recipe's resize and padding; built in `cache` on first use, then reused."""
+    """The store of a split under a recipe's resize and padding; built in `cache` on first use, then reused.
+
+    Its bytes are compared with their sha256 each time. Several processes may build one store at once, each its part;
+    `ZooError` where it cannot be written. Of a streamed split all but the pixels is kept.
+    """
     content = digest(split, prints(split))
-    folder = cache / "stores" / _key(content, recipe)
-    if not folder.exists():
-        _build(split, recipe, folder)
-    return _open(folder, content)
+    folder = cache / "stores" / _key(content, split, recipe)
+    parts = shards.layout(folder, len(split), recipe, kept=not split.streamed)
+    facts = shards.complete(folder, parts, lambda shard, path: _write(split, recipe, shard, path))
+    heights = torch.tensor([height for f in facts for height in f.heights], dtype=torch.int64)
+    widths = torch.tensor([width for f in facts for width in f.widths], dtype=torch.int64)
+    failed = tuple(name for f in facts for name in f.failed)
+    lengths = 3 * heights * widths
+    if split.streamed:
+        live = partial(resized, split, recipe=recipe)
+        together = getattr(split.images, "parts", ())
+        return Store((), lengths.cumsum(0) - lengths, heights, widths, failed, content, live, together)
+    pixels = tuple(_mapped(shard.pixels, f.bytes) for shard, f in zip(parts, facts, strict=True))
+    return Store(pixels, lengths.cumsum(0) - lengths, heights, widths, failed, content)
 
 
 def resident(store: Store, device: torch.device) -> Store:
     """The store with its pixels in the GPU's own memory, where a third of what is free there holds them."""
-    if device.type != "cuda" or len(store.pixels) > torch.cuda.mem_get_info(device)[0] // 3:
+    if device.type != "cuda" or store.live or sum(map(len, store.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
         return store
-    return replace(store, pixels=store.pixels.to(device))
+    return replace(store, pixels=(joined(store.pixels, device),))
 
 
-def _key(content: str, recipe: Recipe) -> str:
-    facts = json.dumps([FORMAT, content, recipe.resize, recipe.pad, recipe.pad_mode])
+def joined(pixels: Sequence[Tensor], device: torch.device) -> Tensor:
+    """All pieces as one on a device, each copied once."""
+    whole = torch.empty(sum(map(len, pixels)), dtype=torch.uint8, device=device)
+    for place, piece in zip(whole.split([len(piece) for piece in pixels]), pixels, strict=True):
+        place.copy_(piece)
+    return whole
+
+
+def _key(content: str, split: Split, recipe: Recipe) -> str:
+    facts = json.dumps([FORMAT, content, recipe.resize, recipe.pad, recipe.pad_mode, split.streamed])
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
-def _open(folder: Path, content: str) -> Store:
-    index = torch.from_numpy(np.load(folder / "index.npy", allow_pickle=False))
-    failed = tuple(json.loads((folder / "failed.json").read_text()))
-    path = folder / "pixels.bin"
-    pixels = torch.from_file(str(path), shared=False, size=path.stat().st_size, dtype=torch.uint8)
-    offsets, heights, widths = index.unbind(dim=1)
-    return Store(pixels, offsets, heights, widths, failed, content)
+def _mapped(path: Path, size: int) -> Tensor:
+    return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
 
 
-def _build(split: Split, recipe: Recipe, folder: Path) -> None:
-    """Write the store beside its place, then rename: a build that is killed leaves nothing that looks whole."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        index, failed = _write_pixels(split, recipe, beside / "pixels.bin")
-        with atomic.replacing(beside / "index.npy") as temporary:
-            np.save(temporary, index)
-        atomic.write_text(beside / "failed.json", json.dumps(failed))
-        try:
-            beside.rename(folder)
-        except OSError:
-            if not folder.exists():  # else another process built the same store meanwhile
-                raise
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
-
-
-def _write_pixels(split: Split, recipe: Recipe, path: Path) -> tuple[NDArray[np.int64], list[str]]:
-    index = np.zeros((len(split), 3), dtype=np.int64)
+def _write(split: Split, recipe: Recipe, shard: Shard, path: Path) -> Facts:
+    """Resize the images of a shard into the file `path`."""
+    heights: list[int] = []
+    widths: list[int] = []
     failed: list[str] = []
-    offset = 0
+    hasher = hashlib.sha256()
     with path.open("wb") as file:
-        arrays = track(_decoded(split, recipe), "resizing", total=len(split), **progress_options())
-        for i, array in enumerate(arrays):
+        task = f"resizing, images from {shard.images.start:,} of {len(split):,}"
+        arrays = track(_decoded(split, recipe, shard.images), task, total=len(shard.images), **progress_options())
+        for index, array in zip(shard.images, arrays, strict=True):
             if isinstance(array, OSError):
-                failed.append(f"{split.ids[i]}: {array}")
+                failed.append(f"{split.ids[index]}: {array}")
                 array = np.zeros((0, 0, 3), dtype=np.uint8)
-            index[i] = (offset, *array.shape[:2])
-            file.write(array.tobytes())
-            offset += array.size
-        file.flush()
-        os.fsync(file.fileno())
-    return index, failed
+            heights.append(array.shape[0])
+            widths.append(array.shape[1])
+            pixels = array.tobytes()
+            hasher.update(pixels)
+            file.write(pixels)
+    return Facts(heights, widths, failed, hasher.hexdigest())
 
 
-def _decoded(split: Split, recipe: Recipe) -> Iterator[NDArray[np.uint8] | OSError]:
+def _decoded(split: Split, recipe: Recipe, indices: Iterable[int]) -> Iterator[NDArray[np.uint8] | OSError]:
     """Resized images in order, decoded by one thread per core (Pillow releases the GIL), a bounded number ahead."""
 
     def one(index: int) -> NDArray[np.uint8] | OSError:
@@ -132,7 +137,7 @@ def _decoded(split: Split, recipe: Recipe) -> Iterator[NDArray[np.uint8] | OSErr
     workers = os.cpu_count() or 1
     ahead: deque[Future[NDArray[np.uint8] | OSError]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for index in range(len(split)):
+        for index in indices:
             ahead.append(pool.submit(one, index))
             if len(ahead) > 16 * workers:
                 yield ahead.popleft().result()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 from dctkd_zoo import ranks
+from dctkd_zoo.data import live
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.store import Store
 from dctkd_zoo.spec import Dataset, Recipe
+
+REACH = 2048  # images by which a shuffle of streams puts one off, at most
 
 
 @dataclass(frozen=True)
@@ -47,11 +52,11 @@ class Views:
         From step `start` on, this rank's part of each batch.
         """
         generator = torch.Generator().manual_seed(derive(seed, "views", epoch))
-        order = torch.randperm(len(self.labels), generator=generator)
+        order = shuffled(len(self.labels), self.store.parts, generator)
         if windows is None:
             windows = random_windows(self.store, self.recipe, generator)
-        for ids in order.split(self.recipe.batch_size)[start:]:
-            yield self.batch(ranks.share(ids), windows)
+        shares = [ranks.share(ids) for ids in order.split(self.recipe.batch_size)[start:]]
+        yield from self.batches(shares, windows)
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, cropped at the centre."""
@@ -59,13 +64,13 @@ class Views:
 
     def walk(self, windows: Windows, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, by the given windows."""
-        for ids in self._decoded(batch_size):
-            yield self.batch(ids, windows)
+        yield from self.batches(self._decoded(batch_size), windows)
 
     def turns(self, windows: Windows, batch_size: int) -> Iterator[tuple[Batch, bool]]:
         """Those batches of `walk` that are this rank's, and whether they are (`ranks.turns`)."""
-        for ids, own in ranks.turns(self._decoded(batch_size)):
-            yield self.batch(ids, windows), own
+        turns = [*ranks.turns(self._decoded(batch_size))]
+        batches = self.batches([ids for ids, _ in turns], windows)
+        yield from zip(batches, (own for _, own in turns), strict=True)
 
     def _decoded(self, batch_size: int) -> tuple[Tensor, ...]:
         """Positions of the images that decoded, by batch."""
@@ -79,7 +84,15 @@ class Views:
 
     def batch(self, ids: Tensor, windows: Windows) -> Batch:
         """The images `ids` (B,) of an epoch as one batch on the device."""
-        pixels = crop(self.store, ids, windows, self.recipe.crop).to(self.device, non_blocking=True)
+        return self._seen(ids, crop(self.store, ids, windows, self.recipe.crop), windows)
+
+    def batches(self, positions: Sequence[Tensor], windows: Windows) -> Iterator[Batch]:
+        """A batch of the images at each of the positions (B,); what no store holds is decoded ahead."""
+        for ids, pixels in zip(positions, _crops(self.store, positions, windows, self.recipe.crop), strict=True):
+            yield self._seen(ids, pixels, windows)
+
+    def _seen(self, ids: Tensor, pixels: Tensor, windows: Windows) -> Batch:
+        pixels = pixels.to(self.device, non_blocking=True)
         flips = windows.flips[ids].to(self.device)
         pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
         images = normalise(pixels, self.dataset.mean, self.dataset.std)
@@ -90,6 +103,19 @@ def derive(seed: int, *purpose: object) -> int:
     """A seed for one purpose, so that no two uses of a run's seed share random numbers."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def shuffled(count: int, parts: Sequence[int], generator: torch.Generator) -> Tensor:
+    """The positions (N,) in random order; of images that lie together in `parts`, each within `REACH` of its turn.
+
+    Parts are shuffled, and every image is put off by up to `REACH` others: what a buffer of that size would do.
+    """
+    if not parts:
+        return torch.randperm(count, generator=generator)
+    blocks = torch.arange(count).split(list(parts))
+    order = torch.cat([blocks[number] for number in torch.randperm(len(blocks), generator=generator).tolist()])
+    delay = torch.rand(count, generator=generator, dtype=torch.float64) * REACH
+    return order[(torch.arange(count) + delay).argsort()]
 
 
 def random_windows(store: Store, recipe: Recipe, generator: torch.Generator) -> Windows:
@@ -109,17 +135,45 @@ def centre_windows(store: Store, recipe: Recipe) -> Windows:
     return Windows(tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
 
 
-def crop(store: Store, ids: Tensor, windows: Windows, size: int) -> Tensor:
-    """Square windows of the images `ids` (B,) as uint8 (B, size, size, 3).
+def _crops(store: Store, positions: Sequence[Tensor], windows: Windows, size: int) -> Iterator[Tensor]:
+    """`crop` of each of the positions (B,)."""
+    if store.live is None:
+        return (crop(store, ids, windows, size) for ids in positions)
+    sides = (zip(*(t.tolist() for t in (ids, windows.tops[ids], windows.lefts[ids])), strict=True) for ids in positions)
+    return live.crops(store.live, sides, size)
 
-    A row of a window is `3 size` bytes that lie together, so the whole batch is one gather of rows.
-    """
+
+def crop(store: Store, ids: Tensor, windows: Windows, size: int) -> Tensor:
+    """Square windows of the images `ids` (B,) as uint8 (B, size, size, 3), where the store's pixels are."""
+    if store.live is not None:
+        return next(_crops(store, [ids], windows, size))
     tops, lefts, widths, offsets = (t.cpu()[ids] for t in (windows.tops, windows.lefts, store.widths, store.offsets))
-    rows = tops[:, None] + torch.arange(size)
-    starts = offsets[:, None] + (rows * widths[:, None] + lefts[:, None]) * 3
-    length = 3 * size
-    every_row = store.pixels.as_strided((len(store.pixels) - length + 1, length), (1, 1))
-    return every_row[starts.to(store.pixels.device)].view(len(ids), size, size, 3)
+    starts = offsets + (tops * widths + lefts) * 3
+    if store.pixels[0].device.type == "cpu":
+        return _copied(store.pixels, starts, widths, size)
+    return _gathered(store.pixels[0], starts, widths, size)
+
+
+def _copied(pieces: tuple[Tensor, ...], starts: Tensor, widths: Tensor, size: int) -> Tensor:
+    """One strided copy per image: faster than a gather on a CPU, and any number of pieces will do.
+
+    NumPy copies, for torch would wake all its threads for each image.
+    """
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    ends = lengths.cumsum(0)
+    numbers = torch.bucketize(starts, ends, right=True)
+    within = starts - ends[numbers] + lengths[numbers]
+    out = np.empty((len(starts), size, 3 * size), np.uint8)
+    for image, number, start, width in zip(out, numbers.tolist(), within.tolist(), widths.tolist(), strict=True):
+        image[:] = as_strided(pieces[number].numpy()[start:], (size, 3 * size), (3 * width, 1))
+    return torch.from_numpy(out).view(-1, size, size, 3)
+
+
+def _gathered(pixels: Tensor, starts: Tensor, widths: Tensor, size: int) -> Tensor:
+    """One gather of rows for the whole batch: a row of a window is `3 size` bytes that lie together."""
+    rows = starts[:, None] + torch.arange(size) * 3 * widths[:, None]
+    every_row = pixels.as_strided((len(pixels) - 3 * size + 1, 3 * size), (1, 1))
+    return every_row[rows.to(pixels.device)].view(-1, size, size, 3)
 
 
 def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
