@@ -2,10 +2,11 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SOAKS := tests/test_faults.py tests/test_ranks.py tests/test_launch_real.py tests/test_shards.py
 CHECKS := check-format check-lint check-types check-readme check-cards
 
 .DEFAULT_GOAL := help
-.PHONY: help eval test bench check fix $(CHECKS)
+.PHONY: help eval test soak bench check fix $(CHECKS)
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,6 +23,11 @@ check: $(CHECKS) ## Formatting, lint and types, changing nothing
 fix: $(INSTALLED) ## Repair what ruff can repair: lint, then formatting
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+soak: export OMP_NUM_THREADS := 1
+soak: export SOAK := 1
+soak: $(INSTALLED) ## Kill, fill and damage for an hour or two: the long form of the tests of docs/reliability.md
+	$(BIN)/python -m pytest -s $(SOAKS)
 
 bench: $(INSTALLED) ## Measure speed, side by side, as ratios in one run; BENCH_ARGS='--quick' for a first look
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)

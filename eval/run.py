@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,8 @@ from eval import cost as costs
 from eval import ground_truth, kept, protocol, skill, ten_crop, uncertainty
 from eval.cost import Cost
 from eval.table import Reference, Report, table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     if measured is None or missing:
         measured = _measure(entry, where, found, teacher, split, views, report)
         if ranks.leads():
-            kept.write(measured, place)
+            _keep(measured, place)
     exact = where.protocol == "exact"
     figures = protocol.figures(measured.table, where.protocol, len(split.classes), measured.together)
     if where.ten_crop and ranks.leads():
@@ -126,6 +129,13 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
         note,
         costs.measure(found, entry.recipe.crop, where.device) if where.cost and ranks.leads() else None,
     )
+
+
+def _keep(measured: kept.Measured, place: Path) -> None:
+    try:
+        kept.write(measured, place)
+    except OSError as error:  # a cache that is read-only or full costs time, not the result
+        log.warning("what was measured is not kept for the next time: %s", error)
 
 
 def _measure(

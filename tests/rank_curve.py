@@ -22,6 +22,7 @@ from dctkd_zoo.features import Tapped
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Cosine, Dataset, Recipe
 from dctkd_zoo.sync_batchnorm import synced
+from tests.world import SOAK
 from train import guide, loop
 from train.optim import optimizer
 
@@ -30,6 +31,7 @@ CLASSES, BATCH, EPOCHS = 3, 8, 6
 IMAGES = 8 * BATCH + 1  # so that the last batch has fewer images than ranks
 # In float32 rounding grows with the rate, in one process as in two; float64 shows that the arithmetic is the same.
 RATES = {torch.float32: 3e-5, torch.float64: 2e-2}
+LENGTHS = {torch.float32: EPOCHS, torch.float64: EPOCHS if SOAK else 2}
 RECIPE = Recipe(EPOCHS, BATCH, lr=0.0, schedule=Cosine(0.2), resize=26, crop=24, weight_decay=5e-4)
 OPTIONS = {"crd": {"count": 32}}
 WEIGHTS = {"ckd": 1.0, "at": 100.0}
@@ -74,7 +76,7 @@ def curve(term: str, seen: Views, dtype: torch.dtype) -> list[float]:
 
     loop.step = kept  # type: ignore[assignment]
     try:
-        for number in range(EPOCHS):
+        for number in range(LENGTHS[dtype]):
             loop.epoch(learner, seen, 0, number, lambda done, losses: None)
     finally:
         loop.step = step

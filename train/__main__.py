@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
 def positive(text: str) -> int:
     """The number in `text`, at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
     return int(text)
 
 
