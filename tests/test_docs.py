@@ -158,3 +158,13 @@ def test_the_figure_is_drawn(tmp_path):
     distances = script["distances"](maps)
     assert distances["dct2"] > 1
     assert max(distances["dft_abs"], distances["dft_signed"]) < 0.005
+
+
+def test_every_test_that_reliability_md_names_is_there():
+    named = re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", (DOCS / "reliability.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    for file, test in named:
+        assert re.search(rf"^def {test}\(" if test else "", (ROOT / file).read_text(encoding="utf-8"), re.M), (
+            file,
+            test,
+        )

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from dctkd_zoo import weights
 from tests.test_launch import processes
-from tests.test_train import stripes
+from tests.world import stripes
 
 pytestmark = pytest.mark.slow
 

@@ -10,56 +10,24 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 from rich.console import Console
 from safetensors.torch import load_file
 
 from dctkd_zoo import digest, errors, export, models, registry, weights
 from dctkd_zoo.spec import Cosine, Entry, Recipe
+from tests.world import make
 from train import build, checkpoint, loop, run
 from train.__main__ import main
 from train.where import Where
-
-CATALOG = """
-from dctkd_zoo.spec import Cosine, Dataset, Entry, Recipe
-
-DATASET = Dataset(
-    name="stripes", title="Stripes", source="folders", num_classes=3, train=48, test=24,
-    mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), license="none", url="none",
-)
-RECIPE = Recipe(epochs=4, batch_size=16, lr=0.05, schedule=Cosine(0.2), resize=20, pad=2, crop=16)
-ENTRIES = (
-    Entry("r14_stripes", RECIPE, {"ce": 1.0}),
-    Entry("r8_stripes", RECIPE, {"ce": 1.0}),
-    Entry("r8_dctkd_kd_stripes", RECIPE, {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}, teacher="r14_stripes"),
-)
-"""
-
-
-def stripes(kind: int, rng: np.random.Generator) -> Image.Image:
-    """Horizontal, vertical or diagonal stripes under noise."""
-    y, x = np.mgrid[:24, :28]
-    wave = np.sin((y, x, x + y)[kind] * 1.2 + rng.uniform(0, 6))[..., None]
-    return Image.fromarray(np.clip(128 + 60 * wave + rng.normal(0, 20, (24, 28, 3)), 0, 255).astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A folder with a data set and a catalog file of its own."""
-    root = tmp_path_factory.mktemp("world")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 16), ("test", 8)):
-        for kind, name in enumerate(("across", "down", "slanted")):
-            folder = root / "data" / "stripes" / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                stripes(kind, rng).save(folder / f"{number:02d}.png")
-    (root / "catalog.py").write_text(CATALOG)
-    return root
+    return make(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module", autouse=True)
