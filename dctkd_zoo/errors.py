@@ -53,5 +53,9 @@ class CorruptCache(ZooError):
     """A file of this package's cache that is not what it was written as."""
 
 
+class CorruptFile(ZooError):
+    """A file of rows or facts that is torn, damaged or edited by hand."""
+
+
 class Busy(ZooError):
     """A file or folder that another process is writing."""

@@ -133,9 +133,9 @@ def get_dataset(name: str) -> Dataset:
         raise DatasetError(f"unknown dataset {name!r}; there are {', '.join(datasets())}") from None
 
 
-def natural(name: str) -> list[str | int]:
-    """Sort key that puts r8 before r18."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts r8 before r18: of a number, how many digits it has, then these."""
+    return [(len(part) * (place % 2), part) for place, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
