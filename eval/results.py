@@ -72,18 +72,18 @@ def read(path: Path) -> list[dict[str, str]]:
     first: dict[Key, int] = {}
     found = []
     for line, row in rows.read(path, HEAD, WAY_ON):
-        fault = _fault(row)
+        wrong = fault(row)
         if list(row)[-1] not in TAIL[-2:]:
-            fault = f"its last column is {list(row)[-1]!r}, not 'sha256'"
-        if not fault and first.setdefault(key(row), line) != line:
-            fault = f"line {first[key(row)]} is {row['name']}, protocol {row['protocol']}, seed {row['seed']!r} too"
-        if fault:
-            raise CorruptFile(f"{path}, line {line}: {fault}: {WAY_ON.replace('NAME', row['name'] or 'NAME')}")
+            wrong = f"its last column is {list(row)[-1]!r}, not 'sha256'"
+        if not wrong and first.setdefault(key(row), line) != line:
+            wrong = f"line {first[key(row)]} is {row['name']}, protocol {row['protocol']}, seed {row['seed']!r} too"
+        if wrong:
+            raise CorruptFile(f"{path}, line {line}: {wrong}: {WAY_ON.replace('NAME', row['name'] or 'NAME')}")
         found.append({name: value for name, value in row.items() if name != "sha256"})
     return found
 
 
-def _fault(row: Mapping[str, str]) -> str:
+def fault(row: Mapping[str, str]) -> str:
     """What is wrong with a row of a results file, if anything."""
     if "sha256" in row and row["sha256"] != seal(row):
         return f"the row of {row['name']} does not match its sha256: it was edited or damaged"

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dctkd_zoo.data import pixels
+
 
 class Images(Protocol):
     """Images by position, decoded on demand; `payload` is what their identity is hashed from."""
@@ -39,12 +41,7 @@ class Files:
 
     def load(self, index: int) -> Image.Image:
         """Decode one file as RGB; raises `OSError` with its path where that fails."""
-        path = self.root / self.names[index]
-        try:
-            with Image.open(path) as image:
-                return image.convert("RGB")
-        except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
-            raise OSError(f"{path}: {error}") from error
+        return pixels.read(self.root / self.names[index])
 
     def payload(self, index: int) -> bytes:
         """The file's bytes."""
