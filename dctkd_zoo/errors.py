@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def printable(words: object, keep: str = "") -> str:
+    """What a terminal shows as it is: control characters and broken bytes become escapes, but those of `keep`."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(words))
+
+
 class ZooError(Exception):
     """What every error of this package is, so that a command line prints it without a traceback."""
 
@@ -51,6 +56,10 @@ class DeviceNotFound(ZooError, ValueError):
 
 class CorruptCache(ZooError):
     """A file of this package's cache that is not what it was written as."""
+
+
+class CorruptFile(ZooError):
+    """A file of rows or facts that is torn, damaged or edited by hand."""
 
 
 class Busy(ZooError):

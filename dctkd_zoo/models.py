@@ -8,7 +8,7 @@ from typing import Any
 
 import timm
 from PIL import Image
-from safetensors import SafetensorError
+from safetensors import safe_open
 from torch import Tensor, nn
 from torchvision import transforms
 
@@ -17,7 +17,8 @@ from dctkd_zoo import (
     resnet_cifar,  # noqa: F401  registers the CIFAR ResNets with timm
     weights,
 )
-from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from dctkd_zoo.data.pixels import rgb
+from dctkd_zoo.errors import CatalogError, CorruptWeights, WeightsNotFound
 from dctkd_zoo.spec import EXTERNAL, Arch, Entry
 
 log = logging.getLogger(__name__)
@@ -29,9 +30,11 @@ def create(arch: str, num_classes: int, crop: int | None = None) -> nn.Module:
     One that takes images of a single size (a ViT) is built for `crop` px where that is given.
     """
     spec = registry.archs()[arch]
-    return timm.create_model(
-        spec.timm_name, num_classes=num_classes, **_sized(spec, crop), **spec.scratch, **spec.train
-    )
+    told = {**_sized(spec, crop), **spec.scratch, **spec.train}
+    try:
+        return timm.create_model(spec.timm_name, num_classes=num_classes, **told)
+    except Exception as error:  # whatever arguments lead a network's own code to
+        raise CatalogError(f"{arch}: timm builds no {spec.timm_name!r} with {told}: {error}") from error
 
 
 def _sized(spec: Arch, crop: int | None) -> dict[str, Any]:
@@ -49,7 +52,7 @@ def initial(entry: Entry, num_classes: int) -> nn.Module:
     if source.startswith(EXTERNAL):
         found = weights.locate(source)
         check_architecture(entry.arch, found)
-        return timm.create_model(f"local-dir:{found.folder}", **told)
+        return _built(found, **told)
     tagged = f"{spec.timm_name}.{source}"
     try:
         return timm.create_model(tagged, **told)
@@ -97,20 +100,33 @@ def check_architecture(arch: str, found: weights.Weights) -> None:
 
 
 def load_any(found: weights.Weights) -> nn.Module:
-    """The network of a folder in timm's format, in eval mode, whatever it is."""
+    """The network of a folder in timm's format, in eval mode, whatever it is; `CorruptWeights` where it is none."""
+    return _built(found, pretrained=True).eval()
+
+
+def _built(found: weights.Weights, **told: Any) -> nn.Module:
+    """The network that a folder's `config.json` tells, with the values of its `model.safetensors`."""
+    path, due = found.folder / weights.WEIGHTS, weights.read_config(found.folder).get("num_classes")
     try:
-        return timm.create_model(f"local-dir:{found.folder}", pretrained=True).eval()
-    except (SafetensorError, RuntimeError, TypeError, KeyError, AttributeError, ValueError) as error:
-        raise CorruptWeights(f"{found.folder / weights.WEIGHTS}: {error}") from error
+        with safe_open(path, framework="pt") as file:
+            rows = {tuple(file.get_slice(name).get_shape())[:1] for name in file.keys()}  # noqa: SIM118  not a mapping
+        if due and (due,) not in rows:  # before a head of that size is made
+            raise ValueError(f"{weights.CONFIG} says {due:,} classes, no tensor has as many rows")
+        return timm.create_model(f"local-dir:{found.folder}", **told)
+    except Exception as error:  # whatever damaged values and arguments lead timm to
+        raise CorruptWeights(f"{path}: {error or type(error).__name__}") from error
 
 
 def create_transform(name: str) -> Callable[[Image.Image], Tensor]:
-    """PIL image -> normalised tensor (3, S, S), as the entry is evaluated: resize, centre crop, normalise."""
+    """PIL image -> normalised tensor (3, S, S), as the entry is evaluated: resize, centre crop, normalise.
+
+    `ValueError` for an image that evaluation counts as failed: too large, too long, or of values without a range.
+    """
     entry = registry.get_entry(name)
     dataset = registry.get_dataset(entry.dataset)
     pipeline: Callable[[Image.Image], Tensor] = transforms.Compose(
         [
-            transforms.Lambda(lambda image: image.convert("RGB")),
+            transforms.Lambda(rgb),
             transforms.Resize(entry.recipe.resize),
             transforms.CenterCrop(entry.recipe.crop),
             transforms.ToTensor(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from dctkd_zoo import models, registry, weights
 from dctkd_zoo.attention import activation_map
-from dctkd_zoo.data.split import Files
+from dctkd_zoo.data import pixels
 from dctkd_zoo.device import exactly, place
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
 from dctkd_zoo.features import Tapped
@@ -23,7 +24,6 @@ from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import Weights
 
 BATCH_SIZE = 64  # as in evaluation
-WIDE = ("I", "F")  # how Pillow's modes of more than eight bits begin
 
 
 @dataclass(frozen=True)
@@ -117,20 +117,22 @@ def predict(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Prediction 
 
 def _open(predictor: Predictor, path: Path) -> _Opened | Failure:
     try:
-        image = Files(path.parent, (path.name,)).load(0)
-        return _Opened(path, predictor.transform(image), _notes(path, image))
+        return _Opened(path, predictor.transform(pixels.read(path)), _notes(path))
     except Exception as error:  # whatever its bytes or its shape lead to, the other images go on
         return Failure(path, _reason(error.__cause__ or error))
 
 
-def _notes(path: Path, image: Image.Image) -> tuple[str, ...]:
+def _notes(path: Path) -> tuple[str, ...]:
     """What evaluation makes of some images that viewers show otherwise."""
-    with Image.open(path) as header:
-        clipped = header.mode.startswith(WIDE)
-    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    with Image.open(path, formats=pixels.FORMATS) as header:
+        deep, moving, turned = pixels.is_deep(header), False, False
+        with suppress(Exception):  # damaged facts, or later frames, of a picture that is whole
+            turned = header.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            moving = getattr(header, "is_animated", False)
     notes = {
         "seen as its pixels lie: the EXIF orientation is not applied, nor is it in evaluation": turned,
-        "values above 255 are clipped, as in evaluation: convert it to 8 bits": clipped,
+        "seen in 8 bits, as in evaluation: the upper 8 of 16": deep,
+        "seen as its first frame, as in evaluation": moving,
     }
     return tuple(note for note, holds in notes.items() if holds)
 

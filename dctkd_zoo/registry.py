@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from dctkd_zoo import catalog, discover
 from dctkd_zoo.catalog._archs import ARCHS
+from dctkd_zoo.checked import fits
 from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
 
@@ -40,6 +41,7 @@ def include(path: Path) -> None:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+        _check_types(module)
         _check(_tables((*_modules(), module)), module.ENTRIES)
     except Exception as error:  # it is the user's code, and may fail in any way
         raise CatalogError(f"{path}: {type(error).__name__}: {error}") from error
@@ -65,9 +67,9 @@ def _tables(modules: Iterable[ModuleType]) -> _Tables:
     archs, datasets, entries = dict(ARCHS), dict[str, Dataset](), dict[str, Entry]()
     for module in modules:
         parts = vars(module)
-        for name, arch in parts.get("ARCHS", {}).items():
+        for name, arch in (parts.get("ARCHS") or {}).items():
             _add(archs, "architectures", name, arch)
-        if "DATASET" in parts:
+        if parts.get("DATASET"):
             _add(datasets, "datasets", module.DATASET.name, module.DATASET)
         for entry in module.ENTRIES:
             _add(entries, "entries", entry.name, entry)
@@ -79,8 +81,23 @@ def _add(table: dict[str, T], what: str, name: str, value: T) -> None:
         raise ValueError(f"two {what} are called {name!r}")
 
 
+def _check_types(module: ModuleType) -> None:
+    """Refuse a file whose names hold something else than they should; a generator would be used up by the check."""
+    parts = vars(module)
+    due: Mapping[str, Any] = {
+        "ENTRIES": tuple[Entry, ...],
+        "DATASET": Dataset | None,
+        "ARCHS": Mapping[str, Arch] | None,
+    }
+    if isinstance(parts.get("ENTRIES"), list):
+        parts["ENTRIES"] = tuple(parts["ENTRIES"])
+    for name, kind in due.items():
+        if not fits(parts.get(name), kind):
+            raise TypeError(f"{name} is {parts.get(name)!r:.60}, it should be {kind}")
+
+
 def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
-    """Refuse entries that name what there is not."""
+    """Refuse entries that name what there is not, and teachers that learn from their own students."""
     terms = discover.modules("dctkd_zoo.losses")
     sources = discover.modules("dctkd_zoo.data.sources")
     for entry in entries:
@@ -98,6 +115,9 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
             raise ValueError(
                 f"{entry.name}: its teacher {entry.teacher!r} is neither an entry nor {' or '.join(EXTERNAL)}"
             )
+        line = _taught_by(entry.name, tables.entries)
+        if line[-1] in line[:-1]:
+            raise ValueError(f"teachers that learn from each other: {' <- '.join(line[line.index(line[-1]) :])}")
 
 
 def archs() -> Mapping[str, Arch]:
@@ -133,9 +153,9 @@ def get_dataset(name: str) -> Dataset:
         raise DatasetError(f"unknown dataset {name!r}; there are {', '.join(datasets())}") from None
 
 
-def natural(name: str) -> list[str | int]:
-    """Sort key that puts r8 before r18."""
-    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
+def natural(name: str) -> list[tuple[int, str]]:
+    """Sort key that puts r8 before r18: of a number, how many digits it has, then these."""
+    return [(len(part) * (place % 2), part) for place, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
@@ -167,5 +187,15 @@ def teachers_first(names: Iterable[str]) -> list[str]:
 
 def _generation(name: str) -> int:
     """0 for an entry without a teacher of the catalog, else one more than its teacher's."""
-    entry = entries().get(name)
-    return 0 if entry is None or entry.teacher is None else 1 + _generation(entry.teacher)
+    return len(_taught_by(name, entries())) - 1
+
+
+def _taught_by(name: str, known: Mapping[str, Entry]) -> list[str]:
+    """A name, its teacher, the teacher's teacher and so on, to the first that has none or came before."""
+    line, last = {name: None}, name
+    while (entry := known.get(last)) and entry.teacher:
+        last = entry.teacher
+        if last in line:
+            return [*line, last]
+        line[last] = None
+    return list(line)

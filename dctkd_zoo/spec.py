@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from dctkd_zoo.checked import Checked
+
 NAME = re.compile(
     r"(?P<arch>[a-z][a-z0-9]*)"
     r"(?P<terms>(?:_[a-z]+)*?)"
@@ -21,11 +23,15 @@ EXTERNAL = ("hf-hub:", "local-dir:")  # how the name of a network outside the ca
 
 
 @dataclass(frozen=True)
-class Step:
+class Step(Checked):
     """Learning rate times `gamma` every `every` epochs."""
 
     every: int
     gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("every")
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
@@ -33,7 +39,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class MultiStep:
+class MultiStep(Checked):
     """Learning rate times `gamma` at each epoch of `at`."""
 
     at: tuple[int, ...]
@@ -45,10 +51,15 @@ class MultiStep:
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Checked):
     """Linear rise over the share `warmup` of the run, then half a cosine to zero."""
 
     warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup {self.warmup} is no share of a run: 0 or more, below 1")
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
@@ -62,7 +73,7 @@ Schedule = Step | MultiStep | Cosine
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Checked):
     """How an entry is trained: SGD with momentum, one crop and flip per image and epoch.
 
     `resize` is the short side in px of the stored image (bilinear), `pad` px of `pad_mode` are
@@ -86,6 +97,10 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("epochs", "batch_size", "resize", "crop", "test_every")
+        if self.pad < 0 or (self.pad_mode == "reflect" and self.pad >= self.resize):
+            raise ValueError(f"pad {self.pad} is below 0, or more than there is to reflect of resize {self.resize}")
         if self.crop > self.resize + 2 * self.pad:
             raise ValueError(f"crop {self.crop} does not fit into resize {self.resize} + 2 x pad {self.pad}")
         if self.pad_mode not in ("constant", "reflect"):
@@ -93,7 +108,7 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class Arch:
+class Arch(Checked):
     """A network of timm by its name there.
 
     `scratch` are arguments that an untrained one is built with, `train` those of any that is to be trained.
@@ -105,7 +120,7 @@ class Arch:
 
 
 @dataclass(frozen=True)
-class Archive:
+class Archive(Checked):
     """A file to download for a dataset; `unpack=False` keeps it as it is."""
 
     url: str
@@ -114,7 +129,7 @@ class Archive:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class Dataset(Checked):
     """A set of labelled images: where it comes from and how its pixels are normalised.
 
     `source` names a module of `dctkd_zoo.data.sources`, and for some, after a slash, what they read: `hfds/ORG/NAME`.
@@ -139,9 +154,16 @@ class Dataset:
     notes: str = ""
     tags: tuple[str, ...] = ("scene-recognition",)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if re.fullmatch("[a-z][a-z0-9]*", self.name) is None:
+            raise ValueError(f"{self.name!r} is no name of a dataset: small letters and digits, a letter first")
+        if self.num_classes < 1 or min(self.train, self.test) < 0 or min(self.std) <= 0:
+            raise ValueError(f"{self.name}: it needs a class, numbers of images, and standard deviations above 0")
+
 
 @dataclass(frozen=True)
-class Reported:
+class Reported(Checked):
     """A figure that the authors reported of an entry.
 
     `metric` is a metric of this project, `value` is in percent, `protocol` is the evaluation's that it
@@ -156,7 +178,7 @@ class Reported:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Checked):
     """One network of the zoo: its name says architecture, loss terms, dataset and variant.
 
     `teacher` is an entry's name, or `hf-hub:NAME[@REVISION]` or `local-dir:PATH` of a network in timm's
@@ -172,6 +194,7 @@ class Entry:
     reported: tuple[Reported, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         match = NAME.fullmatch(self.name)
         if match is None:
             raise ValueError(f"{self.name!r} is not of the form <arch>[_<term>...]_<dataset>[.<variant>]")
@@ -181,6 +204,10 @@ class Entry:
             raise ValueError(f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, no such term")
         if self.terms and self.teacher is None:
             raise ValueError(f"{self.name}: terms {self.terms} need a teacher")
+        try:
+            json.dumps(dict(self.options))
+        except (TypeError, ValueError, RecursionError) as error:
+            raise ValueError(f"{self.name}: options that JSON cannot hold: {error}") from error
 
     def _part(self, part: str) -> str:
         match = NAME.fullmatch(self.name)

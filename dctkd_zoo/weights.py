@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo import atomic, hub
+from dctkd_zoo import atomic, hub, rows
+from dctkd_zoo.checked import fits
 from dctkd_zoo.digest import sha256
-from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from dctkd_zoo.errors import CorruptFile, CorruptWeights, WeightsNotFound
 from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
 
@@ -22,6 +23,22 @@ log = logging.getLogger(__name__)
 PACKAGE = Path(__file__).parent
 BUNDLED = PACKAGE / "bundled"
 PUBLISHED = PACKAGE / "catalog" / "published.csv"
+FORMS = {  # the columns of published.csv
+    "name": r"\w[\w.-]*",
+    "repo": r"\w[\w.-]*/\w[\w.-]*",
+    "revision": "[0-9a-f]{40}",
+    "sha256": "[0-9a-f]{64}",
+    "config_sha256": "[0-9a-f]{64}",
+}
+REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # which becomes the name of a file of the Hub's cache
+MOST = 1_000_000  # classes
+FIELDS: Mapping[str, Any] = {  # of a config.json, where it has them; timm's own may name labels otherwise
+    "architecture": str | None,
+    "num_classes": int | None,
+    "label_names": list[str] | dict[str, Any] | None,
+    "model_args": dict[str, Any] | None,
+    "pretrained_cfg": dict[str, Any] | None,
+}
 WEIGHTS, CONFIG, HASHES = "model.safetensors", "config.json", "SHA256SUMS"
 
 
@@ -36,9 +53,16 @@ class Weights:
 
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Mapping[str, str]]:
-    """Rows of `published.csv` by entry: name, repo, revision, sha256, config_sha256."""
-    with PUBLISHED.open(newline="") as file:
-        return {row["name"]: row for row in csv.DictReader(file)}
+    """Rows of `published.csv` by entry; `CorruptFile` names the line that is damaged."""
+    way_on = "install the package again, or restore the file from version control"
+    found: dict[str, Mapping[str, str]] = {}
+    for line, row in rows.read(PUBLISHED, tuple(FORMS), way_on):
+        wrong = next((name for name, form in FORMS.items() if re.fullmatch(form, row[name], re.ASCII) is None), None)
+        if wrong or row["name"] in found:
+            what = f"{wrong} is {row[wrong]!r:.60}" if wrong else f"{row['name']} stands there before"
+            raise CorruptFile(f"{PUBLISHED}, line {line}: {what}: {way_on}")
+        found[row["name"]] = row
+    return found
 
 
 def status(name: str) -> str:
@@ -87,9 +111,15 @@ def locate(source: str) -> Weights:
     """Weights outside the catalog: a folder's path, `local-dir:` with it, or `hf-hub:org/name[@revision]`."""
     if source.startswith("hf-hub:"):
         repo, _, revision = source.removeprefix("hf-hub:").partition("@")
+        if revision and REVISION.fullmatch(revision) is None:
+            raise WeightsNotFound(f"{source}: {revision!r} is no branch, tag or commit")
         return from_hub(repo, revision or "main")
-    folder = Path(source.removeprefix("local-dir:")).expanduser()
-    if not all((folder / file).is_file() for file in (WEIGHTS, CONFIG)):
+    try:
+        folder = Path(source.removeprefix("local-dir:")).expanduser()
+        there = all((folder / file).is_file() for file in (WEIGHTS, CONFIG))
+    except (OSError, RuntimeError) as error:  # a name that is too long, or of a user who is not
+        raise WeightsNotFound(f"{source[:80]!r}: {error}; nothing but safetensors in a folder is loaded") from error
+    if not there:
         raise WeightsNotFound(f"{folder}: no {CONFIG} and {WEIGHTS} there; nothing but safetensors is loaded")
     return from_folder(folder, "given folder")
 
@@ -113,7 +143,10 @@ def from_hub(repo: str, revision: str, wanted: str | None = None, wanted_config:
 
 def read_hashes(folder: Path) -> dict[str, str]:
     """File name -> sha256, from a folder's `SHA256SUMS`."""
-    lines = (folder / HASHES).read_text().splitlines()
+    try:
+        lines = (folder / HASHES).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise CorruptWeights(f"{folder / HASHES}: {error}; train or copy it again") from error
     pairs = (line.split(maxsplit=1) for line in lines)
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 
@@ -126,9 +159,17 @@ def write_hashes(folder: Path) -> None:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of an exported network."""
+    """The `config.json` of an exported network; `CorruptWeights` where it is none, or its fields are of other types."""
+    path = folder / CONFIG
     try:
-        loaded: dict[str, Any] = json.loads((folder / CONFIG).read_text())
-    except ValueError as error:
-        raise CorruptWeights(f"{folder / CONFIG}: {error}") from error
-    return loaded
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CorruptWeights(f"{path}: {error}") from error
+    if not isinstance(loaded, dict):
+        raise CorruptWeights(f"{path}: it is {loaded!r:.60}, not an object")
+    for name, due in FIELDS.items():
+        if not fits(loaded.get(name), due):
+            raise CorruptWeights(f"{path}: {name} is {loaded[name]!r:.60}, it should be {due}")
+    if not 0 <= (loaded.get("num_classes") or 0) <= MOST:
+        raise CorruptWeights(f"{path}: num_classes is {loaded['num_classes']}, at most {MOST:,} are taken")
+    return {name: value for name, value in loaded.items() if value is not None or name not in FIELDS}

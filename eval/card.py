@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import csv
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -13,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from dctkd_zoo import registry, weights
+from dctkd_zoo.errors import CorruptFile
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
-from eval import results
+from eval import left, results
 from eval.results import Row
 
 REPO = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -151,9 +150,11 @@ def gather(
 def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
     """An entry's rows in order of protocol and seed, with that which training left in `folder` if it is new."""
     own = {_measurement(row): row for row in rows if row["name"] == entry.name}
-    left = folder / "results.json" if folder else None
-    if left and left.is_file():
-        row = results.as_text(json.loads(left.read_text(encoding="utf-8")))
+    row = results.as_text(left.facts(folder / "results.json")) if folder else {}
+    if row:
+        fault = results.fault(row) or next((f"no {name}" for name in ("seed", "weights_sha256") if name not in row), "")
+        if fault:
+            raise CorruptFile(f"{folder}: results.json: {fault}: {left.WAY_ON}")
         own.setdefault(_measurement(row), row)
     return sorted(own.values(), key=lambda row: [registry.natural(row[name]) for name in ("protocol", "seed")])
 
@@ -162,30 +163,23 @@ def _measurement(row: Row) -> tuple[str, ...]:
     return row["protocol"], row["weights_sha256"]
 
 
-def _untrained(entry: Entry) -> Iterable[str]:
+def _untrained(entry: Entry) -> list[str]:
+    found: list[str] = []
     name = entry.teacher
-    if name is None or name.startswith(EXTERNAL) or weights.is_whole(weights.BUNDLED / name):
-        return
-    if name not in weights.published():
-        yield from _untrained(registry.get_entry(name))
-        yield name
+    while name and not name.startswith(EXTERNAL) and not weights.is_whole(weights.BUNDLED / name):
+        found += [] if name in weights.published() else [name]
+        name = None if name in weights.published() else registry.get_entry(name).teacher
+    return found[::-1]
 
 
 def read_run(folder: Path) -> Run:
     """What training wrote into a folder; `weights.is_whole` says that the network is there."""
-    log: list[dict[str, str]] = []
-    if (folder / "train_log.csv").is_file():
-        with (folder / "train_log.csv").open(newline="", encoding="utf-8") as file:
-            log = list(csv.DictReader(file))
     classes = weights.read_config(folder).get("label_names") or ()
-    command = _json(folder / "recipe.json").get("command", "")
-    environment = _json(folder / "environment.json")
-    return Run(weights.read_hashes(folder)[weights.WEIGHTS], tuple(classes), tuple(log), environment, command)
-
-
-def _json(path: Path) -> dict[str, Any]:
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return loaded
+    command = str(left.facts(folder / "recipe.json").get("command", ""))
+    environment = left.facts(folder / "environment.json")
+    return Run(
+        weights.read_hashes(folder)[weights.WEIGHTS], tuple(classes), tuple(left.log(folder)), environment, command
+    )
 
 
 @cache

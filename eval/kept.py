@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -69,9 +68,10 @@ def read(path: Path) -> Measured | None:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             told = json.loads(str(file["told"]))
+            together, facts = dict(told["together"]), dict(told["facts"])
             names = [name for name in file.files if name.startswith("column ")]
             table = pd.DataFrame({name.removeprefix("column "): file[name] for name in names})
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except Exception as error:  # the readers raise whatever damaged bytes lead them to
         log.warning("%s is damaged (%s): measuring anew", path, error)
         return None
-    return Measured(table, told["together"], told["facts"])
+    return Measured(table, together, facts)

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from dctkd_zoo.errors import printable
 from dctkd_zoo.registry import natural
 from eval.outcome import Status
 from eval.record import Record
@@ -81,7 +82,7 @@ def caption(rows: Sequence[Row]) -> Text:
         look = f"`python -m dctkd_zoo data check {rows[0]['dataset']}`"
         lines.append(f"{broken:,} test images do not decode and were left out: {look} names them.")
     lines += [f"{row['name']}: {row['note']}" for row in rows if row["note"]]
-    return Text("\n".join(lines), style="dim")
+    return Text("\n".join(map(printable, lines)), style="dim")
 
 
 def _origins(rows: Iterable[Row]) -> str:
@@ -98,7 +99,7 @@ def absent(records: Iterable[Record]) -> list[Text]:
     failures = []
     for record in records:
         if record["status"] == Status.FAILED:
-            failures.append(Text(f"{record['name']} failed: {record['reason']}", style="red"))
+            failures.append(Text(printable(f"{record['name']} failed: {record['reason']}", keep="\n"), style="red"))
         elif record["status"] != Status.EVALUATED:
             groups[record["status"], record["dataset"]].append(record)
     lines = [_absence(status, dataset, group) for (status, dataset), group in sorted(groups.items())]
@@ -107,10 +108,10 @@ def absent(records: Iterable[Record]) -> list[Text]:
 
 def _absence(status: str, dataset: str, group: Sequence[Record]) -> Text:
     if len(group) == 1:
-        return Text(f"  {group[0]['name']}: {group[0]['reason']}")
+        return Text(printable(f"  {group[0]['name']}: {group[0]['reason']}", keep="\n"))
     names = [record["name"] for record in group]
     who = ", ".join(names) if len(names) <= NAMED else f"{len(names)} entries"
     if status == Status.NO_WEIGHTS:
         return Text(f"  {dataset}: {who} have no weights: python -m train NAME")
     what, *_, way_on = group[0]["reason"].splitlines()
-    return Text(f"  {dataset}: {who} have no data. {what}").append(f"\n    {way_on}", style="dim")
+    return Text(printable(f"  {dataset}: {who} have no data. {what}")).append(f"\n    {printable(way_on)}", style="dim")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +9,10 @@ import timm
 import torch
 
 import dctkd_zoo
+from dctkd_zoo.checked import fits
 from dctkd_zoo.device import describe
-from eval import protocol
+from dctkd_zoo.errors import CorruptFile
+from eval import left, protocol
 from eval.outcome import Outcome
 from eval.run import Result
 
@@ -102,18 +102,17 @@ def _short(value: float) -> float:
 def training_seed(folder: Path) -> int | None:
     """The seed a network was trained with, where the `recipe.json` of its training lies beside it."""
     path = folder / "recipe.json"
-    if not path.is_file():
-        return None
-    seed: int = json.loads(path.read_text(encoding="utf-8"))["recipe"]["seed"]
+    recipe = left.facts(path).get("recipe")
+    seed = recipe.get("seed") if isinstance(recipe, dict) else None
+    if path.is_file() and not fits(seed, int):
+        raise CorruptFile(f"{path}: seed is {seed!r:.60}, no whole number: {left.WAY_ON}")
     return seed
 
 
 def best_epoch(folder: Path) -> dict[str, float | None]:
     """The best test accuracy in training, in percent, and its epoch: chosen on the test set, so no result."""
-    path = folder / "train_log.csv"
-    if not path.is_file():
+    tested = [row for row in left.log(folder) if row["test_top1"]]
+    if not tested:
         return {"best_top1": None, "best_epoch": None}
-    with path.open(newline="", encoding="utf-8") as file:
-        tested = [row for row in csv.DictReader(file) if row["test_top1"]]
     best = max(tested, key=lambda row: float(row["test_top1"]))
     return {"best_top1": float(best["test_top1"]), "best_epoch": int(best["epoch"])}

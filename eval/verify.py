@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, printable
 from dctkd_zoo.spec import Entry
 from eval import record, results
 from eval.results import Row
@@ -93,5 +93,5 @@ def render(entry: Entry, checks: Sequence[Check]) -> Table:
         table.add_column(heading, justify="right" if heading in ("recorded", "found") else "left")
     for check in checks:
         cells = (check.name, check.recorded, check.found, check.tolerance, "match" if check.ok else "MISMATCH")
-        table.add_row(*cells, style=None if check.ok else "red")
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=None if check.ok else "red")
     return table

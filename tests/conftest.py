@@ -1,8 +1,15 @@
 """What tests of several modules share."""
 
+import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # a folder is written anew by each example
+settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, suppress_health_check=SLOW)
+settings.register_profile("soak", settings.get_profile("ci"), max_examples=10_000, derandomize=False)
+settings.load_profile("soak" if os.environ.get("SOAK") == "1" else "ci")
 
 
 @pytest.fixture(scope="session")

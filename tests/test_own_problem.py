@@ -255,7 +255,7 @@ def test_a_resnet_is_trained_by_a_vit_that_sees_larger_images(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("ENTRIES", "ENTRY"), "AttributeError"),
+        (("ENTRIES", "ENTRY"), "ENTRIES is None, it should be"),
         (('"mnv4_dctkd_myscenes"', '"mnv5_dctkd_myscenes"'), "no architecture 'mnv5'"),
         (('"mnv4_dctkd_myscenes"', '"mnv4_dctkd_scenes"'), "no dataset 'scenes'"),
         (('source="folders"', 'source="folder"'), "no source 'folder'; there are"),

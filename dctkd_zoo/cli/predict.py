@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli.common import Commands, width
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -215,8 +215,3 @@ def _show(console: Console, predictor: Predictor, answer: Prediction, count: int
 
 def _percent(probability: float) -> str:
     return f"{100 * probability:.1f} %" if probability >= 0.0005 else "< 0.1 %"
-
-
-def printable(words: object) -> str:
-    """What a terminal shows as it is: control characters and broken bytes of a file's name are written as escapes."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(words))

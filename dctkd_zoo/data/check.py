@@ -16,6 +16,7 @@ from rich.text import Text
 from dctkd_zoo.data import tree
 from dctkd_zoo.data.content import prints, twins
 from dctkd_zoo.data.split import Files, Split
+from dctkd_zoo.errors import printable
 from dctkd_zoo.spec import Dataset
 
 Severity = Literal["error", "warning", "note"]
@@ -70,7 +71,9 @@ def render(report: Report) -> Table:
     for finding in report.findings:
         severity = Text(finding.severity, style=STYLE[finding.severity])
         # Text, since file names may hold what rich would read as markup.
-        table.add_row(severity, Text(finding.what), f"{finding.count:,}", Text("\n".join(finding.first)))
+        table.add_row(
+            severity, Text(finding.what), f"{finding.count:,}", Text("\n".join(map(printable, finding.first)))
+        )
     table.caption = "nothing found" if not report.findings else "complete" if report.ok else "not usable as it is"
     return table
 

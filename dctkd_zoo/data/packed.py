@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from dctkd_zoo.data.split import rgb, stat_of
+from dctkd_zoo.data import pixels
+from dctkd_zoo.data.split import stat_of
 
 HELD = 4 * 1024  # images a stream keeps for who asks for them later: twice the reach of `views.REACH`
 
@@ -49,7 +50,7 @@ class Tars:
     def load(self, index: int) -> Image.Image:
         """One image as RGB; `OSError` with its place where it does not decode."""
         tar, offset, _ = self.where[index].tolist()
-        return rgb(BytesIO(self.payload(index)), f"{self.root / self.names[tar]} at byte {offset:,}")
+        return pixels.read(BytesIO(self.payload(index)), f"{self.root / self.names[tar]} at byte {offset:,}")
 
     def signature(self) -> str:
         """What changes whenever a tar is written to."""
@@ -74,7 +75,7 @@ class Rows:
 
     def load(self, index: int) -> Image.Image:
         """One image as RGB; `OSError` with its row where it does not decode."""
-        return rgb(BytesIO(self.payload(index)), f"{self.what}, row {index:,}")
+        return pixels.read(BytesIO(self.payload(index)), f"{self.what}, row {index:,}")
 
     def signature(self) -> str:
         """The table's own fingerprint."""
@@ -115,7 +116,7 @@ class Stream:
 
     def load(self, index: int) -> Image.Image:
         """One image as RGB; `OSError` with its position where it does not decode."""
-        return rgb(BytesIO(self.payload(index)), f"{self.what}, image {index:,}")
+        return pixels.read(BytesIO(self.payload(index)), f"{self.what}, image {index:,}")
 
     def signature(self) -> str:
         """What tells this stream from others."""

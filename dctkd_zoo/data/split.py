@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from dctkd_zoo.data import pixels
 from dctkd_zoo.errors import DatasetMissing
 
 
@@ -38,15 +39,6 @@ class Signed(Protocol):
         ...
 
 
-def rgb(file: Path | IO[bytes], name: str) -> Image.Image:
-    """Decode one file as RGB; raises `OSError` with its `name` where that fails."""
-    try:
-        with Image.open(file) as image:
-            return image.convert("RGB")
-    except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
-        raise OSError(f"{name}: {error}") from error
-
-
 def stat_of(root: Path, names: Iterable[str]) -> str:
     """sha256 of the names, sizes and times of files below a folder; `DatasetMissing` where one is gone."""
     hasher = hashlib.sha256(str(root.resolve()).encode())
@@ -71,8 +63,7 @@ class Files:
 
     def load(self, index: int) -> Image.Image:
         """Decode one file as RGB; raises `OSError` with its path where that fails."""
-        path = self.root / self.names[index]
-        return rgb(path, str(path))
+        return pixels.read(self.root / self.names[index])
 
     def payload(self, index: int) -> bytes:
         """The file's bytes."""

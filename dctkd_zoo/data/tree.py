@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
 
@@ -32,7 +32,7 @@ def lines(root: Path, name: str) -> list[str]:
     """The lines of the text file `root/name` that are not blank, stripped; `DatasetError` where it is missing."""
     try:
         text = (root / name).read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
         raise incomplete(root, f"there is no {name}") from error
     except UnicodeDecodeError as error:
         raise incomplete(root, f"{name} is not UTF-8: {error}") from error
@@ -52,10 +52,17 @@ def below(folder: Path) -> list[str]:
 def labelled(root: Path, rows: Sequence[tuple[str, str]], classes: Sequence[str]) -> Split:
     """A Split of `rows`, each a file's path below `root` and its class, in that order.
 
-    `DatasetError` where there are no rows, or a class is not of `classes`. The files are taken to exist.
+    `DatasetError` where there are no rows, a path leads out of `root` or is not UTF-8, or a class is not of `classes`.
+    The files are taken to exist.
     """
     if not rows:
         raise incomplete(root, "there are no images")
+    outside = [path for path, _ in rows if PureWindowsPath(path).anchor or ".." in PureWindowsPath(path).parts]
+    if outside:
+        raise incomplete(root, f"{len(outside):,} names lead out of this folder:", outside)
+    broken = [path for row in rows for path in row if not _is_utf8(path)]
+    if broken:
+        raise incomplete(root, f"{len(broken):,} names are not UTF-8, rename them:", list(map(repr, broken)))
     label = {name: index for index, name in enumerate(classes)}
     strange = [f"{name} ({path})" for path, name in rows if name not in label]
     if strange:
@@ -63,6 +70,14 @@ def labelled(root: Path, rows: Sequence[tuple[str, str]], classes: Sequence[str]
     ids = tuple(path for path, _ in rows)
     labels = np.array([label[name] for _, name in rows], dtype=np.int64)
     return Split(tuple(classes), ids, labels, Files(root, ids))
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def listed(root: Path, rows: Sequence[tuple[str, str]], classes: Sequence[str]) -> Split:
@@ -83,6 +98,9 @@ def absent(root: Path, names: Iterable[str]) -> list[str]:
     lost = []
     for folder, inside in folders.items():
         path = root / folder
-        there = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        try:
+            there = {entry.name for entry in path.iterdir()} if path.is_dir() else set()
+        except OSError:  # a name that no disk takes, or a folder that may not be looked into
+            there = set()
         lost += [name for name in inside if name.rpartition("/")[2] not in there]
     return lost

@@ -6,20 +6,37 @@ made, so no link can lead a later member astray, whatever Python's version guard
 
 from __future__ import annotations
 
-import lzma
+import errno
 import shutil
 import stat
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import IO
+from typing import IO, Self
 
 from dctkd_zoo.errors import DatasetError
 
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+# What the names in an archive lead to: a file where a folder is due, and names that a disk does not take.
+UNFIT = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
+CHUNK = 1 << 20
+BLOCK = 4096  # bytes that a file takes at least
+RATIO, SMALL = (
+    200,
+    64 << 20,
+)  # what comes out, in sizes of the archive, and bytes that any may hold; images hardly shrink
+RESERVE = 256 << 20  # bytes of the disk that are left to others
+NAME, DEPTH = 1024, 64  # letters of a member's name, and folders in it
+OWN = frozenset({".fetched", ".unpacking"})  # names at the top that this package keeps for itself
+LONG_HEADER = 1 << 20  # bytes of a tar's extended header, which is read into memory
+HEADERS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 @dataclass(frozen=True)
@@ -29,10 +46,22 @@ class _Member:
     open: Callable[[], IO[bytes]]
 
 
+class _Header(tarfile.TarInfo):
+    """One whose extensions do not fill the memory."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in HEADERS and found.size > LONG_HEADER:
+            raise tarfile.ReadError(f"a header of {found.size:,} bytes")
+        return found
+
+
 def unpack(archive: Path, folder: Path, advance: Callable[[int, int], None]) -> tuple[str, ...]:
     """Put what is in `archive` into `folder`, replacing files of the same name; the names at its top.
 
-    `DatasetError` for an archive that is broken or has a member that is not a file within the folder.
+    `DatasetError` for an archive that is broken, has a member that is not a file within the folder, or holds more
+    than the disk does, or than images can: before anything of it is in the folder.
     """
     staging = folder / ".unpacking"
     shutil.rmtree(staging, ignore_errors=True)  # a killed run may have left it
@@ -43,23 +72,38 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int, int], None]) -> 
         for name in names:
             _move(staging / name, folder / name)
         return names
-    except BROKEN as error:
+    except DatasetError:
+        raise
+    except OSError as error:
+        if error.errno is not None and error.errno not in UNFIT:
+            raise
         raise DatasetError(f"{archive}: the archive is broken: {error}") from error
+    except Exception as error:  # the readers raise whatever damaged bytes lead them to
+        raise DatasetError(f"{archive}: the archive is broken: {error or type(error).__name__}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _unpack_all(archive: Path, staging: Path, advance: Callable[[int, int], None]) -> None:
-    size = archive.stat().st_size
+    size, taken, chunk = archive.stat().st_size, 0, b""
+    room = shutil.disk_usage(staging).free - RESERVE
+    bound, why = max(RATIO * size, SMALL), f"{RATIO} times its own {size:,} bytes"
+    if room < bound:
+        bound, why = room, f"the {room + RESERVE:,} bytes that are free in {staging.parent}, less a reserve"
     with archive.open("rb") as raw:
         for member in _members(archive, raw):
             target = staging / _inside(archive, member.name)
+            taken += BLOCK
             if member.folder:
                 target.mkdir(parents=True, exist_ok=True)
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with member.open() as source, target.open("wb") as file:
-                shutil.copyfileobj(source, file)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with member.open() as source, target.open("wb") as file:
+                    while taken <= bound and (chunk := source.read(CHUNK)):
+                        taken += len(chunk)
+                        file.write(chunk)
+            if taken > bound:
+                raise DatasetError(f"{archive}: refused, nothing was unpacked: it holds more than {why}")
             advance(raw.tell(), size)
 
 
@@ -69,8 +113,12 @@ def _members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
             yield from (_zipped(archive, packed, info) for info in packed.infolist())
     else:
         raw.seek(0)
-        with tarfile.open(fileobj=raw) as tar:
+        with tarfile.open(fileobj=raw, tarinfo=_Header) as tar:
             yield from (_tarred(archive, tar, info) for info in tar)
+            assert tar.fileobj is not None
+            tar.fileobj.seek(tar.offset)
+            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # iteration just ends at a bad header
+                raise tarfile.ReadError(f"after {tar.offset:,} bytes there is neither a member nor the mark of its end")
 
 
 def _zipped(archive: Path, packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
@@ -99,6 +147,10 @@ def _inside(archive: Path, name: str) -> PurePosixPath:
     path = PureWindowsPath(name)  # knows both kinds of separators, and drives
     if path.anchor or ".." in path.parts:
         raise _refused(archive, name, "lies outside the archive's folder")
+    if len(name) > NAME or len(path.parts) > DEPTH:
+        raise _refused(archive, f"{name[:40]}...", f"has more than {NAME} letters or {DEPTH} folders in its name")
+    if path.parts[:1] and path.parts[0].casefold() in OWN:
+        raise _refused(archive, name, "has a name that is kept for what is being fetched")
     return PurePosixPath(name)
 
 

@@ -1,0 +1,47 @@
+"""A CSV file to its rows, and whatever is no such file to an error that names the line."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Collection
+from pathlib import Path
+
+from dctkd_zoo.errors import CorruptFile
+
+Numbered = list[tuple[int, dict[str, str]]]
+
+
+def read(path: Path, due: Collection[str], way_on: str) -> Numbered:
+    """The rows of a CSV file by column, each with the number of its last line; blank lines are none.
+
+    `CorruptFile`, which ends with the `way_on`, where the first line does not name each of its columns once and those
+    of `due` among them, a row has another number of fields, the last line no end, or the file is not CSV in UTF-8.
+    """
+    line = 1
+    try:
+        text = path.read_bytes().decode()
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        header = next(reader, [])
+        _check(path, header, due, way_on)
+        rows: Numbered = []
+        for cells in reader:
+            line = reader.line_num
+            if cells and len(cells) != len(header):
+                told = f"{len(cells):,} fields, the first line names {len(header):,}"
+                raise CorruptFile(f"{path}, line {line:,}: {told}: the file was torn or edited: {way_on}")
+            rows += [(line, dict(zip(header, cells, strict=True)))] if cells else []
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise CorruptFile(f"{path}, after line {line:,}: no CSV in UTF-8 ({error}): {way_on}") from error
+    if not text.endswith("\n"):
+        raise CorruptFile(f"{path}, line {line:,}: it has no end: the file was torn: {way_on}")
+    return rows
+
+
+def _check(path: Path, header: list[str], due: Collection[str], way_on: str) -> None:
+    doubled = [name for name, count in Counter(header).items() if count > 1 or not name]
+    lost = [name for name in due if name not in header]
+    if doubled or lost:
+        what = f"names {doubled[0]!r} twice or not at all" if doubled else f"does not name {', '.join(lost)}"
+        raise CorruptFile(f"{path}, line 1: it {what}: {way_on}")

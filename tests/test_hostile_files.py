@@ -1,0 +1,236 @@
+"""`config.json`, safetensors, lists and logs of any shape: read, or refused by an error that names the file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from dctkd_zoo import discover, models, weights
+from dctkd_zoo.data import sources, tree
+from dctkd_zoo.errors import CorruptFile, CorruptWeights, DatasetError
+from eval import kept, left, record
+from tests.fuzz import snapshot
+from tests.fuzz_targets import measured
+
+BUNDLED = weights.BUNDLED / "r20_synthscenes"
+CONFIG = json.loads((BUNDLED / "config.json").read_text())
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=5,
+)
+FEWER = settings(max_examples=max(10, settings().max_examples // 5))  # each builds a network
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A network without hashes."""
+    into: Path = tmp_path / "net"
+    shutil.copytree(BUNDLED, into)
+    (into / "SHA256SUMS").unlink()
+    return into
+
+
+def load(folder: Path) -> torch.nn.Module:
+    return models.load("r20", weights.from_folder(folder, "given folder"))
+
+
+@FEWER
+@given(st.sampled_from([*CONFIG, "model_args", "num_features"]), JSON)
+@example("num_classes", 10**9)
+@example("num_classes", 999_999)
+@example("num_classes", -1)
+@example("label_names", 5)
+@example("model_args", {"block": "os.system"})
+@example("model_args", {"pretrained_cfg_overlay": {"file": "/etc/passwd"}})
+@example("pretrained_cfg", {"source": "", "file": "/etc/passwd", "custom_load": True})
+@example("pretrained_cfg", {"input_size": [0, -1, "x"]})
+@example("architecture", "hf-hub:org/name")
+@example("architecture", ["resnet20_cifar"])
+def test_any_field_of_a_config_is_taken_or_refused(folder, name, value):
+    (folder / "config.json").write_text(json.dumps(CONFIG | {name: value}))
+    try:
+        model = load(folder)
+    except CorruptWeights as error:
+        assert str(folder) in str(error)
+    else:
+        whole = models.load("r20", weights.from_folder(BUNDLED, "bundled"))
+        images = torch.zeros(1, 3, 40, 40)
+        assert torch.equal(model(images), whole(images))
+
+
+@given(JSON)
+def test_any_json_is_a_config_or_none(folder, value):
+    (folder / "config.json").write_text(json.dumps(value))
+    try:
+        told = weights.read_config(folder)
+    except CorruptWeights as error:
+        assert str(folder / "config.json") in str(error)
+    else:
+        assert isinstance(told, dict) and isinstance(told.get("label_names", []), list | dict)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{", "\udcff", "null", "NaN"])
+def test_what_is_no_json_object_is_refused(folder, text):
+    (folder / "config.json").write_text(text, errors="surrogateescape")
+    with pytest.raises(CorruptWeights, match=r"config\.json"):
+        load(folder)
+
+
+def tensors(header: Any, data: bytes = bytes(64), length: int | None = None) -> bytes:
+    """A safetensors file with this header, and the length that it says it has."""
+    told = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(told) if length is None else length) + told + data
+
+
+def entry(start: int = 0, end: int = 48, **changes: Any) -> dict[str, Any]:
+    return {"dtype": "F32", "shape": [12, 1], "data_offsets": [start, end]} | changes
+
+
+HEADERS: Mapping[str, bytes] = {
+    "empty": b"",
+    "short": b"\x08",
+    "huge length": tensors({}, length=2**63),
+    "longest length": tensors({}, length=2**64 - 1),
+    "longer than the file": tensors({}, length=10_000),
+    "overlapping": tensors({"a": entry(), "b": entry(8, 56)}),
+    "beyond the end": tensors({"a": entry(0, 2**40)}),
+    "backwards": tensors({"a": entry(48, 0)}),
+    "negative": tensors({"a": entry(-48, 0)}),
+    "bad dtype": tensors({"a": entry(dtype="F99")}),
+    "object dtype": tensors({"a": entry(dtype="O")}),
+    "huge shape": tensors({"a": entry(shape=[2**40, 2**40])}),
+    "negative shape": tensors({"a": entry(shape=[-12, -1])}),
+    "gap": tensors({"a": entry(16, 64)}),
+    "nan": tensors(b'{"a": NaN}'),
+    "no json": tensors(b"\xff\xfe{"),
+    "deep": tensors(b"[" * 50_000),
+    "twice": tensors(b'{"a":{"dtype":"F32","shape":[],"data_offsets":[0,4]},"a":{}}'),
+    "other names": tensors({"a": entry()}, bytes(48)),
+    "no tensors": tensors({}, b""),
+    "pickle": b"\x80\x04c__builtin__\nexec\n(S'raise SystemExit'\ntR.",
+    "zip": b"PK\x03\x04" + bytes(60),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_lies_is_refused(folder, name):
+    (folder / "model.safetensors").write_bytes(HEADERS[name])
+    with pytest.raises(CorruptWeights, match=r"model\.safetensors"):
+        load(folder)
+
+
+def test_a_head_of_the_size_that_a_config_says_is_not_even_made(folder, monkeypatch):
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"num_classes": 999_999}))
+    monkeypatch.setattr("dctkd_zoo.models.timm.create_model", None)
+    with pytest.raises(CorruptWeights, match="says 999,999 classes, no tensor has as many rows"):
+        load(folder)
+
+
+@given(st.binary(max_size=200))
+@example(b"a  model.safetensors\nb  config.json\n")
+@example(b"\xff\xff")
+def test_any_hashes_are_a_mismatch(folder, data):
+    (folder / "SHA256SUMS").write_bytes(data)
+    with pytest.raises(CorruptWeights, match=str(folder)):
+        weights.from_folder(folder, "given folder")
+
+
+@given(st.text(max_size=60), st.sampled_from(["train_log.csv", "recipe.json"]))
+@example("epoch,test_top1,images_per_s\n1,,1\n", "train_log.csv")
+@example("epoch,test_top1,images_per_s\n1,nan,1\n", "train_log.csv")
+@example("epoch,test_top1,images_per_s\n", "train_log.csv")
+@example('{"recipe": 3}', "recipe.json")
+@example('{"recipe": {"seed": "0"}}', "recipe.json")
+@example("[" * 100_000, "recipe.json")
+def test_what_training_left_is_read_or_refused(tmp_path, text, name):
+    (tmp_path / name).write_text(text, encoding="utf-8", newline="")
+    read = record.best_epoch if name == "train_log.csv" else record.training_seed
+    try:
+        read(tmp_path)
+        left.facts(tmp_path / "recipe.json")
+    except CorruptFile as error:
+        assert str(tmp_path / name) in str(error) and "copy it again" in str(error)
+
+
+def resaved(path: Path, **changes: np.ndarray) -> None:
+    with np.load(path, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files} | changes
+    np.savez_compressed(path, **arrays)
+
+
+@given(JSON)
+def test_a_kept_table_of_any_facts_is_whole_or_measured_anew(tmp_path, value):
+    path = tmp_path / "t.npz"
+    kept.write(measured(), path)
+    resaved(path, told=np.array(json.dumps(value)))
+    found = kept.read(path)
+    assert found is None or isinstance(found.facts, dict)
+
+
+def test_a_kept_table_with_objects_is_measured_anew(tmp_path, caplog):
+    path = tmp_path / "t.npz"
+    kept.write(measured(), path)
+    resaved(path, **{"column id": np.array([{"a": 1}, None], dtype=object)})
+    assert kept.read(path) is None and "is damaged" in caplog.text
+
+
+# --- lists of images
+
+KNOWN = ["a/x.jpg", "../secret.jpg", "/etc/passwd.jpg", "b", "", "a/x.jpg b", "\\x.jpg a", "C:x.jpg a"]
+LINES = st.lists(st.sampled_from(KNOWN) | st.text(max_size=12), max_size=4)
+FILES = {
+    "lists": ("train.txt", "scene_names.txt"),
+    "mit67": ("TrainImages.txt", "TestImages.txt"),
+    "sun397": ("ClassName.txt", "Training_01.txt"),
+    "ade20k": ("sceneCategories.txt",),
+    "cifar100": ("cifar-100-binary/train.bin", "cifar-100-binary/fine_label_names.txt"),
+}
+
+
+@given(st.sampled_from(sorted(FILES)), st.lists(LINES, min_size=2, max_size=2))
+@example("lists", [["../secret.jpg secret"], ["secret"]])
+def test_lists_of_any_lines_lead_nowhere_else(tmp_path, source, told):
+    root = tmp_path / "data"
+    shutil.rmtree(root, ignore_errors=True)
+    root.mkdir()
+    (tmp_path / "secret.jpg").write_bytes(b"secret")
+    for name, lines in zip(FILES[source], told, strict=False):
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text("\n".join(lines), encoding="utf-8", newline="")
+    before = snapshot(tmp_path)
+    try:
+        split = discover.load(sources.__name__, source).read(root, "train")
+    except DatasetError as error:
+        assert str(root) in str(error)
+    else:
+        home = root.resolve()
+        assert all((root / name).resolve().is_relative_to(home) for name in split.ids)
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("path", ["../a.jpg", "/a.jpg", "a/../../b.jpg", "C:\\a.jpg", "\\a.jpg", "a\\..\\..\\b.jpg"])
+def test_a_name_that_leads_out_of_the_folder_is_refused(tmp_path, path):
+    with pytest.raises(DatasetError, match="1 names lead out of this folder"):
+        tree.labelled(tmp_path, [(path, "a")], ["a"])
+
+
+def test_a_name_that_is_no_text_is_refused(tmp_path):
+    for row in (("a/\udcff.jpg", "a"), ("a/x.jpg", "\udcff")):
+        with pytest.raises(DatasetError, match="1 names are not UTF-8, rename them"):
+            tree.labelled(tmp_path, [row], ["a", "\udcff"])
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b", "a/" * 3000])
+def test_a_name_that_no_disk_takes_is_missing(tmp_path, name):
+    assert tree.absent(tmp_path, [f"{name}/x.jpg"]) == [f"{name}/x.jpg"]
