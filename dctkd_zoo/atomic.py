@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+LEFT = re.compile(r"\.[0-9a-f]{8}\.")  # how the name of a temporary file begins
 
 
 @contextmanager
@@ -35,10 +38,22 @@ def write_text(path: Path, text: str) -> None:
 
 def settle(written: Path, path: Path) -> None:
     """Give a finished file its name, so that a power cut leaves either the old content or the new."""
-    _flush(written, os.O_RDWR)  # a file opened for reading alone cannot be flushed everywhere
+    flush(written)
     written.replace(path)
     if os.name == "posix":  # elsewhere a folder cannot be opened
         _flush(path.parent, os.O_RDONLY)
+
+
+def flush(path: Path) -> None:
+    """Have the disk hold what was written to a file."""
+    _flush(path, os.O_RDWR)  # one opened for reading alone cannot be flushed everywhere
+
+
+def sweep(folder: Path) -> None:
+    """Remove what writers that were killed left in a folder; for whoever alone writes there."""
+    for path in folder.glob(".*"):
+        if LEFT.match(path.name):
+            path.unlink(missing_ok=True)
 
 
 def _flush(path: Path, mode: int) -> None:

@@ -19,9 +19,14 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 def choose(name: str | None = None) -> torch.device:
     """The device called `name`, or this rank's GPU, else the CPU; `DeviceNotFound` where torch has none."""
     if name is None:
-        name = f"cuda:{ranks.local()}" if torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda":
+        name = f"cuda:{ranks.local()}"
     try:
-        return torch.empty(0, device=name).device
+        device = torch.empty(0, device=name).device
+        if device.type == "cuda":
+            torch.cuda.set_device(device)  # whose generator is seeded, and which NCCL takes for the rank's own
+        return device
     except (RuntimeError, AssertionError, ImportError) as error:
         raise DeviceNotFound(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
 

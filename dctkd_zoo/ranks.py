@@ -27,6 +27,7 @@ T = TypeVar("T")
 
 _size, _rank = 1, 0
 _apart = False
+_host: dist.ProcessGroup | None = None  # what numbers on the host go by: NCCL knows the GPU's memory alone
 
 
 def size() -> int:
@@ -73,7 +74,7 @@ def told() -> Iterator[None]:
 @contextmanager
 def started(device: torch.device) -> Iterator[None]:
     """Join the other ranks inside, where torchrun started this process; by NCCL on GPUs, by gloo on CPUs."""
-    global _size, _rank
+    global _size, _rank, _host
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -82,11 +83,13 @@ def started(device: torch.device) -> Iterator[None]:
     store = dist.distributed_c10d.PrefixStore(f"attempt {_attempt()}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=number, world_size=count)
-    _size, _rank = dist.get_world_size(), dist.get_rank()
+    _size, _rank = count, number
+    if backend == "nccl":
+        _host = dist.new_group(backend="gloo", timeout=TIMEOUT)  # type: ignore[assignment]  # as a member we get one
     try:
         yield
     finally:
-        _size, _rank = 1, 0
+        _size, _rank, _host = 1, 0, None
         dist.destroy_process_group()
 
 
@@ -146,9 +149,11 @@ def parts(rows: Tensor) -> list[Tensor]:
 
 def alike(tensor: Tensor) -> list[Tensor]:
     """The tensor of each rank, all of one shape, without gradient."""
+    if size() == 1:
+        return [tensor.detach()]
     own = tensor.detach().contiguous()
     found = [torch.empty_like(own) for _ in range(size())]
-    dist.all_gather(found, own)
+    dist.all_gather(found, own, _group(own))
     return found
 
 
@@ -160,8 +165,8 @@ def mean(values: Tensor) -> Tensor:
 def total(values: Tensor) -> Tensor:
     """The sum of a tensor over the ranks, without gradient."""
     if size() > 1:
-        values = _here(values.detach().clone())
-        dist.all_reduce(values)
+        values = values.detach().clone()
+        dist.all_reduce(values, group=_group(values))
     return values
 
 
@@ -178,12 +183,11 @@ def wait() -> None:
 
 
 def _counts(count: int) -> list[int]:
-    return [int(each) for each in alike(_here(torch.tensor(count)))]
+    return [int(each) for each in alike(torch.tensor(count))]
 
 
-def _here(tensor: Tensor) -> Tensor:
-    """The tensor where the ranks can exchange it: NCCL knows the GPU's memory alone."""
-    return tensor.cuda() if dist.get_backend() == "nccl" else tensor
+def _group(tensor: Tensor) -> dist.ProcessGroup | None:
+    return _host if tensor.device.type == "cpu" else None
 
 
 class _Gather(torch.autograd.Function):

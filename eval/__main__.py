@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
-from dctkd_zoo.errors import CatalogError, UnknownEntry
+from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
         command.error(str(error))
     try:
         return _run(entries, where, options)
-    except OSError as error:  # a file that cannot be written
+    except (OSError, ZooError) as error:  # a file that cannot be written; one of several ranks that failed
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 from enum import StrEnum
 
+from dctkd_zoo import ranks
 from dctkd_zoo.errors import DatasetMissing, WeightsNotFound, ZooError
 from dctkd_zoo.spec import Entry
 from eval.run import Result, Where, evaluate
@@ -36,13 +37,18 @@ class Outcome:
 def attempt(entry: Entry, where: Where, report: Report) -> Outcome:
     """Evaluate an entry; whatever goes wrong with it is told, and the next can be tried."""
     try:
-        return Outcome(entry, Status.EVALUATED, evaluate(entry, where, report))
+        with ranks.told():
+            return Outcome(entry, Status.EVALUATED, evaluate(entry, where, report))
     except WeightsNotFound as error:
         return Outcome(entry, Status.NO_WEIGHTS, reason=str(error))
     except DatasetMissing as error:
         return Outcome(entry, Status.NO_DATA, reason=str(error))
     except ZooError as error:
+        if ranks.size() > 1:  # what one rank cannot do the others wait for
+            raise
         return Outcome(entry, Status.FAILED, reason=str(error))
     except Exception as error:  # a model may fail in any way, and the others are still to be evaluated
+        if ranks.size() > 1:
+            raise
         log.debug("%s failed", entry.name, exc_info=True)
         return Outcome(entry, Status.FAILED, reason=f"{type(error).__name__}: {error}")

@@ -9,6 +9,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,13 +49,16 @@ def views(cache: Path) -> Views:
     return Views(open_store(split, RECIPE, cache), torch.from_numpy(labels), RECIPE, dataset, CPU)
 
 
-def curve(term: str, seen: Views, dtype: torch.dtype) -> list[float]:
-    """The loss at each step, the mean over all ranks, of cross-entropy and a term."""
+def curve(name: str, seen: Views, dtype: torch.dtype) -> list[float]:
+    """The loss at each step, the mean over all ranks, of cross-entropy and a term, `dctkd` or `dctkd+correct`."""
+    term, _, reduction = name.partition("+")
     recipe = replace(RECIPE, lr=RATES[dtype])
     torch.manual_seed(0)
     teacher = Tapped(models.create("r14", CLASSES).eval().requires_grad_(False)).to(dtype)
     student = Tapped(models.create("r8", CLASSES)).to(dtype)
-    objective = Objective({"ce": 1.0} | ({term: WEIGHTS.get(term, 1.0)} if term != "ce" else {}), _options(term))
+    objective = Objective(
+        {"ce": 1.0} | ({term: WEIGHTS.get(term, 1.0)} if term != "ce" else {}), _options(term, reduction)
+    )
     batch = next(seen.test(BATCH))
     with torch.no_grad():
         student.eval()
@@ -83,8 +87,8 @@ def curve(term: str, seen: Views, dtype: torch.dtype) -> list[float]:
     return values
 
 
-def _options(term: str) -> dict[str, dict[str, int]]:
-    return {term: OPTIONS[term]} if term in OPTIONS else {}
+def _options(term: str, reduction: str) -> dict[str, dict[str, Any]]:
+    return {term: OPTIONS.get(term, {}) | ({"reduction": reduction} if reduction else {})}
 
 
 def main() -> None:

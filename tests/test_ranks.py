@@ -15,6 +15,7 @@ from tests import rank_curve, world
 from train import checkpoint
 
 pytestmark = pytest.mark.slow
+TERMS = (*sorted(losses.names()), "dctkd+correct")
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +39,13 @@ def curves(tmp_path_factory):
     found = []
     for name, command in (("one", [sys.executable, "-m", "tests.rank_curve"]), ("two", [])):
         command = command or world.torchrun(2, "tests.rank_curve")
-        done = world.run([*command, str(folder / f"{name}.json"), *sorted(losses.names())], folder)
+        done = world.run([*command, str(folder / f"{name}.json"), *TERMS], folder)
         assert done.returncode == 0, done.stderr
         found.append(json.loads((folder / f"{name}.json").read_text()))
     return found
 
 
-@pytest.mark.parametrize("term", sorted(losses.names()))
+@pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("dtype, allowed", [(torch.float32, 1e-5), (torch.float64, 1e-12)])
 def test_two_ranks_have_the_curve_of_one_process(curves, term, dtype, allowed):
     one, two = (torch.tensor(found[f"{term} {dtype}"], dtype=torch.float64) for found in curves)
@@ -138,6 +139,7 @@ def test_a_rank_that_dies_is_replaced_or_ends_the_run(home, trained, tmp_path, r
         assert world.run(whole, home).returncode == 0
         assert world.same(tmp_path / "whole" / "r8_stripes", tmp_path / "out" / "r8_stripes")
     else:
+        assert "another rank has stopped; go on with --resume" in error
         again = world.run([*command, "--resume"], home)
         assert again.returncode == 0, again.stderr
 

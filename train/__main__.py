@@ -86,7 +86,7 @@ def main(arguments: list[str] | None = None) -> int:
 
             return launch.main(names, options)
         return train_all(names, options)
-    except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
+    except (ZooError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
@@ -113,7 +113,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
             try:
                 with ranks.told():
                     run.train(entry, where, console)
-            except ZooError as error:
+            except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
                 print(f"error: {entry.run_name}: {error}", file=sys.stderr)
                 if ranks.size() > 1:  # what one rank cannot do the others wait for
                     return 1

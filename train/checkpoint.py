@@ -47,6 +47,7 @@ class Progress:
 class State:
     """What a checkpoint holds."""
 
+    path: Path
     progress: Progress
     tensors: Mapping[str, Tensor]
 
@@ -62,6 +63,12 @@ def remove(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def discard_damaged(state: State) -> None:
+    """Where a run goes on from the state before the last, remove the last: it must not take that one's place."""
+    if state.path.name == PREVIOUS:
+        state.path.with_name(STATE).unlink(missing_ok=True)
+
+
 def save(
     folder: Path, progress: Progress, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
@@ -73,6 +80,7 @@ def save(
     path = folder / STATE
     with atomic.replacing(path) as temporary:
         _write(tensors, temporary, {"progress": told, "sha256": _seal(told, tensors)})
+        atomic.flush(temporary)
         if path.exists():
             path.replace(folder / PREVIOUS)
 
@@ -101,7 +109,7 @@ def read(path: Path) -> State:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         progress, seal = told["progress"], told["sha256"]
         if seal == _seal(progress, tensors):
-            return State(Progress(**json.loads(progress)), tensors)
+            return State(path, Progress(**json.loads(progress)), tensors)
         reason = "its content does not match its sha256"
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error)

@@ -34,13 +34,18 @@ class Compiled:
     def __init__(self, plain: Objective, size: int) -> None:
         self.plain, self.size = plain, size
         self.fast: Losses | None = torch.compile(plain, fullgraph=True, dynamic=False)
+        self.works = False
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
         """The weighted value of each term, scalars."""
         if self.fast is not None and len(batch.labels) == self.size:
             try:
-                return self.fast(student, teacher, batch)
+                found = self.fast(student, teacher, batch)
+                self.works = True
+                return found
             except Exception as error:  # whatever the compiler, or what it calls, fails with
+                if self.works:  # it was compiled: this is no failure of the compiler's
+                    raise
                 log.info("the objective is not compiled: %s", str(error).strip().partition("\n")[0])
                 self.fast = None
         values: dict[str, Tensor] = self.plain(student, teacher, batch)

@@ -148,6 +148,7 @@ def step(
 ) -> dict[str, Tensor]:
     """One update on this rank's part of a batch of `count` images; returns the weighted terms, scalars."""
     count = len(batch.labels) if count is None else count
+    _ = learner.lesson  # is made of all ranks, whatever this batch is
     with ranks.apart(count < ranks.size()):
         losses = forward(learner, batch, teach, ranks.size() * len(batch.labels) / count, moment or Moment())
         learner.optimizer.zero_grad(set_to_none=True)

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from dctkd_zoo import atomic, export, lock, ranks, weights
@@ -26,7 +27,7 @@ from eval import run as evaluation
 from train import build, checkpoint, loop
 from train.build import Material
 from train.display import Display, figure
-from train.interrupt import Requests
+from train.interrupt import Interrupted, Requests
 from train.keeper import Keeper
 from train.where import Where
 
@@ -40,17 +41,24 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     `Busy` where another process trains there, `Interrupted` where a signal asked this one to stop.
     """
     folder = where.out / entry.run_name
-    with _alone(folder):
-        begun = checkpoint.begun(folder)  # it goes last, when the results are there too
-        if weights.is_whole(folder) and not begun:
-            refuse_other_recipe(entry, folder, where)
-            console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
-        elif begun and not where.resume:
-            raise ZooError(f"{folder} holds a run that stopped early: go on with --resume, or delete it")
-        else:
-            _train(entry, where, folder, console)
-        ranks.wait()  # the next entry may learn from this one
+    if not _finished(entry, where, folder, console):
+        with _alone(folder):
+            if not _finished(entry, where, folder, console):
+                _train(entry, where, folder, console)
+    ranks.wait()  # the next entry may learn from this one
     return folder
+
+
+def _finished(entry: Entry, where: Where, folder: Path, console: Console) -> bool:
+    """Whether there is nothing left to train. Ranks go by what the first of them sees."""
+    begun = checkpoint.begun(folder)  # it goes last, when the results are there too
+    whole, begun = ranks.any_of(*(ranks.leads() and each for each in (weights.is_whole(folder), begun)))
+    if whole and not begun:
+        refuse_other_recipe(entry, folder, where)
+        console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
+    elif begun and not where.resume:
+        raise ZooError(f"{folder} holds a run that stopped early: go on with --resume, or delete it")
+    return whole and not begun
 
 
 @contextmanager
@@ -60,6 +68,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
         return
     with lock.held(folder, wait=False):
+        atomic.sweep(folder)
         yield
 
 
@@ -71,7 +80,6 @@ def _train(entry: Entry, where: Where, folder: Path, console: Console) -> None:
     if learner.guide is not None:
         facts |= {"teacher_sha256": learner.teacher_sha256, "teacher_cache": where.teacher_cache}
     progress = restore(folder, learner, facts, where.resume)
-    ranks.wait()  # until all have read it
     if ranks.leads():
         write_facts(entry, folder, where, facts)
     run_epochs(entry, learner, material, progress, folder, console)
@@ -110,7 +118,17 @@ def restore(folder: Path, learner: loop.Learner, facts: dict[str, Any], resume: 
         differing = sorted(key for key in facts if told.get(key) != facts[key])
         raise ZooError(f"the run in {folder} is of another {', '.join(differing)}; delete it to start over")
     checkpoint.restore(state, learner.student.model, learner.objective, learner.optimizer)
+    _same_for_all(folder, state.progress)
+    if ranks.leads():
+        checkpoint.discard_damaged(state)
     return state.progress
+
+
+def _same_for_all(folder: Path, progress: checkpoint.Progress) -> None:
+    """Refuse ranks that have not read the same state; go on when all have read it."""
+    place = torch.tensor([progress.epoch, progress.step])
+    if any(not torch.equal(place, other) for other in ranks.alike(place)):
+        raise ZooError(f"{folder} is not the same for all ranks: give them an --out that all of them see")
 
 
 def run_epochs(
@@ -146,6 +164,8 @@ def run_epochs(
                 write_log(progress, folder)
             keeper.save()
             display.finish_epoch(progress)
+            if ranks.any_of(requests.asked is not None)[0]:
+                raise Interrupted(requests.asked, f"after epoch {progress.epoch}")
     console.print(
         f"{entry.name}: last {progress.log[-1]['test_top1']:.2f} %, best {progress.best_top1:.2f} % in epoch "
         f"{progress.best_epoch} (chosen on the test set)",
