@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo.errors import CatalogError, UnknownEntry
+from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +28,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are here")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
-    parser.add_argument("--seed", type=int, metavar="S", help="the networks that `python -m train --seed S` made")
-    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    add_options(parser)
     parser.add_argument("--limit", type=_count, metavar="N", help="only N images, spread over the test set")
     parser.add_argument(
         "--protocol",

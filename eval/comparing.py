@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo.errors import ZooError
+from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,11 +22,7 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m eval compare", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="what the others are compared with, then the others")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
-    parser.add_argument("--seed", type=int, metavar="S", help="the networks that `python -m train --seed S` made")
-    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write every difference to FILE, - for standard output")
     return parser
 
