@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from eval.record import Record
     from eval.run import Result, Where
 
-WIDTH = 100  # columns, where there is no terminal to ask
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line; flags say where, the entry says what."""
@@ -129,16 +127,14 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
 
 def _show(records: list[Record], found: dict[str, Result], where: Where, options: argparse.Namespace) -> None:
     """The leaderboard, and the files that were asked for."""
-    from rich.console import Console
+    from eval import leaderboard, report, results, shown
 
-    from eval import leaderboard, report, results
-
-    shown = sys.stderr if options.json == "-" else sys.stdout
-    Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
+    console = shown.console(options.json)
+    console.print(leaderboard.render(records))
     if options.report:
-        print(f"report: {report.write(records, found, options.report, where)}", file=shown)
+        print(f"report: {report.write(records, found, options.report, where)}", file=console.file)
     if options.json:
-        _write_json(options.json, results.as_json({"entries": records}))
+        shown.write_json(options.json, results.as_json({"entries": records}))
 
 
 def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
@@ -159,15 +155,6 @@ def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
             progress.reset(images, description=entry.name, total=None)
             yield attempt(entry, where, report)
             progress.advance(every)
-
-
-def _write_json(path: str, text: str) -> None:
-    from dctkd_zoo import atomic
-
-    if path == "-":
-        print(text, end="")
-    else:
-        atomic.write_text(Path(path), text)
 
 
 if __name__ == "__main__":

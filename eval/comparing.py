@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
@@ -14,8 +13,6 @@ from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     import pandas as pd
-
-WIDTH = 100  # columns, where there is no terminal to ask
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,17 +56,10 @@ def _table(name: str, options: argparse.Namespace) -> pd.DataFrame:
 
 
 def _show(tables: dict[str, pd.DataFrame], path: str | None) -> int:
-    from rich.console import Console
-
-    from dctkd_zoo import atomic
-    from eval import compare, results
+    from eval import compare, results, shown
 
     comparisons = compare.compare(tables)
-    shown = sys.stderr if path == "-" else sys.stdout
-    Console(file=shown, width=None if shown.isatty() else WIDTH).print(compare.render(comparisons))
-    text = results.as_json([asdict(each) for each in comparisons]) if path else ""
-    if path == "-":
-        print(text, end="")
-    elif path:
-        atomic.write_text(Path(path), text)
+    shown.console(path).print(compare.render(comparisons))
+    if path:
+        shown.write_json(path, results.as_json([asdict(each) for each in comparisons]))
     return 0
