@@ -78,8 +78,7 @@ def _is_as_trained(entry: Entry, folder: Path, where: Where) -> None:
     lost = [name for name in KEPT if not (folder / name).is_file()]
     if lost:
         raise WeightsNotFound(f"{folder}: no {', '.join(lost)}, which training writes")
-    told = json.loads((folder / KEPT[0]).read_text(encoding="utf-8"))
-    differing = sorted(name for name, fact in entry.facts().items() if told.get(name) != fact)
+    differing = weights.trained_otherwise(folder, entry.facts())
     if differing:
         raise ZooError(f"{folder} was trained with another {', '.join(differing)} than the catalog's: train it again")
 

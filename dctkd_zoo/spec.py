@@ -235,6 +235,11 @@ class Entry(Checked):
         return self._part("variant")
 
     @property
+    def baseline(self) -> str:
+        """Name of the entry that is the same network trained on labels alone, `r18_ade20k`."""
+        return f"{self.arch}_{self.dataset}"
+
+    @property
     def run_name(self) -> str:
         """What the entry's trained network is called: its name, and its seed where that is not 0."""
         return f"{self.name}-seed{self.recipe.seed}" if self.recipe.seed else self.name

@@ -158,6 +158,13 @@ def write_hashes(folder: Path) -> None:
     atomic.write_text(folder / HASHES, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
 
 
+def trained_otherwise(folder: Path, due: Mapping[str, Any]) -> list[str]:
+    """The facts of `due` that a folder's `recipe.json` tells otherwise, or not at all, by name."""
+    path = folder / "recipe.json"
+    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return sorted(name for name, fact in due.items() if told.get(name) != fact)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of an exported network; `CorruptWeights` where it is none, or its fields are of other types."""
     path = folder / CONFIG

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
+from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,19 +20,13 @@ if TYPE_CHECKING:
     from eval.record import Record
     from eval.run import Result, Where
 
-WIDTH = 100  # columns, where there is no terminal to ask
-
 
 def parser() -> argparse.ArgumentParser:
     """The command line; flags say where, the entry says what."""
     parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are here")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
-    parser.add_argument("--seed", type=int, metavar="S", help="the networks that `python -m train --seed S` made")
-    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    add_options(parser)
     parser.add_argument("--limit", type=_count, metavar="N", help="only N images, spread over the test set")
     parser.add_argument(
         "--protocol",
@@ -132,16 +127,14 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
 
 def _show(records: list[Record], found: dict[str, Result], where: Where, options: argparse.Namespace) -> None:
     """The leaderboard, and the files that were asked for."""
-    from rich.console import Console
+    from eval import leaderboard, report, results, shown
 
-    from eval import leaderboard, report, results
-
-    shown = sys.stderr if options.json == "-" else sys.stdout
-    Console(file=shown, width=None if shown.isatty() else WIDTH).print(leaderboard.render(records))
+    console = shown.console(options.json)
+    console.print(leaderboard.render(records))
     if options.report:
-        print(f"report: {report.write(records, found, options.report, where)}", file=shown)
+        print(f"report: {report.write(records, found, options.report, where)}", file=console.file)
     if options.json:
-        _write_json(options.json, results.as_json({"entries": records}))
+        shown.write_json(options.json, results.as_json({"entries": records}))
 
 
 def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
@@ -162,15 +155,6 @@ def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
             progress.reset(images, description=entry.name, total=None)
             yield attempt(entry, where, report)
             progress.advance(every)
-
-
-def _write_json(path: str, text: str) -> None:
-    from dctkd_zoo import atomic
-
-    if path == "-":
-        print(text, end="")
-    else:
-        atomic.write_text(Path(path), text)
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def gather(
         weights.published().get(entry.run_name, {}).get("sha256") if repo else None,
         figure,
     )
-    names = [name for name in (card.compared_with, f"{entry.arch}_{entry.dataset}") if name and name != entry.name]
+    names = [name for name in (card.compared_with, entry.baseline) if name and name != entry.name]
     beside = {name: tuple(row for row in kept if row["name"] == name) for name in names}
     return replace(card, beside={name: found for name, found in beside.items() if found})
 

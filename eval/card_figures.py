@@ -161,7 +161,7 @@ def cost(card: Card) -> float | None:
     """By how many points of top-1 a student stays below its baseline; None where it does not."""
     ours, theirs = (
         [float(row["top1"]) for row in rows if row["protocol"] == "exact"]
-        for rows in (card.rows, card.beside.get(f"{card.entry.arch}_{card.entry.dataset}", ()))
+        for rows in (card.rows, card.beside.get(card.entry.baseline, ()))
     )
     if not (card.entry.terms and ours and theirs) or mean(ours) >= mean(theirs):
         return None

@@ -5,27 +5,21 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo.errors import ZooError
+from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     import pandas as pd
-
-WIDTH = 100  # columns, where there is no terminal to ask
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m eval compare", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="what the others are compared with, then the others")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
-    parser.add_argument("--seed", type=int, metavar="S", help="the networks that `python -m train --seed S` made")
-    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write every difference to FILE, - for standard output")
     return parser
 
@@ -62,17 +56,10 @@ def _table(name: str, options: argparse.Namespace) -> pd.DataFrame:
 
 
 def _show(tables: dict[str, pd.DataFrame], path: str | None) -> int:
-    from rich.console import Console
-
-    from dctkd_zoo import atomic
-    from eval import compare, results
+    from eval import compare, results, shown
 
     comparisons = compare.compare(tables)
-    shown = sys.stderr if path == "-" else sys.stdout
-    Console(file=shown, width=None if shown.isatty() else WIDTH).print(compare.render(comparisons))
-    text = results.as_json([asdict(each) for each in comparisons]) if path else ""
-    if path == "-":
-        print(text, end="")
-    elif path:
-        atomic.write_text(Path(path), text)
+    shown.console(path).print(compare.render(comparisons))
+    if path:
+        shown.write_json(path, results.as_json([asdict(each) for each in comparisons]))
     return 0

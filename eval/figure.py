@@ -11,17 +11,14 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from dctkd_zoo import atomic, registry, teachers, weights
+from dctkd_zoo import atomic, registry, weights
 from dctkd_zoo.attention import activation_map
-from dctkd_zoo.data.store import open_store
-from dctkd_zoo.data.views import Views, centre_windows, crop, derive
+from dctkd_zoo.data.views import centre_windows, crop, derive
 from dctkd_zoo.device import exactly
-from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.features import Output
-from dctkd_zoo.home import cache_home
 from dctkd_zoo.overlay import INK, LETTERS, PAPER, font, overlay, shortened
 from dctkd_zoo.spec import Entry
-from eval.run import Where, network, reference, test_split
+from eval.run import Where, load_teacher, network, open_views, test_split
 
 CELL, GAP = 112, 4  # px
 HEADER, CAPTION, MARGIN = 38, 24, 8  # px of a column's heading, of the line over a row, and around everything
@@ -78,18 +75,18 @@ def compressed(picture: Image.Image) -> bytes:
 
 def look(entry: Entry, where: Where, count: int, seed: int) -> Panel:
     """Run an entry, and its teacher if there is one, on test images drawn by `seed`."""
-    dataset = registry.get_dataset(entry.dataset)
     found = weights.find(entry, where.trained)  # first, for it reads no data where there are none
-    split = test_split(dataset, where.data, where.limit)
-    store = open_store(split, entry.recipe, cache_home())
-    windows = centre_windows(store, entry.recipe)
-    ids = drawn(store.heights, count, seed)
-    batch = Views(store, torch.tensor(split.labels), entry.recipe, dataset, where.device).batch(ids, windows)
+    split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
+    views = open_views(entry, split, where.device)
+    windows = centre_windows(views.store, entry.recipe)
+    ids = drawn(views.store.heights, count, seed)
+    batch = views.batch(ids, windows)
     with exactly():
         student = network(entry, found, split.classes, where.device)(batch.images)
-        taught = _teacher(entry, split.classes, where)
+        taught = load_teacher(entry, split.classes, where)
         teacher = taught.network(batch.images) if taught else None
-    images = tuple(Image.fromarray(pixels) for pixels in crop(store, ids, windows, entry.recipe.crop).cpu().numpy())
+    seen = crop(views.store, ids, windows, entry.recipe.crop).cpu().numpy()
+    images = tuple(Image.fromarray(pixels) for pixels in seen)
     return Panel(images, tuple(batch.labels.tolist()), split.classes, _roles(entry, student, teacher))
 
 
@@ -98,16 +95,6 @@ def drawn(heights: Tensor, count: int, seed: int) -> Tensor:
     decoded = torch.nonzero(heights.cpu()).flatten()
     generator = torch.Generator().manual_seed(derive(seed, "figure"))
     return decoded[torch.randperm(len(decoded), generator=generator)[:count]]
-
-
-def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> teachers.Teacher | None:
-    name = reference(entry)
-    if name is None:
-        return None
-    try:
-        return teachers.load(name, registry.get_dataset(entry.dataset), classes, where.device, where.trained)
-    except WeightsNotFound:
-        return None
 
 
 def _roles(entry: Entry, student: Output, teacher: Output | None) -> tuple[Seen, ...]:

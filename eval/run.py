@@ -92,7 +92,7 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     found = found or weights.find(entry, where.trained)  # first, for it reads no data where there are none
     split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), split.classes)
-    views = _views(entry, split, where.device)
+    views = open_views(entry, split, where.device)
     teacher, note = _teacher(entry, where)
     facts = {
         "weights": found.sha256,
@@ -179,6 +179,17 @@ def _teacher(entry: Entry, where: Where) -> tuple[Weights | None, str]:
         return None, f"not compared with its teacher {name}: {error}"
 
 
+def load_teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> teachers.Teacher | None:
+    """The network an entry is compared with; None where it has none, or the weights cannot be had."""
+    name = reference(entry)
+    if name is None:
+        return None
+    try:
+        return teachers.load(name, registry.get_dataset(entry.dataset), classes, where.device, where.trained)
+    except WeightsNotFound:
+        return None
+
+
 def _beside(entry: Entry, teacher: teachers.Teacher | None, split: Split, views: Views, report: Report) -> Reference:
     """What the images are measured against."""
     objects = partial(_objects, split, entry.recipe) if split.masks is not None else None
@@ -243,6 +254,7 @@ def test_split(dataset: Dataset, data: Path | None, limit: int | None) -> Split:
     return split.take([index * len(split) // limit for index in range(limit)])
 
 
-def _views(entry: Entry, split: Split, device: torch.device) -> Views:
+def open_views(entry: Entry, split: Split, device: torch.device) -> Views:
+    """The images of a split as an entry sees them."""
     store = open_store(split, entry.recipe, cache_home())
     return Views(store, torch.tensor(split.labels), entry.recipe, registry.get_dataset(entry.dataset), device)

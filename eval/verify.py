@@ -13,12 +13,12 @@ from rich.text import Text
 from dctkd_zoo.errors import ZooError, printable
 from dctkd_zoo.spec import Entry
 from eval import record, results
+from eval.metric import PERCENT
 from eval.results import Row
 from eval.run import Result, Where, evaluate
 from eval.table import Report
 
 FACTS = ("weights_sha256", "teacher_sha256", "dataset_digest", "n", "failed", "parameters")  # the same or not
-PERCENT = frozenset({"top1", "top5", "mca", "mca_all", "agreement", "ece"})
 POINTS = 0.2  # percentage points: two of synthscenes' 1,200 images
 RELATIVE, ABSOLUTE = 2e-3, 2e-4  # another processor sums float32 in another order
 

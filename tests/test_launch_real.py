@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from dctkd_zoo import weights
 from tests.test_launch import processes
-from tests.world import stripes
+from tests.world import make
 
 pytestmark = pytest.mark.slow
 
@@ -44,14 +43,7 @@ EPOCHS = 8
 @pytest.fixture
 def world(tmp_path, monkeypatch):
     """A folder with images and a catalog file; what still trains there at the end is killed."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 16), ("test", 8)):
-        for kind, name in enumerate(("across", "down", "slanted")):
-            folder = tmp_path / "data" / "stripes" / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                stripes(kind, rng).save(folder / f"{number:02d}.png")
-    (tmp_path / "catalog.py").write_text(CATALOG)
+    make(tmp_path, CATALOG)
     monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 from timm.models import save_for_hf
 
 from dctkd_zoo import digest, errors, losses, models, registry, teachers, weights
@@ -19,10 +18,10 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Tapped, run
 from dctkd_zoo.losses import create as create_loss
 from eval.__main__ import main as evaluate
+from tests.world import CLASSES, draw
 from train.__main__ import main as train
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-CLASSES = ("across", "down", "slanted")
 
 
 def shown() -> str:
@@ -50,23 +49,11 @@ def smaller(file: str, start: Path) -> str:
     return file
 
 
-def stripes(kind: int, rng: np.random.Generator) -> Image.Image:
-    y, x = np.mgrid[:44, :48]
-    wave = np.sin((y, x, x + y)[kind] * 0.9 + rng.uniform(0, 6))[..., None]
-    return Image.fromarray(np.clip(128 + 80 * wave + rng.normal(0, 20, (44, 48, 3)), 0, 255).astype(np.uint8))
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """A folder of images, a network in timm's format to start from, and the README's file beside them."""
     root = tmp_path_factory.mktemp("world")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 32), ("test", 16)):
-        for kind, name in enumerate(CLASSES):
-            folder = root / "data" / "myscenes" / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                stripes(kind, rng).save(folder / f"{number:02d}.png")
+    draw(root / "data" / "myscenes", train=32, test=16, size=(44, 48), pitch=0.9, contrast=80)
     torch.manual_seed(0)
     start = root / "start"
     save_for_hf(timm.create_model("test_convnext", num_classes=1000), str(start), safe_serialization=True)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from PIL import Image
 
 import dctkd_zoo
 from dctkd_zoo import publishing, registry, weights
@@ -21,6 +20,7 @@ from eval.__main__ import main as evaluate
 from eval.run import Where
 from tests.hub_user import User
 from tests.loopback import TROUBLE, serving
+from tests.world import make
 from train.__main__ import main as train
 
 CATALOG = """
@@ -78,24 +78,11 @@ def answers(model):
         return model(torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))).numpy()
 
 
-def stripes(kind, rng):
-    y, x = np.mgrid[:40, :44]
-    wave = np.sin((y, x, x + y)[kind] * 0.9 + rng.uniform(0, 6))[..., None]
-    return Image.fromarray(np.clip(128 + 80 * wave + rng.normal(0, 20, (40, 44, 3)), 0, 255).astype(np.uint8))
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Images, a catalog, a Hub, a maintainer's process, and both entries trained and evaluated by the commands."""
     root = tmp_path_factory.mktemp("world")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 16), ("test", 8)):
-        for kind, name in enumerate(("across", "down", "slanted")):
-            folder = root / "data" / "stripes" / split / name
-            folder.mkdir(parents=True)
-            for number in range(count):
-                stripes(kind, rng).save(folder / f"{number:02d}.png")
-    (root / "catalog.py").write_text(CATALOG)
+    make(root, CATALOG, size=(40, 44), pitch=0.9, contrast=80)
     shutil.copyfile(results.RESULTS, root / "results.csv")
     (root / "published.csv").write_text("name,repo,revision,sha256,config_sha256\n")
     with serving() as hub:

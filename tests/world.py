@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,23 +42,32 @@ ENTRIES = (
 """
 
 
-def stripes(kind: int, rng: np.random.Generator) -> Image.Image:
-    """Horizontal, vertical or diagonal stripes under noise."""
-    y, x = np.mgrid[:24, :28]
-    wave = np.sin((y, x, x + y)[kind] * 1.2 + rng.uniform(0, 6))[..., None]
-    return Image.fromarray(np.clip(128 + 60 * wave + rng.normal(0, 20, (24, 28, 3)), 0, 255).astype(np.uint8))
+CLASSES = ("across", "down", "slanted")
 
 
-def make(root: Path) -> Path:
-    """Images in `root/data/stripes` and the entries in `root/catalog.py`; returns `root`."""
+def stripes(
+    kind: int, rng: np.random.Generator, size: tuple[int, int] = (24, 28), pitch: float = 1.2, contrast: int = 60
+) -> Image.Image:
+    """Horizontal, vertical or diagonal stripes under noise; `size` is height and width."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    wave = np.sin((y, x, x + y)[kind] * pitch + rng.uniform(0, 6))[..., None]
+    return Image.fromarray(np.clip(128 + contrast * wave + rng.normal(0, 20, (*size, 3)), 0, 255).astype(np.uint8))
+
+
+def draw(folder: Path, train: int = 16, test: int = 8, **look: Any) -> None:
+    """So many images of each class in `folder/{train,test}/<class>`; `look` is for `stripes`."""
     rng = np.random.default_rng(0)
-    for split, count in (("train", 16), ("test", 8)):
-        for kind, name in enumerate(("across", "down", "slanted")):
-            folder = root / "data" / "stripes" / split / name
-            folder.mkdir(parents=True)
+    for split, count in (("train", train), ("test", test)):
+        for kind, name in enumerate(CLASSES):
+            (folder / split / name).mkdir(parents=True)
             for number in range(count):
-                stripes(kind, rng).save(folder / f"{number:02d}.png")
-    (root / "catalog.py").write_text(CATALOG)
+                stripes(kind, rng, **look).save(folder / split / name / f"{number:02d}.png")
+
+
+def make(root: Path, catalog: str = CATALOG, **look: Any) -> Path:
+    """Images in `root/data/stripes` and the entries in `root/catalog.py`; returns `root`."""
+    draw(root / "data" / "stripes", **look)
+    (root / "catalog.py").write_text(catalog)
     return root
 
 

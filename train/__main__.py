@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dctkd_zoo import registry
 from dctkd_zoo.errors import ZooError
+from dctkd_zoo.options import add_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,8 +18,7 @@ def parser() -> argparse.ArgumentParser:
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entries, or shell patterns of them")
     which.add_argument("--all", action="store_true", help="every entry, teachers before their students")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
+    add_options(parser, ("data", "device"))
     parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are written, and teachers looked for")
     parser.add_argument("--seed", type=seeds, metavar="S", help="in place of the recipe's; 0,1,2 or 0-4 for a run each")
     parser.add_argument("--resume", action="store_true", help="go on with runs that stopped early")
@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="K",
         help="train on K fixed views an image, the teacher's outputs on disk",
     )
-    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    add_options(parser, ("catalog",))
     many = parser.add_argument_group("many entries, each a job that is resumed where it was stopped")
     many.add_argument(
         "--launcher", choices=("local", "slurm"), help="run jobs here, or in Slurm's queue, and watch them"

@@ -100,10 +100,7 @@ def command(entry: Entry, where: Where) -> str:
 
 def refuse_other_recipe(entry: Entry, folder: Path, where: Where) -> None:
     """Refuse a folder whose network was trained by another recipe than the entry's, or on other views."""
-    path = folder / "recipe.json"
-    told = json.loads(path.read_text()) if path.is_file() else {}
-    due = {"command": command(entry, where), **entry.facts()}
-    differing = sorted(name for name, fact in due.items() if told.get(name) != fact)
+    differing = weights.trained_otherwise(folder, {"command": command(entry, where), **entry.facts()})
     if differing:
         raise ZooError(f"{folder} was trained with another {', '.join(differing)}; delete it or choose another --out")
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dctkd_zoo import registry
+from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -28,16 +28,13 @@ def width() -> int | None:
 def shared() -> ArgumentParser:
     """What every command takes."""
     parser = ArgumentParser(add_help=False)
-    parser.add_argument("--catalog", type=Path, metavar="FILE.py", help="a catalog file of your own, beside the zoo's")
+    add_options(parser, ("catalog",))
     return parser
 
 
 def add_places(parser: ArgumentParser) -> None:
     """Where networks and data are, and what computes."""
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
-    parser.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="checkpoints that `python -m train --out DIR` wrote")
-    parser.add_argument("--seed", type=int, metavar="S", help="the networks that `python -m train --seed S` made")
+    add_options(parser, ("data", "device", "out", "seed"))
 
 
 def entries(options: Namespace) -> list[Entry]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli.common import Commands, width
 from dctkd_zoo.home import data_root
+from dctkd_zoo.options import add_options
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     ):
         command = data.add_parser(name, parents=[shared], help=text)
         command.add_argument("dataset", metavar="DATASET", help=", ".join(registry.datasets()))
-        command.add_argument("--data", type=Path, metavar="DIR", help="folder with one folder per dataset")
+        add_options(command, ("data",))
         command.set_defaults(run=run)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from dctkd_zoo import registry
 from dctkd_zoo.cli.common import Commands, width
 from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,7 +57,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     command.add_argument("--overlay", type=Path, metavar="DIR", help=f"write each image's maps to DIR/<stem>{OVERLAY}")
     command.add_argument("--json", action="store_true", help="print JSON in place of tables")
     command.add_argument("--weights", metavar="SOURCE", help="a folder or hf-hub:org/name[@rev], not the entry's own")
-    command.add_argument("--device", metavar="D", help="cpu, cuda, cuda:1; the GPU if there is one")
+    add_options(command, ("device",))
     command.set_defaults(run=predict)
 
 

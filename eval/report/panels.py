@@ -12,18 +12,15 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from dctkd_zoo import registry, teachers
+from dctkd_zoo import registry
 from dctkd_zoo.attention import activation_map
-from dctkd_zoo.data.store import open_store
-from dctkd_zoo.data.views import Views, centre_windows, crop
+from dctkd_zoo.data.views import centre_windows, crop
 from dctkd_zoo.device import exactly
-from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.features import Output
-from dctkd_zoo.home import cache_home
 from dctkd_zoo.overlay import overlay
 from dctkd_zoo.spec import Entry
 from eval.paired import align
-from eval.run import Result, Where, network, reference, test_split
+from eval.run import Result, Where, load_teacher, network, open_views, reference, test_split
 from eval.table import BATCH_SIZE
 
 COUNT = 3  # images of a rule
@@ -166,21 +163,20 @@ class Look:
 
 def look(result: Result, ids: Sequence[str], where: Where) -> Look:
     """Run an entry and its teacher on the test images of some ids."""
-    entry, dataset = result.entry, registry.get_dataset(result.entry.dataset)
-    split = test_split(dataset, where.data, where.limit)
-    store = open_store(split, entry.recipe, cache_home())
-    windows = centre_windows(store, entry.recipe)
-    views = Views(store, torch.tensor(split.labels), entry.recipe, dataset, where.device)
+    entry = result.entry
+    split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
+    views = open_views(entry, split, where.device)
+    windows = centre_windows(views.store, entry.recipe)
     places = {image: place for place, image in enumerate(split.ids)}
     positions = torch.tensor([places[image] for image in ids])
     model = network(entry, result.weights, split.classes, where.device)
-    teacher = _teacher(entry, split.classes, where)
+    teacher = load_teacher(entry, split.classes, where)
     pictures: list[Image.Image] = []
     ours: list[Seen] = []
     theirs: list[Seen] = []
     role = "student" if entry.teacher else "baseline" if result.teacher else "teacher"
     for chunk in positions.split(BATCH_SIZE) if len(positions) else ():
-        pixels = crop(store, chunk, windows, entry.recipe.crop).cpu().numpy()
+        pixels = crop(views.store, chunk, windows, entry.recipe.crop).cpu().numpy()
         images = [_large(Image.fromarray(each)) for each in pixels]
         pictures += images
         labels = split.labels[chunk.numpy()].tolist()
@@ -198,18 +194,6 @@ def look(result: Result, ids: Sequence[str], where: Where) -> Look:
         dict(zip(ids, ours, strict=True)),
         dict(zip(ids, theirs, strict=bool(theirs))),
     )
-
-
-def _teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> teachers.Teacher | None:
-    name = reference(entry)
-    try:
-        return (
-            teachers.load(name, registry.get_dataset(entry.dataset), classes, where.device, where.trained)
-            if name
-            else None
-        )
-    except WeightsNotFound:
-        return None
 
 
 def _seen(
