@@ -114,14 +114,14 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-@pytest.mark.filterwarnings("default")  # as users have them: a warning there, and an error here in any case
+@pytest.mark.filterwarnings("ignore")  # as users have them: a warning there, and an error here in any case
 def test_bombs_are_images_that_do_not_decode(tmp_path, name):
     (tmp_path / name).write_bytes(BOMBS[name])
     with pytest.raises(OSError, match=name):
         Files(tmp_path, (name,)).load(0)
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")
 def test_predict_names_them_and_goes_on(tmp_path, capsys):
     for name, data in BOMBS.items():
         (tmp_path / name).write_bytes(data)
@@ -133,7 +133,7 @@ def test_predict_names_them_and_goes_on(tmp_path, capsys):
     assert [each["path"] for each in told["failed"]] == paths and all(each["error"] for each in told["failed"])
 
 
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore")
 def test_damaged_facts_do_not_spoil_a_picture_that_is_whole(tmp_path, capsys):
     data = bytearray(io.BytesIO(SEEDS[0]).getvalue())
     at = data.index(b"Exif") + 14
