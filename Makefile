@@ -2,7 +2,8 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-SOAKS := tests/test_faults.py tests/test_ranks.py tests/test_launch_real.py tests/test_shards.py
+SOAKS := tests/test_faults.py tests/test_ranks.py tests/test_launch_real.py tests/test_shards.py \
+	tests/test_fuzz.py tests/test_results.py $(wildcard tests/test_hostile_*.py)
 CHECKS := check-format check-lint check-types check-readme check-cards
 
 .DEFAULT_GOAL := help

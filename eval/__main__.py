@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
-from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
+from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError, printable
 from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(entries, where, options)
     except (OSError, ZooError) as error:  # a file that cannot be written; one of several ranks that failed
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error, chr(10))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -100,17 +101,17 @@ def _where(options: argparse.Namespace) -> Where:
 
 def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int:
     from dctkd_zoo import device, ranks
-    from eval import record, results
+    from eval import results
     from eval.outcome import Status
 
     device.keep_memory()
-    records: list[record.Record] = []
+    records: list[Record] = []
     found: dict[str, Result] = {}
     interrupted = False
     with ranks.started(where.device):
         try:
             for outcome in _evaluate(entries, where):
-                records.append(record.record(outcome))
+                records.append(_told(outcome))
                 if outcome.result:
                     found[outcome.entry.name] = outcome.result
                 if options.write and records[-1]["row"] and ranks.leads():  # at once: what is measured is kept
@@ -123,6 +124,17 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     if interrupted:
         raise KeyboardInterrupt
     return int(any(each["status"] == Status.FAILED for each in records))
+
+
+def _told(outcome: Outcome) -> Record:
+    """What is told of an outcome; what its run left behind may be damaged."""
+    from eval import record
+    from eval.outcome import Status
+
+    try:
+        return record.record(outcome)
+    except ZooError as error:
+        return record.record(replace(outcome, status=Status.FAILED, result=None, reason=str(error)))
 
 
 def _show(records: list[Record], found: dict[str, Result], where: Where, options: argparse.Namespace) -> None:

@@ -107,7 +107,7 @@ def interrupted(command, home, rng, most):
             _, error = process.communicate(timeout=rng.uniform(0.5, most) if attempt < 3 else None)
         except subprocess.TimeoutExpired:
             process.send_signal(rng.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
-            _, error = process.communicate(timeout=60)
+            _, error = process.communicate(timeout=600)
         if process.returncode == 0:
             return attempt - 1
         assert process.returncode in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGINT, 130, 143), error.decode()

@@ -74,7 +74,7 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
         theirs = guide.network(batch.images) if guide else ours
     if guide:
         for name, shown in ((f"teacher {guide.name}", theirs), (f"student {entry.name}", ours)):
-            console.print(f"{name}: {teacher.shapes(shown)}", highlight=False, soft_wrap=True)
+            console.print(f"{name}: {teacher.shapes(shown)}", highlight=False, markup=False, soft_wrap=True)
     objective.setup(ours, theirs, material.train.labels)
     objective.to(where.device)
     for module in (tapped, objective):
@@ -102,6 +102,11 @@ def _teacher(entry: Entry, material: Material, where: Where, console: Console) -
     """The entry's teacher, shown to know its classes."""
     guide = teachers.load(str(entry.teacher), material.dataset, material.classes, where.device, where.trained)
     top1 = loop.top1(guide.network, material.test, precision(where.device))
-    console.print(f"teacher {guide.name} ({guide.weights.origin}): {top1:.2f} % top-1", highlight=False, soft_wrap=True)
+    console.print(
+        f"teacher {guide.name} ({guide.weights.origin}): {top1:.2f} % top-1",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
     teacher.check_knowledge(top1, material.test.labels, guide.name)
     return guide

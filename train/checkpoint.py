@@ -117,11 +117,14 @@ def read(path: Path) -> State:
 
 
 def restore(state: State, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Bring a run back to a state."""
-    student.load_state_dict(_under("student.", state.tensors))
-    objective.load_state_dict(_under("objective.", state.tensors))
-    buffers = {int(i): {"momentum_buffer": v} for i, v in _under("momentum.", state.tensors).items()}
-    optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
+    """Bring a run back to a state; `CorruptWeights` where it is another network's."""
+    try:
+        student.load_state_dict(_under("student.", state.tensors))
+        objective.load_state_dict(_under("objective.", state.tensors))
+        buffers = {int(i): {"momentum_buffer": v} for i, v in _under("momentum.", state.tensors).items()}
+        optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise CorruptWeights(f"{state.path}: of another network ({error}); delete it to start over") from error
 
 
 def save_model(path: Path, model: nn.Module) -> None:

@@ -82,6 +82,7 @@ def cached(teacher: Teacher, views: Views, count: int, precision: torch.dtype, c
             f"teacher cache: {missing} of {count} views of {len(views.labels):,} images to be made, "
             f"{missing * bytes_each / 2**20:,.1f} MiB in {places[0].parent}",
             highlight=False,
+            markup=False,
             soft_wrap=True,
         )
     known = []

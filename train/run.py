@@ -55,7 +55,9 @@ def _finished(entry: Entry, where: Where, folder: Path, console: Console) -> boo
     whole, begun = ranks.any_of(*(ranks.leads() and each for each in (weights.is_whole(folder), begun)))
     if whole and not begun:
         refuse_other_recipe(entry, folder, where)
-        console.print(f"{entry.name} is trained already: {folder} (delete it to train again)", soft_wrap=True)
+        console.print(
+            f"{entry.name} is trained already: {folder} (delete it to train again)", markup=False, soft_wrap=True
+        )
     elif begun and not where.resume:
         raise ZooError(f"{folder} holds a run that stopped early: go on with --resume, or delete it")
     return whole and not begun
@@ -89,7 +91,9 @@ def _train(entry: Entry, where: Where, folder: Path, console: Console) -> None:
     top1 = write_results(entry, folder, where)
     if ranks.leads():
         checkpoint.remove(folder)
-    console.print(f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, soft_wrap=True)
+    console.print(
+        f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def command(entry: Entry, where: Where) -> str:
@@ -167,6 +171,7 @@ def run_epochs(
         f"{entry.name}: last {progress.log[-1]['test_top1']:.2f} %, best {progress.best_top1:.2f} % in epoch "
         f"{progress.best_epoch} (chosen on the test set)",
         highlight=False,
+        markup=False,
         soft_wrap=True,
     )
 

@@ -27,7 +27,7 @@ from dctkd_zoo.data.shards import Facts, Shard
 from dctkd_zoo.data.split import Split, digest
 from dctkd_zoo.spec import Recipe
 
-FORMAT = 2  # raise when the files' layout or the way to its pixels changes
+FORMAT = 3  # raise when the files' layout or the way to its pixels changes
 
 
 @dataclass(frozen=True)
