@@ -75,7 +75,8 @@ def told() -> Iterator[None]:
 def started(device: torch.device) -> Iterator[None]:
     """Join the other ranks inside, where torchrun started this process; by NCCL on GPUs, by gloo on CPUs."""
     global _size, _rank, _host
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+    started_by_torchrun = "MASTER_ADDR" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
+    if not started_by_torchrun or dist.is_initialized():
         yield
         return
     store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
