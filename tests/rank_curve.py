@@ -32,7 +32,8 @@ CLASSES, BATCH, EPOCHS = 3, 8, 6
 IMAGES = 8 * BATCH + 1  # so that the last batch has fewer images than ranks
 # In float32 rounding grows with the rate, in one process as in two; float64 shows that the arithmetic is the same.
 RATES = {torch.float32: 3e-5, torch.float64: 2e-2}
-LENGTHS = {torch.float32: EPOCHS, torch.float64: EPOCHS if SOAK else 2}
+LENGTHS = {torch.float32: EPOCHS, torch.float64: EPOCHS if SOAK else 3}
+STARTS = {torch.float32: 0, torch.float64: 8}  # as a run resumed there: its first batch is that of one image
 RECIPE = Recipe(EPOCHS, BATCH, lr=0.0, schedule=Cosine(0.2), resize=26, crop=24, weight_decay=5e-4)
 OPTIONS = {"crd": {"count": 32}}
 WEIGHTS = {"ckd": 1.0, "at": 100.0}
@@ -81,7 +82,8 @@ def curve(name: str, seen: Views, dtype: torch.dtype) -> list[float]:
     loop.step = kept  # type: ignore[assignment]
     try:
         for number in range(LENGTHS[dtype]):
-            loop.epoch(learner, seen, 0, number, lambda done, losses: None)
+            meter = loop.Meter(number + 1, steps=0 if number else STARTS[dtype])
+            loop.epoch(learner, seen, 0, number, lambda done, losses: None, meter)
     finally:
         loop.step = step
     return values
