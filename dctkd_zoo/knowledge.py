@@ -9,7 +9,7 @@ import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dctkd_zoo import digest, lock, ranks, sealed
+from dctkd_zoo import digest, ranks, sealed
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views, Windows
@@ -26,6 +26,7 @@ from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.features import Output
 from dctkd_zoo.teachers import Teacher
 
+WAITING = "waiting for another process that makes %s"
 INDEX = "index.json"
 FORMAT = 3  # raise when the files' layout or the way to their content changes
 
@@ -110,21 +111,11 @@ def open_knowledge(teacher: Teacher, views: Views, view: View, kept: Kept, place
 
     `report` hears of a run after each batch. `CorruptCache` where files are not what was written.
     """
-    with _alone(place):
+    with nullcontext() if place.exists() else ranks.alone(place, waiting=lambda: log.info(WAITING, place)):
         if ranks.any_of(ranks.leads() and not place.exists())[0]:
             _build(teacher, views, view, kept, place, report)
     ranks.wait()
     return _open(place, kept.dtype)
-
-
-@contextmanager
-def _alone(place: Path) -> Iterator[None]:
-    """Have one process make what is missing, while others wait for it; of several ranks the first does."""
-    if ranks.leads() and not place.exists():
-        with lock.held(place, waiting=lambda: log.info("waiting for another process that makes %s", place)):
-            yield
-    else:
-        yield
 
 
 def _open(place: Path, dtype: torch.dtype) -> Knowledge:

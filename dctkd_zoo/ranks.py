@@ -6,9 +6,10 @@ In a process of its own everything here is the identity, and costs nothing. Noth
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
+from dctkd_zoo import lock
 from dctkd_zoo.errors import RankLost
 
 # How long a rank waits for another, which may be making a pixel store; one that has died is noticed at once.
@@ -176,6 +178,13 @@ def any_of(*flags: bool) -> tuple[bool, ...]:
     if size() == 1:
         return flags
     return tuple(bool(count) for count in total(torch.tensor(flags, dtype=torch.int32)).tolist())
+
+
+@contextmanager
+def alone(path: Path, *, wait: bool = True, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Keep other runs from writing `path` inside, as `lock.held` does; of several ranks the first does, for all."""
+    with lock.held(path, wait=wait, waiting=waiting) if leads() else nullcontext():
+        yield
 
 
 def wait() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo import atomic, hub, rows
+from dctkd_zoo import atomic, hub, objects, rows
 from dctkd_zoo.checked import fits
 from dctkd_zoo.digest import sha256
 from dctkd_zoo.errors import CorruptFile, CorruptWeights, WeightsNotFound
@@ -161,19 +160,14 @@ def write_hashes(folder: Path) -> None:
 def trained_otherwise(folder: Path, due: Mapping[str, Any]) -> list[str]:
     """The facts of `due` that a folder's `recipe.json` tells otherwise, or not at all, by name."""
     path = folder / "recipe.json"
-    told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    told = objects.read(path, CorruptFile, "copy it again, or train again") if path.is_file() else {}
     return sorted(name for name, fact in due.items() if told.get(name) != fact)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of an exported network; `CorruptWeights` where it is none, or its fields are of other types."""
     path = folder / CONFIG
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CorruptWeights(f"{path}: {error}") from error
-    if not isinstance(loaded, dict):
-        raise CorruptWeights(f"{path}: it is {loaded!r:.60}, not an object")
+    loaded = objects.read(path, CorruptWeights)
     for name, due in FIELDS.items():
         if not fits(loaded.get(name), due):
             raise CorruptWeights(f"{path}: {name} is {loaded[name]!r:.60}, it should be {due}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo import rows
+from dctkd_zoo import objects, rows
 from dctkd_zoo.errors import CorruptFile
 
 WAY_ON = "copy it again, or delete it to go without"
@@ -33,12 +32,4 @@ def _is_number(name: str, value: str) -> bool:
 
 def facts(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty where there is no such file."""
-    if not path.is_file():
-        return {}
-    try:
-        told = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(f"{path}: {error}: {WAY_ON}") from error
-    if not isinstance(told, dict):
-        raise CorruptFile(f"{path}: it is {told!r:.60}, not an object: {WAY_ON}")
-    return told
+    return objects.read(path, CorruptFile, WAY_ON) if path.is_file() else {}

@@ -15,7 +15,20 @@ PACKAGES = ("dctkd_zoo", "eval", "train")
 # The modules of dctkd_zoo, and the two other packages, in the order in which data flows.
 # A module imports only from its own layer and from those before it.
 LAYERS = (
-    ("atomic", "checked", "digest", "errors", "home", "options", "spec", "discover", "lock", "rows", "sealed"),
+    (
+        "atomic",
+        "checked",
+        "digest",
+        "errors",
+        "home",
+        "options",
+        "spec",
+        "discover",
+        "lock",
+        "rows",
+        "objects",
+        "sealed",
+    ),
     ("catalog",),
     ("registry",),
     ("hub",),

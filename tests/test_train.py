@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -331,3 +332,11 @@ def test_the_flags_say_where_and_never_what():
 
 def test_a_store_is_shared_by_all_entries_of_a_geometry(world, out):
     assert len(list((world / "home" / "stores").iterdir())) == 2  # train and test, for all runs above
+
+
+def test_a_damaged_recipe_is_named(world, tmp_path, out, console):
+    folder = tmp_path / "r14_stripes"
+    shutil.copytree(out / "r14_stripes", folder)
+    (folder / "recipe.json").write_text('{"command": ')
+    with pytest.raises(errors.CorruptFile, match=r"recipe\.json"):
+        run.train(registry.get_entry("r14_stripes"), where(world, tmp_path), console)

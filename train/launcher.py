@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dctkd_zoo import lock, weights
 from dctkd_zoo.errors import Busy
-from train import board
+from train import board, checkpoint
 from train.board import Row, Status
 from train.cluster import Cluster, Handle
 from train.plan import Job
@@ -114,7 +114,7 @@ class Launcher:
 
 def finished(folder: Path) -> bool:
     """Whether a run has come to its end: the network is there, and the state to go on from is gone."""
-    return weights.is_whole(folder) and not (folder / "checkpoint.safetensors").exists()
+    return weights.is_whole(folder) and not checkpoint.begun(folder)
 
 
 def busy(folder: Path) -> bool:

@@ -7,8 +7,6 @@ import io
 import json
 import platform
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, export, lock, ranks, weights
+from dctkd_zoo import atomic, export, ranks, weights
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Entry
@@ -42,7 +40,7 @@ def train(entry: Entry, where: Where, console: Console) -> Path:
     """
     folder = where.out / entry.run_name
     if not _finished(entry, where, folder, console):
-        with _alone(folder):
+        with ranks.alone(folder, wait=False):
             if not _finished(entry, where, folder, console):
                 _train(entry, where, folder, console)
     ranks.wait()  # the next entry may learn from this one
@@ -63,18 +61,9 @@ def _finished(entry: Entry, where: Where, folder: Path, console: Console) -> boo
     return whole and not begun
 
 
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other runs out of the folder; of several ranks the first does."""
-    if not ranks.leads():
-        yield
-        return
-    with lock.held(folder, wait=False):
-        atomic.sweep(folder)
-        yield
-
-
 def _train(entry: Entry, where: Where, folder: Path, console: Console) -> None:
+    if ranks.leads():
+        atomic.sweep(folder)
     material = build.prepare(entry, where)
     learner = build.build(entry, material, where, console)
     facts = {name: entry.facts()[name] for name in ("name", "recipe", "weights", "options")}
