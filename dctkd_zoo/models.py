@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import timm
@@ -42,15 +43,23 @@ def _sized(spec: Arch, crop: int | None) -> dict[str, Any]:
     return {"img_size": crop} if crop and known and known.fixed_input_size else {}
 
 
-def initial(entry: Entry, num_classes: int) -> nn.Module:
+def start(entry: Entry, trained: Path | None = None) -> weights.Weights | None:
+    """The folder of weights that an entry starts from, sought in `trained` first; `None`: scratch, or timm's own."""
+    if entry.start:
+        return weights.find(registry.get_entry(entry.start), trained)
+    source = entry.recipe.pretrained or ""
+    return weights.locate(source) if source.startswith(EXTERNAL) else None
+
+
+def initial(entry: Entry, num_classes: int, trained: Path | None = None) -> nn.Module:
     """The network an entry's training starts from: from scratch, or weights where its recipe names some."""
     source, crop = entry.recipe.pretrained, entry.recipe.crop
     if source is None:
         return create(entry.arch, num_classes, crop)
     spec = registry.archs()[entry.arch]
     told = {"pretrained": True, "num_classes": num_classes, **_sized(spec, crop), **spec.train}
-    if source.startswith(EXTERNAL):
-        found = weights.locate(source)
+    found = start(entry, trained)
+    if found:
         check_architecture(entry.arch, found)
         return _built(found, **told)
     tagged = f"{spec.timm_name}.{source}"

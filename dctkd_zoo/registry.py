@@ -97,7 +97,7 @@ def _check_types(module: ModuleType) -> None:
 
 
 def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
-    """Refuse entries that name what there is not, and teachers that learn from their own students."""
+    """Refuse entries that name what there is not, and what rests on itself."""
     terms = discover.modules("dctkd_zoo.losses")
     sources = discover.modules("dctkd_zoo.data.sources")
     for entry in entries:
@@ -115,9 +115,11 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
             raise ValueError(
                 f"{entry.name}: its teacher {entry.teacher!r} is neither an entry nor {' or '.join(EXTERNAL)}"
             )
-        line = _taught_by(entry.name, tables.entries)
+        if entry.start and (entry.start not in tables.entries or tables.entries[entry.start].arch != entry.arch):
+            raise ValueError(f"{entry.name}: it starts from {entry.start!r}, which is no entry of its architecture")
+        line = lineage(entry.name, tables.entries)
         if line[-1] in line[:-1]:
-            raise ValueError(f"teachers that learn from each other: {' <- '.join(line[line.index(line[-1]) :])}")
+            raise ValueError(f"entries that rest on each other: {' <- '.join(line[line.index(line[-1]) :])}")
 
 
 def archs() -> Mapping[str, Arch]:
@@ -181,20 +183,20 @@ def resolve(patterns: Iterable[str]) -> list[str]:
 
 
 def teachers_first(names: Iterable[str]) -> list[str]:
-    """The same names, those that teach others of them before their students."""
+    """The same names, those that others of them learn or start from before these."""
     return sorted(names, key=_generation)
 
 
 def _generation(name: str) -> int:
-    """0 for an entry without a teacher of the catalog, else one more than its teacher's."""
-    return len(_taught_by(name, entries())) - 1
+    """0 for an entry that rests on none of the catalog, else one more than that of the one it rests on."""
+    return len(lineage(name, entries())) - 1
 
 
-def _taught_by(name: str, known: Mapping[str, Entry]) -> list[str]:
-    """A name, its teacher, the teacher's teacher and so on, to the first that has none or came before."""
+def lineage(name: str, known: Mapping[str, Entry]) -> list[str]:
+    """A name, what it learns or starts from, what that does and so on, to the first that does not or came before."""
     line, last = {name: None}, name
-    while (entry := known.get(last)) and entry.teacher:
-        last = entry.teacher
+    while (entry := known.get(last)) and entry.rests_on:
+        last = entry.rests_on
         if last in line:
             return [*line, last]
         line[last] = None

@@ -20,6 +20,7 @@ NAME = re.compile(
 
 
 EXTERNAL = ("hf-hub:", "local-dir:")  # how the name of a network outside the catalog begins
+ENTRY = "entry:"  # how that of one inside begins, where a recipe names the weights to start from
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class Recipe(Checked):
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
-    pretrained: str | None = None  # weights to start from: a timm tag, hf-hub:NAME or local-dir:PATH; None: scratch
+    pretrained: str | None = (
+        None  # what it starts from: entry:NAME, hf-hub:NAME, local-dir:PATH, a timm tag; None: scratch
+    )
     test_every: int = 1  # epochs between tests; the last is always tested
     seed: int = 0
 
@@ -204,6 +207,11 @@ class Entry(Checked):
             raise ValueError(f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, no such term")
         if self.terms and self.teacher is None:
             raise ValueError(f"{self.name}: terms {self.terms} need a teacher")
+        if self.teacher and self.start:
+            raise ValueError(
+                f"{self.name}: it has a teacher and starts from the entry {self.start}; of the two, one is trained "
+                "before it, so start from its folder: pretrained='local-dir:PATH'"
+            )
         try:
             json.dumps(dict(self.options))
         except (TypeError, ValueError, RecursionError) as error:
@@ -238,6 +246,17 @@ class Entry(Checked):
     def baseline(self) -> str:
         """Name of the entry that is the same network trained on labels alone, `r18_ade20k`."""
         return f"{self.arch}_{self.dataset}"
+
+    @property
+    def start(self) -> str | None:
+        """Name of the entry whose trained weights it starts from."""
+        source = self.recipe.pretrained or ""
+        return source.removeprefix(ENTRY) if source.startswith(ENTRY) else None
+
+    @property
+    def rests_on(self) -> str | None:
+        """Whose weights it needs to be trained: its teacher's, or those of the entry that it starts from."""
+        return self.teacher or self.start
 
     @property
     def run_name(self) -> str:

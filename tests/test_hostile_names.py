@@ -135,11 +135,14 @@ def test_wrong_facts_are_refused_with_what_is_due(kind, change, message):
 
 
 CATALOG = """
+import dataclasses
 from dctkd_zoo.spec import *
 R = Recipe(epochs=1, batch_size=1, lr=0.1, schedule=Step(1), resize=8, crop=8)
 DATASET = Dataset("mine", "Mine", "folders", 2, 2, 2)
 def student(name, teacher):
     return Entry(name, R, {"ce": 1.0, "kd": 1.0}, teacher)
+def begun(name, start):
+    return Entry(name, dataclasses.replace(R, pretrained=f"entry:{start}"), {"ce": 1.0})
 """
 CIRCLE = 'ENTRIES = (student("r18_kd_mine", "r34_kd_mine"), student("r34_kd_mine", "r18_kd_mine"))'
 CHAIN = """ENTRIES = (Entry("r18_mine.t0", R, {"ce": 1.0}),) + tuple(
@@ -150,8 +153,15 @@ CHAIN = """ENTRIES = (Entry("r18_mine.t0", R, {"ce": 1.0}),) + tuple(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CIRCLE, "teachers that learn from each other: r18_kd_mine <- r34_kd_mine <- r18_kd_mine"),
-        ('ENTRIES = (student("r18_kd_mine", "r18_kd_mine"),)', "learn from each other: r18_kd_mine <- r18_kd_mine"),
+        (CIRCLE, "entries that rest on each other: r18_kd_mine <- r34_kd_mine <- r18_kd_mine"),
+        ('ENTRIES = (student("r18_kd_mine", "r18_kd_mine"),)', "rest on each other: r18_kd_mine <- r18_kd_mine"),
+        ('ENTRIES = (begun("r18_mine", "r18_mine"),)', "rest on each other: r18_mine <- r18_mine"),
+        ('ENTRIES = (begun("r18_mine", "r18_other"),)', "r18_mine: it starts from 'r18_other', which is no entry of"),
+        ('ENTRIES = (begun("r18_mine", "r34_ade20k"),)', "r18_mine: it starts from 'r34_ade20k', which is no entry of"),
+        (
+            'ENTRIES = (dataclasses.replace(begun("r18_mine", "r18_ade20k"), teacher="r34_ade20k"),)',
+            "r18_mine: it has a teacher and starts from the entry r18_ade20k.*local-dir:PATH",
+        ),
         ("ENTRIES = None", "ENTRIES is None, it should be"),
         ("ENTRIES = (1,)", "ENTRIES is"),
         ("ENTRIES = (e for e in ())", "ENTRIES is <generator"),

@@ -115,7 +115,7 @@ def test_a_failed_teacher_leaves_its_students_alone(out):
     assert last == {
         "r14_stripes": "failed: the disk is full",
         "r8_stripes": "done: ",
-        "r8_kd_stripes": "not started: teacher r14_stripes failed",
+        "r8_kd_stripes": "not started: r14_stripes failed",
     }
     (out / "r14_stripes.fails").unlink()
     *_, last = wait(launcher(out, TEACHER, OTHER, STUDENT))  # started again, it tries again
@@ -250,7 +250,7 @@ def test_a_teacher_that_fails_in_slurm_takes_its_students_from_the_queue(out, sl
     (out / "r14_stripes.fails").touch()
     *_, last = wait(launcher(out, TEACHER, STUDENT, cluster=Slurm({}), limit=sys.maxsize))
     assert last["r14_stripes"] == "failed: the disk is full"
-    assert last["r8_kd_stripes"] == "not started: teacher r14_stripes failed"
+    assert last["r8_kd_stripes"] == "not started: r14_stripes failed"
 
 
 def test_a_teacher_that_is_killed_in_slurm_is_submitted_again_and_so_are_its_students(out, slurm):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import load_file
 from timm.models import save_for_hf
 
 from dctkd_zoo import digest, errors, losses, models, registry, teachers, weights
@@ -118,6 +119,29 @@ def test_training_can_start_from_a_folder_of_other_classes(world, trained):
     ours = models.initial(entry, 3).state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("head.fc"))
     assert ours["head.fc.weight"].shape[0] == 3
+
+
+def test_training_can_start_from_another_entry_and_records_which(world, trained, monkeypatch):
+    registry.include(world / "my_scenes.py")
+    path = world / "further.py"
+    path.write_text("""
+from dataclasses import replace
+from dctkd_zoo import registry
+FIRST = registry.get_entry("cnx_myscenes")
+START = replace(FIRST.recipe, pretrained="entry:cnx_myscenes")
+ENTRIES = (replace(FIRST, name="cnx_myscenes.further", recipe=START),)
+""")
+    where = arguments(world)[2:]
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(world / "empty"))
+    elsewhere = ["--data", str(world / "data"), "--out", str(world / "nothing")]
+    assert train(["cnx_myscenes.further", "--catalog", str(path), *elsewhere]) == 1
+    assert train(["cnx_myscenes.further", *where]) == 0
+    first, further = (world / "out" / name for name in ("cnx_myscenes", "cnx_myscenes.further"))
+    told = json.loads((further / "environment.json").read_text())
+    assert told["start_sha256"] == digest.sha256(first / weights.WEIGHTS)
+    entry = registry.get_entry("cnx_myscenes.further")
+    begun, theirs = models.initial(entry, 3, world / "out").state_dict(), load_file(first / weights.WEIGHTS)
+    assert begun.keys() == theirs.keys() and all(torch.equal(begun[name], theirs[name]) for name in begun)
 
 
 def other_catalog(world: Path, teacher: str, arch: str = "test_vit", term: str = "at") -> Path:

@@ -47,8 +47,8 @@ def test_teachers_come_first_whatever_is_asked_for(names, seeds):
 
 @given(st.lists(st.sampled_from(NAMES), unique=True, max_size=30))
 def test_teachers_must_be_there_or_asked_for(names):
-    asked = {registry.get_entry(name).teacher for name in names}
-    missing = {teacher for teacher in asked if teacher and teacher not in names}
+    asked = {registry.get_entry(name).rests_on for name in names}
+    missing = {needed for needed in asked if needed and needed not in names}
     if missing:
         with pytest.raises(WeightsNotFound, match=re.escape("`python -m train ")):
             plan.jobs(plan.seeded(names, None), never)
@@ -70,6 +70,22 @@ def test_a_student_of_any_seed_learns_from_the_teacher_of_the_catalog():
         "r18_kd_mit67": "r50_mit67",
         "r18_kd_mit67-seed1": "r50_mit67",
     }
+
+
+def test_a_network_waits_for_the_one_that_it_starts_from():
+    planned = plan.jobs(plan.seeded(["r18_kd_scene15", "r50_scene15", "r50_intel6"], [1]), always)
+    assert [(job.name, job.needs) for job in planned if job.entry.arch == "r50"] == [
+        ("r50_intel6-seed1", None),
+        ("r50_scene15-seed1", None),  # it starts from the network of the catalog, whatever its own seed
+    ]
+    planned = plan.jobs(plan.seeded(["r18_kd_scene15", "r50_scene15", "r50_intel6"], None), never)
+    assert [(job.name, job.needs) for job in planned] == [
+        ("r50_intel6", None),
+        ("r50_scene15", "r50_intel6"),
+        ("r18_kd_scene15", "r50_scene15"),
+    ]
+    with pytest.raises(WeightsNotFound, match="r50_intel6, for r50_scene15: `python -m train r50_intel6`"):
+        plan.jobs(plan.seeded(["r50_scene15"], None), never)
 
 
 def test_a_teacher_outside_the_catalog_is_waited_for_by_nobody():

@@ -125,8 +125,8 @@ class TestTeachers:
             place = {name: index for index, name in enumerate(ordered)}
             assert sorted(ordered) == sorted(names)
             for name in names:
-                teacher = registry.get_entry(name).teacher
-                assert teacher is None or place[teacher] < place[name]
+                needed = registry.get_entry(name).rests_on
+                assert needed is None or place[needed] < place[name]
 
     def test_order_is_kept_otherwise(self):
         assert registry.teachers_first(["r8_dctkd_synthscenes", "r20_kd_synthscenes", "r56_synthscenes"]) == [

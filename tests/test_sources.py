@@ -1,5 +1,6 @@
 """dctkd_zoo.data.sources on small trees of each layout, and on the released class orders and lists."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torchvision
 from PIL import Image
 
-from dctkd_zoo.data.sources import ade20k, cifar100, folders, lists, mit67, places365, sun397
+from dctkd_zoo import registry
+from dctkd_zoo.data.sources import ade20k, cifar100, folders, held, lists, mit67, places365, sun397
 from dctkd_zoo.errors import DatasetError
 
 
@@ -293,3 +295,32 @@ class TestPlaces365:
         write(root / "categories_places365.txt", "/a/airfield 1")
         with pytest.raises(DatasetError, match="'/a/airfield 1' stands where label 0 is due"):
             places365.read(root, "train")
+
+
+class TestHeld:
+    @pytest.fixture
+    def root(self, tmp_path, monkeypatch):
+        names = [
+            f"{part}/{name}/{n}.jpg"
+            for part, count in (("train", 23), ("test", 4))
+            for name in "ab"
+            for n in range(count)
+        ]
+        touch(tmp_path / "scene15", names)
+        small = replace(registry.get_dataset("scene15"), num_classes=2, train=46, test=8, drop_leaked=False)
+        monkeypatch.setattr(registry, "get_dataset", {"scene15": small}.__getitem__)
+        return tmp_path / "scene15dev"
+
+    def test_parts_the_training_set_and_leaves_the_test_set_alone(self, root):
+        train, test = held.read(root, "train", "scene15"), held.read(root, "test", "scene15")
+        whole = folders.read(root.parent / "scene15", "train")
+        assert sorted((*train.ids, *test.ids)) == sorted(whole.ids) and not set(train.ids) & set(test.ids)
+        assert train.classes == test.classes == whole.classes
+        assert np.bincount(test.labels).tolist() == [5, 5] and np.bincount(train.labels).tolist() == [18, 18]
+        for part in (train, test):
+            assert all(classes_of(part)[i] == part.ids[i].split("/")[1] for i in range(len(part)))
+
+    def test_an_image_s_part_does_not_change_with_the_other_class(self, root):
+        before = [name for name in held.read(root, "test", "scene15").ids if "/a/" in name]
+        touch(root.parent / "scene15", [f"train/b/more{n}.jpg" for n in range(9)])
+        assert [name for name in held.read(root, "test", "scene15").ids if "/a/" in name] == before

@@ -60,7 +60,7 @@ def _refuse_failed(store: Store, dataset: Dataset) -> None:
 def build(entry: Entry, material: Material, where: Where, console: Console) -> loop.Learner:
     """Student, checked teacher, objective and optimizer, all on the device."""
     torch.manual_seed(derive(entry.recipe.seed, "init"))
-    student = models.initial(entry, material.dataset.num_classes)
+    student = models.initial(entry, material.dataset.num_classes, where.trained)
     objective = Objective(entry.weights, entry.options)
     dtype = precision(where.device)
     tapped = Tapped(place(student, where.device))

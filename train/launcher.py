@@ -1,4 +1,4 @@
-"""Jobs to trained networks: each is started when its teacher is there, watched, and resumed where it was killed."""
+"""Jobs to trained networks: each starts when what it rests on is there, is watched, and resumed where it was killed."""
 
 from __future__ import annotations
 
@@ -61,16 +61,16 @@ class Launcher:
             return Status("running elsewhere")
         needed = self.known[job.needs].state if job.needs else "done"
         if needed in ("failed", "not started"):
-            return Status("not started", f"teacher {job.needs} {needed}")
+            return Status("not started", f"{job.needs} {needed}")
         if handle is not None and not self._again(job, handle):
             return Status("failed", self._why(job, handle))
         self.handles.pop(job.name, None)
-        teacher = self.handles.get(job.needs or "")
-        if needed != "done" and not (self.cluster.ahead and teacher is not None):
+        first = self.handles.get(job.needs or "")
+        if needed != "done" and not (self.cluster.ahead and first is not None):
             return Status("waiting", f"for {job.needs}")
         if self._occupied() >= self.limit:
             return Status("waiting")
-        return self._submit(job, None if needed == "done" else teacher)
+        return self._submit(job, None if needed == "done" else first)
 
     def _again(self, job: Job, handle: Handle) -> bool:
         """Whether a job that ended early is started once more: killed but further than before, or waiting in vain."""
@@ -78,8 +78,8 @@ class Launcher:
             return False
         if handle.after is None or handle.began:
             return self._epochs(job) > self.since[job.name]
-        teacher = self.handles.get(job.needs or "")  # which was itself started once more, or done elsewhere
-        return self.known[str(job.needs)].state == "done" or (teacher is not None and teacher.number != handle.after)
+        first = self.handles.get(job.needs or "")  # which was itself started once more, or done elsewhere
+        return self.known[str(job.needs)].state == "done" or (first is not None and first.number != handle.after)
 
     def _why(self, job: Job, handle: Handle) -> str:
         if handle.code is None or handle.code < 0:

@@ -9,12 +9,12 @@ from dctkd_zoo import registry
 from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.spec import EXTERNAL, Entry
 
-SHOWN = 5  # missing teachers that a refusal names
+SHOWN = 5  # missing networks that a refusal names
 
 
 @dataclass(frozen=True)
 class Job:
-    """An entry of one seed, and the run of its teacher where that is to be trained too."""
+    """An entry of one seed, and the run that it learns or starts from where that is to be trained too."""
 
     entry: Entry
     needs: str | None = None
@@ -26,7 +26,7 @@ class Job:
 
 
 def seeded(names: Iterable[str], seeds: Sequence[int] | None) -> list[Entry]:
-    """Each entry from each seed (`None`: from its recipe's), teachers before their students."""
+    """Each entry from each seed (`None`: from its recipe's), those that others rest on before these."""
     return [
         registry.get_entry(name).seeded(seed) for name in registry.teachers_first(names) for seed in seeds or (None,)
     ]
@@ -35,15 +35,15 @@ def seeded(names: Iterable[str], seeds: Sequence[int] | None) -> list[Entry]:
 def jobs(entries: Iterable[Entry], available: Callable[[Entry], bool]) -> tuple[Job, ...]:
     """A job an entry, in an order in which each can wait for those before it.
 
-    `WeightsNotFound` where a teacher is neither among the entries nor `available`.
+    `WeightsNotFound` where what one rests on is neither among the entries nor `available`.
     """
     entries = list(entries)
     runs = {entry.run_name for entry in entries}
-    taught = {entry.run_name: _teacher(entry) for entry in entries}
-    missing = {t.run_name: t for t in taught.values() if t and t.run_name not in runs and not available(t)}
+    needs = {entry.run_name: _needed(entry) for entry in entries}
+    missing = {n.run_name: n for n in needs.values() if n and n.run_name not in runs and not available(n)}
     if missing:
-        raise WeightsNotFound(_refusal([*missing.values()], taught))
-    planned = [Job(e, t.run_name if (t := taught[e.run_name]) and t.run_name in runs else None) for e in entries]
+        raise WeightsNotFound(_refusal([*missing.values()], needs))
+    planned = [Job(e, n.run_name if (n := needs[e.run_name]) and n.run_name in runs else None) for e in entries]
     return tuple(job for generation in generations(planned) for job in generation)
 
 
@@ -60,20 +60,22 @@ def _depth(job: Job, by_name: dict[str, Job]) -> int:
     return 0 if job.needs is None else 1 + _depth(by_name[job.needs], by_name)
 
 
-def _teacher(entry: Entry) -> Entry | None:
-    """The teacher as an entry of the catalog: what a student of any seed learns from."""
-    outside = entry.teacher is None or entry.teacher.startswith(EXTERNAL)
-    return None if outside else registry.get_entry(str(entry.teacher))
+def _needed(entry: Entry) -> Entry | None:
+    """The entry of the catalog that one learns or starts from, whatever its own seed."""
+    name = entry.rests_on
+    return None if name is None or name.startswith(EXTERNAL) else registry.get_entry(name)
 
 
-def _refusal(missing: Sequence[Entry], taught: dict[str, Entry | None]) -> str:
+def _refusal(missing: Sequence[Entry], needs: dict[str, Entry | None]) -> str:
     lines = [
-        f"{teacher.run_name}, for {', '.join(name for name, t in taught.items() if t == teacher)}: "
-        f"`{teacher.train_command}`"
-        for teacher in missing[:SHOWN]
+        f"{needed.run_name}, for {', '.join(name for name, n in needs.items() if n == needed)}: "
+        f"`{needed.train_command}`"
+        for needed in missing[:SHOWN]
     ]
     more = f"\n  and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
     return (
-        "no weights of these teachers, and they are not among the entries to be trained. Name them too, train them "
-        "first, or point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold them:\n  " + "\n  ".join(lines) + more
+        "no weights of these, which others learn or start from, and they are not among the entries to be trained. Name "
+        "them too, train them first, or point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold them:\n  "
+        + "\n  ".join(lines)
+        + more
     )

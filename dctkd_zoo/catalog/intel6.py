@@ -1,0 +1,34 @@
+"""Intel Image Classification, six kinds of outdoor scene: what the teacher of 15-Scene is trained on first."""
+
+from __future__ import annotations
+
+from dctkd_zoo.catalog._paper import entry
+from dctkd_zoo.spec import Cosine, Dataset, Recipe
+
+DATASET = Dataset(
+    name="intel6",
+    title="Intel Image Classification",
+    source="folders",
+    num_classes=6,
+    train=14_034,
+    test=3_000,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+    license="unknown",
+    url="https://www.kaggle.com/datasets/puneet6060/intel-image-classification",
+    notes="Its owners state no licence: weights that come from it are for research, and say that they do.",
+)
+
+# Small crops of many images: this network is only begun with.
+TEACHER = Recipe(
+    epochs=12,
+    batch_size=64,
+    lr=0.05,
+    schedule=Cosine(warmup=0.1),
+    resize=80,
+    crop=64,
+    weight_decay=5e-4,
+    test_every=3,
+)
+
+ENTRIES = (entry("r50_intel6", TEACHER),)
