@@ -36,7 +36,8 @@ class Card:
 
     `rows` are the entry's measured ones of every seed and protocol, `beside` those of the networks it is compared
     with, `run` is there where its weights are, `base` is the entry that it is a variant of, `untrained` are the
-    teachers, farthest first, whose weights nobody can have yet, `published` is the sha256 of the weights in `repo`.
+    networks that it rests on, farthest first, whose weights nobody can have yet, `others` are the datasets that these
+    were trained on where they are not its own, `published` is the sha256 of the weights in `repo`.
     """
 
     entry: Entry
@@ -46,6 +47,7 @@ class Card:
     base: Entry | None
     students: tuple[str, ...]
     untrained: tuple[str, ...]
+    others: Mapping[str, Dataset]
     rows: tuple[Row, ...]
     beside: Mapping[str, tuple[Row, ...]]
     run: Run | None
@@ -89,6 +91,8 @@ class Card:
         source = self.entry.recipe.pretrained
         if source is None or source.startswith("local-dir:"):
             return None
+        if self.entry.start:
+            return weights.published().get(self.entry.start, {}).get("repo")
         if source.startswith(EXTERNAL):
             return source.removeprefix("hf-hub:").partition("@")[0]
         return f"timm/{self.arch.timm_name}.{source}"
@@ -134,6 +138,7 @@ def gather(
         known.get(entry.name.partition(".")[0]) if entry.variant else None,
         tuple(registry.distilled(entry.name)),
         tuple(_untrained(entry)),
+        _others(entry),
         tuple(own),
         {},
         read_run(folder) if folder else None,
@@ -165,11 +170,18 @@ def _measurement(row: Row) -> tuple[str, ...]:
 
 def _untrained(entry: Entry) -> list[str]:
     found: list[str] = []
-    name = entry.teacher
+    name = entry.rests_on
     while name and not name.startswith(EXTERNAL) and not weights.is_whole(weights.BUNDLED / name):
         found += [] if name in weights.published() else [name]
-        name = None if name in weights.published() else registry.get_entry(name).teacher
+        name = None if name in weights.published() else registry.get_entry(name).rests_on
     return found[::-1]
+
+
+def _others(entry: Entry) -> dict[str, Dataset]:
+    """Networks that an entry rests on, by name, whose dataset is another, and that dataset."""
+    known = registry.entries()
+    behind = [known[name] for name in registry.lineage(entry.name, known)[1:] if name in known]
+    return {e.name: registry.get_dataset(e.dataset) for e in behind if e.dataset != entry.dataset}
 
 
 def read_run(folder: Path) -> Run:

@@ -44,7 +44,7 @@ def recipe(card: Card) -> Markdown:
 
 def start(card: Card) -> Markdown:
     """What the network is before training."""
-    source = card.base_model or card.entry.recipe.pretrained
+    source = card.base_model or card.entry.start or card.entry.recipe.pretrained
     return code(shortened(source)) if source else Markdown("from scratch")
 
 

@@ -120,11 +120,19 @@ def test_every_load_asks_for_the_weights():
         assert all("pretrained=True" in call for call in calls)
 
 
+def test_a_card_names_the_other_sets_that_its_network_comes_from():
+    assert "`r50_intel6`, which its teacher starts from, was trained on Intel" in TEXTS["r18_dctkd_scene15"]
+    assert "`r50_intel6`, which training starts from, was trained on Intel" in TEXTS["r50_scene15"]
+    for name, text in TEXTS.items():
+        behind = {*registry.lineage(name, ENTRIES)[1:]} & {"r50_intel6"}
+        assert ("Intel Image" in text) == bool(behind or ENTRIES[name].dataset == "intel6")
+
+
 def test_base_model_is_what_training_starts_from_and_never_the_teacher():
     for name, entry in ENTRIES.items():
         told = metadata(TEXTS[name])
         arch = registry.archs()[entry.arch].timm_name
-        tag = entry.recipe.pretrained
+        tag = None if entry.start else entry.recipe.pretrained  # an entry that is on no Hub yet
         known = timm.get_pretrained_cfg(f"{arch}.{tag}") if tag else None
         assert told.base_model == (known.hf_hub_id if known else None)
         assert told.get("base_model_relation") == ("finetune" if tag else None)

@@ -16,7 +16,7 @@ DATASET = Dataset(
     std=(0.229, 0.224, 0.225),
     license="unknown",
     url="https://www.kaggle.com/datasets/puneet6060/intel-image-classification",
-    notes="Its owners state no licence: weights that come from it are for research, and say that they do.",
+    notes="Its owners state no licence: what weights that come from it may be used for is not settled.",
 )
 
 # Small crops of many images: this network is only begun with.
