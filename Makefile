@@ -44,6 +44,7 @@ check-types: $(INSTALLED)
 
 check-readme: $(INSTALLED)
 	$(BIN)/python -m eval.readme --check
+	$(BIN)/python -m eval.results_page --check
 	$(BIN)/python -m benchmarks.readme --check
 	$(BIN)/python -m benchmarks.scale_page --check
 

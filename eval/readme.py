@@ -90,22 +90,30 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def command(filled: Callable[[str], str], program: str, words: str | None, arguments: list[str] | None = None) -> int:
-    """Fill the README in, or with `--check` tell how it would change; 1 where it is stale."""
+def command(
+    filled: Callable[[str], str],
+    program: str,
+    words: str | None,
+    arguments: list[str] | None = None,
+    path: Path | None = None,
+) -> int:
+    """Fill a page in, or with `--check` tell how it would change; 1 where it is stale."""
     parser = argparse.ArgumentParser(prog=program, description=words)
     parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")
     check = parser.parse_args(arguments).check
     try:
-        old = README.read_text(encoding="utf-8")
+        path = path or README
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
         new = filled(old)
     except (ZooError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if not check:
         if new != old:
-            atomic.write_text(README, new)
+            atomic.write_text(path, new)
         return 0
-    diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), "README.md", "README.md as it should be")
+    named = (path.name, f"{path.name} as it should be")
+    diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), *named)
     sys.stdout.writelines(diff)
     return int(new != old)
 

@@ -62,6 +62,7 @@ def row(result: Result) -> dict[str, Any]:
         "failed": len(result.failed),
         **{name: _short(value) for name, value in result.figures.items()},
         **ends(result),
+        "teacher_cache": views(result.weights.folder),
         **best_epoch(result.weights.folder),
         **costs(result),
         "parameters": result.parameters,
@@ -107,6 +108,15 @@ def training_seed(folder: Path) -> int | None:
     if path.is_file() and not fits(seed, int):
         raise CorruptFile(f"{path}: seed is {seed!r:.60}, no whole number: {left.WAY_ON}")
     return seed
+
+
+def views(folder: Path) -> int | None:
+    """Of how many views of an image a network was trained, where its teacher was on disk; None for any number."""
+    path = folder / "environment.json"
+    count = left.facts(path).get("teacher_cache")
+    if not fits(count, int | None):
+        raise CorruptFile(f"{path}: teacher_cache is {count!r:.60}, no whole number: {left.WAY_ON}")
+    return count
 
 
 def best_epoch(folder: Path) -> dict[str, float | None]:

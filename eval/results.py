@@ -20,6 +20,7 @@ RESULTS = Path(__file__).parent / "results.csv"
 # The columns before and after the figures, which stand in natural order.
 HEAD = ("name", "dataset", "protocol", "seed", "n", "failed")
 TAIL = (
+    "teacher_cache",
     "best_top1",
     "best_epoch",
     "macs",
@@ -48,7 +49,7 @@ TAIL = (
 WORDS = {"name", "dataset", "protocol", "weights_sha256", "weights_origin", "teacher", "teacher_sha256"} | {
     "dataset_digest", "device", "precision", "torch", "timm", "dctkd_zoo", "selected", "date", "note", "sha256",
 }  # fmt: skip
-WHOLE = {"seed", "n", "failed", "best_epoch", "parameters", "limit"}
+WHOLE = {"seed", "n", "failed", "teacher_cache", "best_epoch", "parameters", "limit"}
 DUE = ("name", "dataset", "protocol", "n", "top1")  # what no row lacks
 DIGITS = re.compile(r"-?[0-9]{1,18}")
 NUMBER = re.compile(r"-?[0-9]{1,300}(\.[0-9]{1,300})?(e[+-]?[0-9]{1,2})?|nan")  # nan: of no image, or chance is best
@@ -104,7 +105,7 @@ def seal(row: Mapping[str, str]) -> str:
 
 
 def write(new: Iterable[Row], path: Path) -> None:
-    """Put rows into a results file: each takes the place of the one of the same name, protocol and seed.
+    """Put rows into a results file: each takes the place of the one of the same name, protocol, seed and views.
 
     Of several processes that do, one waits for the other. A file that `read` refuses stays as it is.
     """
@@ -116,11 +117,11 @@ def write(new: Iterable[Row], path: Path) -> None:
 
 def key(row: Mapping[str, str]) -> Key:
     """What no two rows of a results file share."""
-    return row["name"], row["protocol"], row["seed"]
+    return row["name"], row["protocol"], row["seed"], row.get("teacher_cache", "")
 
 
 def order(key: Key) -> list[list[tuple[int, str]]]:
-    """The place of a row: by name, r8 before r18, then by protocol and seed."""
+    """The place of a row: by name, r8 before r18, then by protocol, seed and views."""
     return [registry.natural(part) for part in key]
 
 

@@ -1,7 +1,7 @@
 """Figures of an entry's training seeds to their mean and spread, and of two entries to paired differences.
 
-The spread over seeds says what another training would give; no test is made of it, for with a few seeds
-it would need Student's t, which no library that this package depends on has.
+The spread over seeds says what another training would give. The test, Student's, needs scipy, which only those who
+make the pages of results have to have.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from dctkd_zoo.errors import ZooError
+from eval.intervals import LEVEL
 
 
 @dataclass(frozen=True)
@@ -49,3 +50,29 @@ def difference(a: Mapping[int, float], b: Mapping[int, float]) -> SeedDifference
         raise ZooError(f"no seed in common: one has {sorted(a)}, the other {sorted(b)}")
     each = {seed: b[seed] - a[seed] for seed in both}
     return SeedDifference(each, spread(each.values()))
+
+
+@dataclass(frozen=True)
+class Test:
+    """A mean over n seeds, its 95 % interval, and the p of its being 0; both are NaN of one seed."""
+
+    mean: float
+    low: float
+    high: float
+    p: float
+    n: int
+
+
+def student(values: Iterable[float]) -> Test:
+    """Student's t of some values, one per seed: of a figure, or of two entries' differences seed by seed."""
+    found = spread(values)
+    if found.n == 1 or found.sd == 0:  # nothing is known of the spread
+        return Test(found.mean, math.nan, math.nan, math.nan, found.n)
+    try:
+        from scipy import stats
+    except ImportError as error:
+        raise ZooError("tests over seeds need scipy: pip install 'dctkd-zoo[dev]'") from error
+    error_of_mean, t = found.sd / math.sqrt(found.n), stats.t(found.n - 1)
+    reach = float(t.ppf(0.5 + LEVEL / 2)) * error_of_mean
+    p = 2 * float(t.sf(abs(found.mean) / error_of_mean))
+    return Test(found.mean, found.mean - reach, found.mean + reach, p, found.n)

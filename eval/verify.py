@@ -36,18 +36,18 @@ class Check:
 
 def verify(entry: Entry, where: Where, report: Report, recorded: Path = results.RESULTS) -> list[Check]:
     """Fetch and evaluate an entry, and compare with its row in the file `recorded`; `ZooError` where it has none."""
-    return compare(
-        recorded_row(entry, where.protocol, recorded), _row(evaluate(entry, replace(where, fresh=True), report))
-    )
+    rows = recorded_rows(entry, where.protocol, recorded)
+    found = _row(evaluate(entry, replace(where, fresh=True), report))
+    return compare(next((row for row in rows if results.key(row) == results.key(found)), rows[0]), found)
 
 
-def recorded_row(entry: Entry, protocol: str, path: Path) -> Row:
-    """What was recorded of an entry under a protocol."""
+def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str]]:
+    """What was recorded of an entry under a protocol, whatever views it was trained on; at least one row."""
     due = (entry.name, protocol, str(entry.recipe.seed))
-    for row in results.read(path):
-        if results.key(row) == due:
-            return row
-    raise ZooError(f"nothing was recorded of {entry.run_name}: `python -m eval {entry.name} --write` records it")
+    rows = [row for row in results.read(path) if results.key(row)[: len(due)] == due]
+    if not rows:
+        raise ZooError(f"nothing was recorded of {entry.run_name}: `python -m eval {entry.name} --write` records it")
+    return rows
 
 
 def _row(result: Result) -> dict[str, str]:

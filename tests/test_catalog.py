@@ -181,6 +181,8 @@ def test_options_follow_from_dataset_and_variant(e: Entry) -> None:
     transforms = {"dct2": "dct2", "signed": "dft_signed", "abs": "dft_abs", "l2": "l2_minmax", "raw": "dct2_raw"}
     transform = transforms.get(e.variant, "dct2" if e.dataset in CORRECT else "dft_abs")
     expected: dict[str, Any] = {"dctkd": {"transform": transform, "guided": e.dataset != "cifar100"}}
+    if e.variant.startswith("low"):
+        expected["dctkd"]["keep"] = int(e.variant.removeprefix("low"))
     if e.dataset in SCENES and e.variant != "corrected":
         expected |= {"vid": {"levels": "released"}, "ckd": {"levels": "released"}, "crd": {"negatives": "released"}}
     assert e.options == {term: expected[term] for term in e.terms if term in expected}
@@ -261,9 +263,12 @@ def test_the_small_sets() -> None:
     for variant in ("signed", "abs"):
         assert distilled("scene15", variant) == {("r50>r18", "dctkd"), ("r50>mbv2", "dctkd")}
         assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
+    for variant in ("low2", "low4"):
+        assert distilled("scene15", variant) == {("r50>r18", "dctkd")}
+        assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
     assert undistilled("scene15") == {"r50", "r18", "mbv2"}
     assert undistilled("synthscenes") == {"r56", "r20", "r8"}
-    assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {"scene15": 3 + 30 + 4, "synthscenes": 3 + 16 + 2}
+    assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {"scene15": 3 + 30 + 6, "synthscenes": 3 + 16 + 4}
 
 
 def test_the_grid_of_places365() -> None:

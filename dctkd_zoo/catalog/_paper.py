@@ -37,6 +37,9 @@ CORRECTED: Options = {"dctkd": {"transform": "dct2", "guided": True}}
 SIGNED: Options = {"dctkd": {"transform": "dft_signed", "guided": True}}
 # CIFAR-100: no guide, as in the release's scripts; the rivals at their defaults, as no figure was reported to compare.
 UNGUIDED: Options = {"dctkd": {"transform": "dft_abs", "guided": False}}
+# The corrected loss on the lowest frequencies of the maps alone, 4 x 4 and 2 x 2 of them.
+LOW4: Options = {"dctkd": {**CORRECTED["dctkd"], "keep": 4}}
+LOW2: Options = {"dctkd": {**CORRECTED["dctkd"], "keep": 2}}
 
 # Students and baselines start from scratch, teachers from ImageNet.
 SCRATCH = Recipe(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dctkd_zoo.catalog._paper import ALPHA, CORRECTED, RELEASED, SIGNED, entry
+from dctkd_zoo.catalog._paper import ALPHA, CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry
 from dctkd_zoo.spec import Cosine, Dataset, Recipe
 
 DATASET = Dataset(
@@ -64,4 +64,7 @@ ENTRIES = (
     # The loss under the transforms of the release.
     entry("r20_dctkd_synthscenes.signed", STUDENT, "r56_synthscenes", options=SIGNED),
     entry("r20_dctkd_synthscenes.abs", STUDENT, "r56_synthscenes", options=RELEASED),
+    # The loss on the lowest frequencies alone.
+    entry("r20_dctkd_synthscenes.low4", STUDENT, "r56_synthscenes", options=LOW4),
+    entry("r20_dctkd_synthscenes.low2", STUDENT, "r56_synthscenes", options=LOW2),
 )

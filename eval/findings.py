@@ -1,0 +1,162 @@
+"""Rows of `eval/results.csv` to what they answer: which method is above which, by how much, and how sure that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from eval import seeds
+from eval.intervals import LEVEL
+from eval.paired import holm
+from eval.results import Row
+from eval.seeds import Test
+
+VIEWS = "@"  # `dctkd_kd@1`: trained on one fixed view of each image, whatever the others were trained on
+CHANCE = "chance"  # what a skill is compared with in place of a method: 0
+
+
+@dataclass(frozen=True)
+class Students:
+    """The entries of one architecture on one dataset; a method is the rest of a name: `dctkd_kd`, `dctkd.abs`, ``."""
+
+    arch: str
+    dataset: str
+
+    def entry(self, method: str) -> str:
+        """The name of the entry of a method."""
+        terms, dot, variant = method.partition(VIEWS)[0].partition(".")
+        return "_".join(filter(None, (self.arch, terms, self.dataset))) + dot + variant
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of the results: of each figure, whether the second of each pair of methods is above the first."""
+
+    title: str
+    figures: tuple[str, ...]
+    pairs: tuple[tuple[str, str], ...]
+
+
+STUDENTS = (Students("r20", "synthscenes"), Students("r18", "scene15"), Students("mbv2", "scene15"))
+ALIKE = ("skill.ssim", "skill.pearson", "skill.spectral")
+OBJECTS = ("skill.energy", "skill.pointing", "skill.attended")
+QUESTIONS = (
+    Question(
+        "Does the DCT loss beat the baseline, attention transfer and Hinton's distillation?",
+        ("top1",),
+        (("", "dctkd"), ("at", "dctkd"), ("kd", "dctkd")),
+    ),
+    Question(
+        "Does it add to Hinton's distillation, and more than its rivals do?",
+        ("top1",),
+        (("kd", "dctkd_kd"), ("at_kd", "dctkd_kd"), ("kd", "at_kd")),
+    ),
+    Question(
+        "Does the true DCT-II differ from the transforms of the released code?",
+        ("top1", "skill.ssim"),
+        (("dctkd.abs", "dctkd"), ("dctkd.signed", "dctkd")),
+    ),
+    Question(
+        "Is the student's attention closer to its teacher's, and above chance?",
+        ALIKE,
+        ((CHANCE, ""), (CHANCE, "dctkd"), ("", "dctkd"), ("kd", "dctkd"), ("at", "dctkd")),
+    ),
+    Question(
+        "Is it closer to the objects that decide?",
+        OBJECTS,
+        (("", "dctkd"), ("kd", "dctkd"), ("at", "dctkd")),
+    ),
+    Question(
+        "How much of it survives when only the lowest frequencies are kept?",
+        ("top1", "skill.ssim"),
+        (("dctkd", "dctkd.low4"), ("dctkd", "dctkd.low2"), ("", "dctkd.low4"), ("", "dctkd.low2")),
+    ),
+    Question(
+        "What does a teacher on disk cost?",
+        ("top1",),
+        (("dctkd_kd@", "dctkd_kd@1"), ("dctkd_kd@", "dctkd_kd@2"), ("dctkd_kd@", "dctkd_kd@8")),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A figure of two methods over the seeds that both have: their means, and the test of b - a.
+
+    `p` is what Holm's correction leaves over the findings of one question.
+    """
+
+    students: Students
+    figure: str
+    a: str
+    b: str
+    mean_a: float
+    mean_b: float
+    test: Test
+    p: float
+
+    @property
+    def shown(self) -> bool:
+        """Whether a difference is shown."""
+        return self.p < 1 - LEVEL
+
+
+def answer(question: Question, rows: Sequence[Row], students: Iterable[Students] = STUDENTS) -> list[Finding]:
+    """The findings of a question, of those figures and methods that were measured under the exact protocol."""
+    exact = [row for row in rows if row["protocol"] == "exact" and not row.get("limit")]
+    found = [
+        finding
+        for each in students
+        for figure in question.figures
+        for a, b in question.pairs
+        if (finding := _compare(each, figure, a, b, exact))
+    ]
+    ps = holm([finding.p for finding in found])
+    return [_with(finding, p) for finding, p in zip(found, ps, strict=True)]
+
+
+def _compare(students: Students, figure: str, a: str, b: str, rows: Iterable[Row]) -> Finding | None:
+    ours = by_seed(students, figure, b, rows)
+    theirs = dict.fromkeys(ours, 0.0) if a == CHANCE else by_seed(students, figure, a, rows)
+    both = sorted(ours.keys() & theirs.keys())
+    if not both:
+        return None
+    means = [seeds.spread(side[seed] for seed in both).mean for side in (theirs, ours)]
+    test = seeds.student(ours[seed] - theirs[seed] for seed in both)
+    return Finding(students, figure, a, b, means[0], means[1], test, test.p)
+
+
+def _with(finding: Finding, p: float) -> Finding:
+    return Finding(**{**vars(finding), "p": p})
+
+
+def by_seed(students: Students, figure: str, method: str, rows: Iterable[Row]) -> dict[int, float]:
+    """A figure of a method by training seed; of those trained on several numbers of views the one most trained."""
+    name, (_, named, views) = students.entry(method), method.partition(VIEWS)
+    own = [row for row in rows if row["name"] == name and row.get(figure) not in (None, "", "nan")]
+    kept = [row for row in own if row.get("teacher_cache", "") == views] if named else most_trained(own)
+    return {int(row["seed"]): float(row[figure]) for row in kept}
+
+
+def most_trained(rows: Sequence[Row]) -> list[Row]:
+    """The rows of one entry that were trained on as many fixed views, of which there are the most seeds."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.get("teacher_cache", ""), []).append(row)
+    return max(groups.values(), key=len, default=[])
+
+
+def methods(students: Students, rows: Iterable[Row]) -> Mapping[str, list[Row]]:
+    """The measured entries of some students, by method: the baseline, then by name."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        for method in _method(students, row["name"]):
+            found.setdefault(method, []).append(row)
+    return {method: most_trained(found[method]) for method in sorted(found)}
+
+
+def _method(students: Students, name: str) -> Iterable[str]:
+    stem, dot, variant = name.partition(".")
+    if stem.startswith(students.arch + "_") and stem.endswith("_" + students.dataset):
+        inner = stem.removeprefix(students.arch).removesuffix("_" + students.dataset).removeprefix("_")
+        yield inner + dot + variant

@@ -1,0 +1,206 @@
+"""Rows of `eval/results.csv` to RESULTS.md, tables and answers: `python -m eval.results_page`."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from dctkd_zoo.registry import get_entry, natural
+from eval import results, seeds
+from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, Students, answer, methods
+from eval.intervals import LEVEL
+from eval.markdown import Markdown, code, table
+from eval.metric import PERCENT
+from eval.readme import command
+from eval.results import Row
+
+PAGE = Path(__file__).parents[1] / "RESULTS.md"
+
+# Heading, column of the row, decimals.
+FIGURES = (
+    ("top-1", "top1", 2),
+    ("MCA", "mca", 2),
+    ("NLL", "nll", 3),
+    ("ECE", "ece", 2),
+    ("agreement", "agreement", 2),
+    ("SSIM", "skill.ssim", 3),
+    ("Pearson", "skill.pearson", 3),
+    ("spectral", "skill.spectral", 3),
+    ("CKA", "skill.cka", 3),
+    ("energy", "skill.energy", 3),
+    ("best epoch", "best_top1", 2),
+)
+
+HEAD = """# Results
+
+<!-- Made by `python -m eval.results_page` from eval/results.csv; edit eval/findings.py or eval/results_page.py. -->
+
+What was trained here, and what it answers. Every figure is made from `eval/results.csv`, a row per training, and
+nothing else; the recipes are the catalog's (`python -m dctkd_zoo info NAME`), their rates were chosen on a part of
+the training set ([docs/tuning.md](docs/tuning.md)), never on the test set. Figures are of the last epoch; "best
+epoch" was chosen on the test set and is a footnote to show how little or much that flatters.
+
+Of several seeds: mean ± standard deviation (n - 1). The seed sets the student's start, the order of images and
+their crops; all students of a dataset learn from one teacher. Differences are taken seed by seed; their 95 %
+intervals and p are Student's, over seeds, p corrected by Holm over the lines of a question. They say what other
+seeds might give, not other test images or another teacher: `python -m eval compare A B` tests two networks over
+images. With three to five seeds only large differences can be shown; "no difference shown" is not "no difference".
+
+Skill is a score above chance: 0 is what maps of two different images score, 1 is the teacher's very map
+([docs/evaluation.md](docs/evaluation.md)); SSIM, Pearson, spectral distance and CKA are given as skills, means over
+the levels, more is better. Energy is the share of the map on the objects that decide, above that of another image's
+objects.
+"""
+
+
+def page(rows: Sequence[Row]) -> str:
+    """The text of RESULTS.md."""
+    exact = [row for row in rows if row["protocol"] == "exact" and not row.get("limit")]
+    parts = [HEAD, "## Answers\n", *answers(exact), *(section(each, exact) for each in STUDENTS)]
+    for number, question in enumerate(QUESTIONS, 1):
+        parts += [f"## {number}. {question.title}\n", evidence(question, exact)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def answers(rows: Sequence[Row]) -> list[str]:
+    """A question in bold, and below it a line for each group of students that were measured."""
+    found = []
+    for number, question in enumerate(QUESTIONS, 1):
+        lines = [f"- {line}" for line in summary(question, rows)] or ["- Not measured yet."]
+        found.append(f"**{number}. {question.title}**\n\n" + "\n".join(lines) + "\n")
+    return found
+
+
+def summary(question: Question, rows: Sequence[Row]) -> list[Markdown]:
+    """What a question's first figure says, students by students."""
+    findings = answer(question, rows)
+    lines = []
+    for students in STUDENTS:
+        own = [f for f in findings if f.students == students and f.figure == question.figures[0]]
+        if own:
+            told = "; ".join(sentence(finding) for finding in own)
+            lines.append(Markdown(f"{students.arch} on {students.dataset}, {title(question.figures[0])}: {told}."))
+    return lines
+
+
+def sentence(finding: Finding) -> str:
+    """`dctkd` 86.2 against 68.6 of `at`: higher by 17.6 (16.0 to 19.2)."""
+    against = "chance, 0" if finding.a == CHANCE else f"{_number(finding.mean_a, finding)} of {label(finding.a)}"
+    return f"{label(finding.b)} {_number(finding.mean_b, finding)} against {against}, {verdict(finding)}"
+
+
+def verdict(finding: Finding) -> str:
+    """Which is higher, by how much, or that no difference is shown; nothing is tested of one seed."""
+    test = finding.test
+    if math.isnan(test.p):
+        return f"{_signed(test.mean, finding)} in one seed"
+    ends = f"{_signed(test.low, finding)} to {_signed(test.high, finding)}"
+    if not finding.shown:
+        return f"no difference shown ({ends})"
+    return f"**{'higher' if test.mean > 0 else 'lower'}** ({ends})"
+
+
+def section(students: Students, rows: Sequence[Row]) -> str:
+    """The table of the methods of some students, the best first, below its teacher."""
+    found = methods(students, rows)
+    if not found:
+        return ""
+    teachers = {teacher for method in found if (teacher := get_entry(students.entry(method)).teacher)}
+    lines = [_line(f"teacher {code(name)}", [row for row in rows if row["name"] == name]) for name in sorted(teachers)]
+    ordered = sorted(found.items(), key=lambda item: -seeds.spread(_values(item[1], "top1")).mean)
+    lines += [_line(label(method), own) for method, own in ordered]
+    kept = [0, 1, 2, *(i for i in range(3, len(lines[0])) if any(line[i] != "–" for line in lines))]
+    header = ("method", "views", "seeds", *(heading for heading, _, _ in FIGURES))
+    grid = table([header[i] for i in kept], [[line[i] for i in kept] for line in lines], numbers=len(kept) - 1)
+    measured = [row for own in found.values() for row in own]
+    return f"## {students.arch} on {students.dataset}\n\n{grid}\n\n{_caption(measured)}\n"
+
+
+def _line(name: str, rows: Sequence[Row]) -> list[object]:
+    figures = []
+    for _, column, decimals in FIGURES:
+        values = _values(rows, column)
+        figures.append(seeds.spread(values).text(decimals) if values else "–")
+    views = {row.get("teacher_cache", "") for row in rows}
+    return [Markdown(name), "/".join(sorted(each or "new" for each in views)) or "–", len(rows) or "–", *figures]
+
+
+def _values(rows: Iterable[Row], column: str) -> list[float]:
+    return [float(row[column]) for row in rows if row.get(column) not in (None, "", "nan")]
+
+
+def _caption(rows: Sequence[Row]) -> str:
+    counts, named, devices = (
+        ", ".join(sorted({row[name] or "not known" for row in rows}, key=natural)) for name in ("n", "seed", "device")
+    )
+    return (
+        f"{counts} test images; training seeds {named}; evaluated in float32 on {devices}. Views: how many fixed views "
+        "of an image a student saw, with the teacher's outputs on disk; new: another one every epoch, from a live "
+        "teacher if any. In %: top-1, MCA, ECE, agreement, best epoch; NLL in nats."
+    )
+
+
+def evidence(question: Question, rows: Sequence[Row]) -> str:
+    """All findings of a question as a table."""
+    findings = answer(question, rows)
+    if not findings:
+        return "Not measured yet.\n"
+    header = ("students", "figure", "A", "B", "of A", "of B", "B - A", f"{LEVEL:.0%} interval", "seeds", "p")
+    return table(header, map(_cells, findings), numbers=6) + "\n"
+
+
+def _cells(finding: Finding) -> list[object]:
+    test, words = finding.test, finding.students
+    ends = "–" if math.isnan(test.low) else Markdown(f"{_signed(test.low, finding)} to {_signed(test.high, finding)}")
+    p = "–" if math.isnan(finding.p) else "<0.001" if finding.p < 0.001 else f"{finding.p:.3f}"
+    return [
+        f"{words.arch}, {words.dataset}",
+        title(finding.figure),
+        label(finding.a),
+        label(finding.b),
+        _number(finding.mean_a, finding),
+        _number(finding.mean_b, finding),
+        _signed(test.mean, finding),
+        ends,
+        test.n,
+        Markdown(f"**{p}**") if finding.shown else p,
+    ]
+
+
+def label(method: str) -> Markdown:
+    """A method as a page calls it."""
+    if method == CHANCE:
+        return Markdown(CHANCE)
+    terms, named, views = method.partition(VIEWS)
+    name = code(terms) if terms else Markdown("the baseline")
+    return Markdown(f"{name} ({views + ' fixed views' if views else 'new views'})") if named else name
+
+
+def title(figure: str) -> str:
+    """A column as a page calls it."""
+    return next((f"{'skill, ' if '.' in column else ''}{h}" for h, column, _ in FIGURES if column == figure), figure)
+
+
+def _decimals(finding: Finding) -> int:
+    return 2 if finding.figure in PERCENT else 3
+
+
+def _number(value: float, finding: Finding) -> str:
+    return f"{value:.{_decimals(finding)}f}"
+
+
+def _signed(value: float, finding: Finding) -> Markdown:
+    return Markdown(f"{value:+.{_decimals(finding)}f}".replace("-", "\N{MINUS SIGN}"))
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    return command(
+        lambda _: page(results.read(results.RESULTS)), "python -m eval.results_page", __doc__, arguments, PAGE
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""eval.findings and eval.results_page: what a few rows answer, against scipy."""
+
+import math
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from dctkd_zoo import registry
+from dctkd_zoo.catalog.scene15 import DATASET
+from eval import results, results_page, seeds
+from eval.findings import CHANCE, QUESTIONS, STUDENTS, Question, Students, answer, by_seed, methods
+
+R20 = Students("r20", "synthscenes")
+TOP1 = Question("?", ("top1",), (("", "dctkd"), ("kd", "dctkd")))
+
+
+def row(method: str, seed: int, top1: float, views: int | None = None, **more: object) -> dict[str, str]:
+    known = {"name": R20.entry(method), "dataset": "synthscenes", "protocol": "exact", "seed": seed, "n": 1200}
+    return results.as_text({**known, "top1": top1, "teacher_cache": views, "device": "cpu", "teacher": None, **more})
+
+
+def rows_of(values: dict[str, list[float]]) -> list[dict[str, str]]:
+    return [row(method, seed, top1) for method, tops in values.items() for seed, top1 in enumerate(tops)]
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=9).filter(lambda values: max(values) - min(values) > 1e-6))
+def test_student_s_t_is_scipy_s(values):
+    found = seeds.student(values)
+    due = stats.ttest_1samp(values, 0)
+    low, high = due.confidence_interval(0.95)
+    assert (found.mean, found.p) == pytest.approx((sum(values) / len(values), due.pvalue), rel=1e-6, abs=1e-9)
+    assert (found.low, found.high) == pytest.approx((low, high), rel=1e-6, abs=1e-6)
+    assert found.n == len(values)
+
+
+@pytest.mark.parametrize("values", [[3.0], [3.0, 3.0, 3.0]])
+def test_nothing_is_tested_where_no_spread_is_known(values):
+    found = seeds.student(values)
+    assert found.mean == 3.0 and all(map(math.isnan, (found.low, found.high, found.p)))
+
+
+def test_differences_are_paired_by_seed_and_corrected_together():
+    values = {"": [60.0, 61.0, 63.0, 59.0], "dctkd": [70.0, 72.0, 73.0, 68.5, 99.0], "kd": [69.0, 73.0, 71.0, 70.0]}
+    first, second = answer(TOP1, rows_of(values))
+    pairs = [stats.ttest_rel(values["dctkd"][:4], values[name]) for name in ("", "kd")]
+    assert first.test.p == pytest.approx(pairs[0].pvalue) and second.test.p == pytest.approx(pairs[1].pvalue)
+    assert first.p == pytest.approx(2 * pairs[0].pvalue) and second.p == pytest.approx(pairs[1].pvalue)
+    assert (first.mean_a, first.mean_b) == pytest.approx((60.75, 70.875)), "of the seeds that both have"
+    assert first.shown and not second.shown
+    assert first.test.n == 4
+
+
+def test_what_is_compared_with_chance_is_compared_with_zero():
+    rows = [row("dctkd", seed, 50.0, **{"skill.ssim": skill}) for seed, skill in enumerate((0.4, 0.5, 0.3))]
+    (found,) = answer(Question("?", ("skill.ssim",), ((CHANCE, "dctkd"), ("", "dctkd"))), rows)
+    assert found.mean_a == 0 and found.test.p == pytest.approx(stats.ttest_1samp([0.4, 0.5, 0.3], 0).pvalue)
+
+
+def test_other_protocols_and_parts_of_the_test_set_do_not_count():
+    rows = rows_of({"": [60.0, 61.0], "dctkd": [70.0, 72.0]})
+    noise = [row("dctkd", 0, 1.0, protocol="released"), row("", 1, 1.0, limit=9), row("dctkd", 3, 5.0, views=9)]
+    assert answer(TOP1, rows + noise) == answer(TOP1, rows)
+
+
+def test_of_several_numbers_of_views_the_most_trained_counts_unless_one_is_named():
+    rows = [row("dctkd", seed, 70.0 + seed, views=8) for seed in range(3)] + [
+        row("dctkd", 0, 50.0),
+        row("dctkd", 0, 40.0, 1),
+    ]
+    assert by_seed(R20, "top1", "dctkd", rows) == {0: 70.0, 1: 71.0, 2: 72.0}
+    assert by_seed(R20, "top1", "dctkd@", rows) == {0: 50.0}
+    assert by_seed(R20, "top1", "dctkd@1", rows) == {0: 40.0}
+    assert by_seed(R20, "top1", "dctkd@2", rows) == {}
+
+
+def test_methods_are_told_apart_by_the_names_of_their_entries():
+    names = [e.name for e in registry.entries().values() if e.dataset in ("synthscenes", DATASET.name)]
+    rows = [{"name": name, "teacher_cache": ""} for name in names]
+    found = {students: methods(students, rows) for students in STUDENTS}
+    assert {students.entry(method) for students in STUDENTS for method in found[students]} == {
+        name for name in names if name.startswith(("r20_", "mbv2_", "r18_"))
+    }
+    for students in STUDENTS:
+        for method, own in found[students].items():
+            assert {each["name"] for each in own} == {students.entry(method)}
+
+
+def test_every_method_that_is_asked_about_is_an_entry_of_some_students():
+    asked = {method for question in QUESTIONS for pair in question.pairs for method in pair} - {CHANCE}
+    for method in asked:
+        assert any(students.entry(method) in registry.entries() for students in STUDENTS), method
+    columns = results.read(results.RESULTS)[0].keys()
+    assert {figure for question in QUESTIONS for figure in question.figures} <= columns
+
+
+class TestPage:
+    def test_one_seed_is_not_tested(self):
+        text = results_page.page(rows_of({"": [60.0], "dctkd": [70.25]}))
+        assert "`dctkd` 70.25 against 60.00 of the baseline, +10.25 in one seed" in text
+        assert "| r20, synthscenes | top-1 | the baseline | `dctkd` | 60.00 | 70.25 | +10.25 | – | 1 | – |" in unbroken(
+            text
+        )
+
+    def test_a_loss_is_told_as_plainly_as_a_gain(self):
+        up = {"": [60.0, 61.0, 62.0], "dctkd": [70.0, 71.5, 72.0]}
+        down = {"": up["dctkd"], "dctkd": up[""]}
+        assert "`dctkd` 71.17 against 61.00 of the baseline, **higher** (+9.45 to +10.88)" in results_page.page(
+            rows_of(up)
+        )
+        assert "**lower** (−10.88 to −9.45)" in results_page.page(rows_of(down))
+        level = rows_of({"": [60.0, 61.0, 62.0], "dctkd": [61.0, 60.0, 62.0]})
+        assert "no difference shown (−2.48 to +2.48)" in results_page.page(level)
+
+    def test_what_was_not_measured_is_said(self):
+        text = results_page.page([])
+        assert text.count("Not measured yet.") == 2 * len(QUESTIONS)
+        assert re.findall("^## [a-z].*", text, re.MULTILINE) == []
+
+    def test_it_is_up_to_date(self):
+        assert results_page.main(["--check"]) == 0
+
+    def test_it_is_made_and_checked_by_one_command(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setattr(results_page, "PAGE", tmp_path / "RESULTS.md")
+        assert results_page.main(["--check"]) == 1 and not (tmp_path / "RESULTS.md").exists()
+        assert results_page.main([]) == 0 and results_page.main(["--check"]) == 0
+        assert "RESULTS.md as it should be" in capsys.readouterr().out
+
+
+def unbroken(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
