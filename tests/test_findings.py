@@ -17,9 +17,9 @@ R20 = Students("r20", "synthscenes")
 TOP1 = Question("?", ("top1",), (("", "dctkd"), ("kd", "dctkd")))
 
 
-def row(method: str, seed: int, top1: float, views: int | None = None, **more: object) -> dict[str, str]:
+def row(method: str, seed: int, top1: float, **more: object) -> dict[str, str]:
     known = {"name": R20.entry(method), "dataset": "synthscenes", "protocol": "exact", "seed": seed, "n": 1200}
-    return results.as_text({**known, "top1": top1, "teacher_cache": views, "device": "cpu", "teacher": None, **more})
+    return results.as_text({**known, "top1": top1, "device": "cpu", "teacher": None, **more})
 
 
 def rows_of(values: dict[str, list[float]]) -> list[dict[str, str]]:
@@ -61,14 +61,14 @@ def test_what_is_compared_with_chance_is_compared_with_zero():
 
 def test_other_protocols_and_parts_of_the_test_set_do_not_count():
     rows = rows_of({"": [60.0, 61.0], "dctkd": [70.0, 72.0]})
-    noise = [row("dctkd", 0, 1.0, protocol="released"), row("", 1, 1.0, limit=9), row("dctkd", 3, 5.0, views=9)]
+    noise = [row("dctkd", 0, 1.0, protocol="released"), row("", 1, 1.0, limit=9), row("dctkd", 3, 5.0, teacher_cache=9)]
     assert answer(TOP1, rows + noise) == answer(TOP1, rows)
 
 
 def test_of_several_numbers_of_views_the_most_trained_counts_unless_one_is_named():
-    rows = [row("dctkd", seed, 70.0 + seed, views=8) for seed in range(3)] + [
+    rows = [row("dctkd", seed, 70.0 + seed, teacher_cache=8) for seed in range(3)] + [
         row("dctkd", 0, 50.0),
-        row("dctkd", 0, 40.0, 1),
+        row("dctkd", 0, 40.0, teacher_cache=1),
     ]
     assert by_seed(R20, "top1", "dctkd", rows) == {0: 70.0, 1: 71.0, 2: 72.0}
     assert by_seed(R20, "top1", "dctkd@", rows) == {0: 50.0}

@@ -146,18 +146,23 @@ def test_any_hashes_are_a_mismatch(folder, data):
         weights.from_folder(folder, "given folder")
 
 
-@given(st.text(max_size=60), st.sampled_from(["train_log.csv", "recipe.json"]))
+@given(st.text(max_size=60), st.sampled_from(["train_log.csv", "recipe.json", "environment.json"]))
 @example("epoch,test_top1,images_per_s\n1,,1\n", "train_log.csv")
 @example("epoch,test_top1,images_per_s\n1,nan,1\n", "train_log.csv")
 @example("epoch,test_top1,images_per_s\n", "train_log.csv")
 @example('{"recipe": 3}', "recipe.json")
 @example('{"recipe": {"seed": "0"}}', "recipe.json")
 @example("[" * 100_000, "recipe.json")
+@example('{"teacher_cache": "2"}', "environment.json")
 def test_what_training_left_is_read_or_refused(tmp_path, text, name):
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
-    read = record.best_epoch if name == "train_log.csv" else record.training_seed
+    reads = {
+        "train_log.csv": record.best_epoch,
+        "recipe.json": record.training_seed,
+        "environment.json": record.views,
+    }
     try:
-        read(tmp_path)
+        reads[name](tmp_path)
         left.facts(tmp_path / "recipe.json")
     except CorruptFile as error:
         assert str(tmp_path / name) in str(error) and "copy it again" in str(error)

@@ -233,7 +233,9 @@ def test_training_with_a_cached_teacher_is_recorded_and_repeatable(world, entrie
     folder = world / "a" / "r8_at_kd_patches"
     recipe = json.loads((folder / "recipe.json").read_text())
     assert recipe["command"] == "python -m train r8_at_kd_patches --teacher-cache 2"
-    assert json.loads((folder / "environment.json").read_text())["teacher_cache"] == 2
+    for facts in ("environment.json", "results.json"):
+        assert json.loads((folder / facts).read_text())["teacher_cache"] == 2
+    assert json.loads((world / "a" / "r14_patches" / "results.json").read_text())["teacher_cache"] is None
     assert "teacher-cache" not in json.loads((world / "a" / "r14_patches" / "recipe.json").read_text())["command"]
     with (folder / "train_log.csv").open(newline="") as file:
         assert len(list(csv.DictReader(file))) == 3
