@@ -1,0 +1,71 @@
+"""A finished run to a network that the package brings along: `python -m train.bundle NAME --out DIR [--half]`."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.errors import ZooError
+from train.launcher import finished
+
+BESIDE = (weights.CONFIG, "recipe.json", "environment.json", "train_log.csv")
+
+
+def bundle(run: Path, place: Path, half: bool = False) -> Path:
+    """Copy what a network is and how it was made from the folder `run` to the folder `place`, and return that.
+
+    With `half`, kernels and matrices are rounded to float16; vectors, which normalisation keeps its small variances in,
+    are not. Loading gives float32 either way. `ZooError` for a run that has not ended, or a value that float16 lacks.
+    """
+    if not finished(run):
+        raise ZooError(f"{run}: no finished run is there")
+    weights.from_folder(run, "trained here")
+    beside = place.with_name(f".{place.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    for name in (*BESIDE, weights.WEIGHTS):
+        shutil.copyfile(run / name, beside / name)
+    if half:
+        rounded = {name: _halved(name, value) for name, value in load_file(run / weights.WEIGHTS).items()}
+        save_file(rounded, beside / weights.WEIGHTS, metadata={"format": "pt"})
+    weights.write_hashes(beside)
+    shutil.rmtree(place, ignore_errors=True)
+    beside.rename(place)
+    return place
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if value.ndim < 2 or not value.is_floating_point():
+        return value
+    rounded = value.half()
+    if not torch.isfinite(rounded).all():
+        raise ZooError(f"{name} has values that float16 cannot hold: bundle it without --half")
+    return rounded
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="python -m train.bundle", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="entries, or shell patterns of them")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where their runs are")
+    parser.add_argument("--half", action="store_true", help="kernels and matrices in float16: half as large")
+    options = parser.parse_args(arguments)
+    try:
+        for name in registry.resolve(options.names):
+            place = bundle(options.out / name, weights.BUNDLED / name, options.half)
+            print(f"{name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.1f} MB")
+    except (ZooError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
