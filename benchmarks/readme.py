@@ -11,7 +11,8 @@ from typing import Any
 
 from benchmarks.report import HEADINGS, heading, line
 from dctkd_zoo.errors import ZooError
-from eval.readme import command
+from eval.page import command
+from eval.readme import README
 
 RESULTS = Path(__file__).with_name("results.json")
 BLOCK = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
@@ -42,7 +43,7 @@ def _line(cells: Any) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     document = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return command(lambda text: filled(text, document), "python -m benchmarks.readme", __doc__, arguments)
+    return command(README, lambda text: filled(text, document), "python -m benchmarks.readme", __doc__, arguments)
 
 
 if __name__ == "__main__":

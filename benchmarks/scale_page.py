@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import sys
@@ -11,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.scale import FOUND
-from dctkd_zoo import atomic, registry
+from dctkd_zoo import registry
 from dctkd_zoo.data import shards
+from eval.page import command
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 BLOCK = re.compile(r"(<!-- scale -->\n).*?(<!-- /scale -->)", re.DOTALL)
@@ -87,17 +87,9 @@ def places365(found: Mapping[str, Any]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fill the page in, or with `--check` tell how it would change; 1 where it is stale."""
-    check = "--check" in (sys.argv[1:] if arguments is None else arguments)
-    old = PAGE.read_text(encoding="utf-8")
-    new = filled(old, json.loads(FOUND.read_text(encoding="utf-8")))
-    if not check:
-        atomic.write_text(PAGE, new)
-        return 0
-    sys.stdout.writelines(
-        difflib.unified_diff(old.splitlines(True), new.splitlines(True), PAGE.name, "as it should be")
-    )
-    return int(new != old)
+    """Run the command."""
+    found = json.loads(FOUND.read_text(encoding="utf-8"))
+    return command(PAGE, lambda text: filled(text, found), "python -m benchmarks.scale_page", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from dctkd_zoo.errors import ZooError
 from eval import seeds
 from eval.intervals import LEVEL
 from eval.paired import holm
@@ -104,6 +105,7 @@ class Finding:
 def answer(question: Question, rows: Sequence[Row], students: Iterable[Students] = STUDENTS) -> list[Finding]:
     """The findings of a question, of those figures and methods that were measured under the exact protocol."""
     exact = [row for row in rows if row["protocol"] == "exact" and not row.get("limit")]
+    _check_teachers(exact)
     found = [
         finding
         for each in students
@@ -113,6 +115,18 @@ def answer(question: Question, rows: Sequence[Row], students: Iterable[Students]
     ]
     ps = holm([finding.p for finding in found])
     return [_with(finding, p) for finding, p in zip(found, ps, strict=True)]
+
+
+def _check_teachers(rows: Iterable[Row]) -> None:
+    """Refuse rows of one dataset whose teachers are of one name and other weights: they are of no one experiment."""
+    known: dict[tuple[str, str], str] = {}
+    for row in rows:
+        sha256 = row.get("teacher_sha256")
+        if sha256 and known.setdefault((row["dataset"], row["teacher"]), sha256) != sha256:
+            raise ZooError(
+                f"{row['name']}, seed {row['seed']}: its {row['teacher']} has other weights than that of other rows of "
+                f"{row['dataset']}: measure it again with `python -m eval {row['name']} --write`, or take the row out"
+            )
 
 
 def _compare(students: Students, figure: str, a: str, b: str, rows: Iterable[Row]) -> Finding | None:

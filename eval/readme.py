@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import difflib
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from statistics import mean
 
-from dctkd_zoo import atomic
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.registry import get_dataset, get_entry, natural
 from eval import results
+from eval.answers import answers
+from eval.page import command
 from eval.results import Row
 from eval.seeds import spread
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", re.DOTALL)
 MARKER = "<!-- leaderboard:"
+ANSWERS = re.compile(r"(<!-- answers -->\n).*?(<!-- /answers -->)", re.DOTALL)
 
 # Heading, column of the row, decimals.
 FIGURES = (
@@ -36,7 +36,7 @@ FIGURES = (
 
 
 def filled(text: str, rows: Sequence[Row]) -> str:
-    """The text, each of its leaderboards made anew from the rows measured under the exact protocol."""
+    """The text, its leaderboards and answers made anew from the rows measured under the exact protocol."""
     if text.count(MARKER) != len(BLOCK.findall(text)):
         raise ZooError(f"a {MARKER}NAME --> has no <!-- /leaderboard --> after it, or no line of its own")
     exact = [row for row in rows if row["protocol"] == "exact"]
@@ -45,7 +45,8 @@ def filled(text: str, rows: Sequence[Row]) -> str:
         dataset = get_dataset(match[2]).name
         return match[1] + table([row for row in exact if row["dataset"] == dataset]) + match[3]
 
-    return BLOCK.sub(block, text)
+    answered = "\n" + "\n".join(answers(exact)) + "\n"
+    return ANSWERS.sub(lambda match: match[1] + answered + match[2], BLOCK.sub(block, text))
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -90,38 +91,10 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def command(
-    filled: Callable[[str], str],
-    program: str,
-    words: str | None,
-    arguments: list[str] | None = None,
-    path: Path | None = None,
-) -> int:
-    """Fill a page in, or with `--check` tell how it would change; 1 where it is stale."""
-    parser = argparse.ArgumentParser(prog=program, description=words)
-    parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")
-    check = parser.parse_args(arguments).check
-    try:
-        path = path or README
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
-        new = filled(old)
-    except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if not check:
-        if new != old:
-            atomic.write_text(path, new)
-        return 0
-    named = (path.name, f"{path.name} as it should be")
-    diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), *named)
-    sys.stdout.writelines(diff)
-    return int(new != old)
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     return command(
-        lambda text: filled(text, results.read(results.RESULTS)), "python -m eval.readme", __doc__, arguments
+        README, lambda text: filled(text, results.read(results.RESULTS)), "python -m eval.readme", __doc__, arguments
     )
 
 

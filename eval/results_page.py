@@ -9,29 +9,14 @@ from pathlib import Path
 
 from dctkd_zoo.registry import get_entry, natural
 from eval import results, seeds
-from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, Students, answer, methods
+from eval.answers import FIGURES, answers, label, number, signed, title
+from eval.findings import QUESTIONS, STUDENTS, Finding, Question, Students, answer, methods
 from eval.intervals import LEVEL
 from eval.markdown import Markdown, code, table
-from eval.metric import PERCENT
-from eval.readme import command
+from eval.page import command
 from eval.results import Row
 
 PAGE = Path(__file__).parents[1] / "RESULTS.md"
-
-# Heading, column of the row, decimals.
-FIGURES = (
-    ("top-1", "top1", 2),
-    ("MCA", "mca", 2),
-    ("NLL", "nll", 3),
-    ("ECE", "ece", 2),
-    ("agreement", "agreement", 2),
-    ("SSIM", "skill.ssim", 3),
-    ("Pearson", "skill.pearson", 3),
-    ("spectral", "skill.spectral", 3),
-    ("CKA", "skill.cka", 3),
-    ("energy", "skill.energy", 3),
-    ("best epoch", "best_top1", 2),
-)
 
 HEAD = """# Results
 
@@ -59,47 +44,9 @@ def page(rows: Sequence[Row]) -> str:
     """The text of RESULTS.md."""
     exact = [row for row in rows if row["protocol"] == "exact" and not row.get("limit")]
     parts = [HEAD, "## Answers\n", *answers(exact), *(section(each, exact) for each in STUDENTS)]
-    for number, question in enumerate(QUESTIONS, 1):
-        parts += [f"## {number}. {question.title}\n", evidence(question, exact)]
+    for place, question in enumerate(QUESTIONS, 1):
+        parts += [f"## {place}. {question.title}\n", evidence(question, exact)]
     return "\n".join(parts).rstrip() + "\n"
-
-
-def answers(rows: Sequence[Row]) -> list[str]:
-    """A question in bold, and below it a line for each group of students that were measured."""
-    found = []
-    for number, question in enumerate(QUESTIONS, 1):
-        lines = [f"- {line}" for line in summary(question, rows)] or ["- Not measured yet."]
-        found.append(f"**{number}. {question.title}**\n\n" + "\n".join(lines) + "\n")
-    return found
-
-
-def summary(question: Question, rows: Sequence[Row]) -> list[Markdown]:
-    """What a question's first figure says, students by students."""
-    findings = answer(question, rows)
-    lines = []
-    for students in STUDENTS:
-        own = [f for f in findings if f.students == students and f.figure == question.figures[0]]
-        if own:
-            told = "; ".join(sentence(finding) for finding in own)
-            lines.append(Markdown(f"{students.arch} on {students.dataset}, {title(question.figures[0])}: {told}."))
-    return lines
-
-
-def sentence(finding: Finding) -> str:
-    """`dctkd` 86.2 against 68.6 of `at`: higher by 17.6 (16.0 to 19.2)."""
-    against = "chance, 0" if finding.a == CHANCE else f"{_number(finding.mean_a, finding)} of {label(finding.a)}"
-    return f"{label(finding.b)} {_number(finding.mean_b, finding)} against {against}, {verdict(finding)}"
-
-
-def verdict(finding: Finding) -> str:
-    """Which is higher, by how much, or that no difference is shown; nothing is tested of one seed."""
-    test = finding.test
-    if math.isnan(test.p):
-        return f"{_signed(test.mean, finding)} in one seed"
-    ends = f"{_signed(test.low, finding)} to {_signed(test.high, finding)}"
-    if not finding.shown:
-        return f"no difference shown ({ends})"
-    return f"**{'higher' if test.mean > 0 else 'lower'}** ({ends})"
 
 
 def section(students: Students, rows: Sequence[Row]) -> str:
@@ -153,52 +100,26 @@ def evidence(question: Question, rows: Sequence[Row]) -> str:
 
 def _cells(finding: Finding) -> list[object]:
     test, words = finding.test, finding.students
-    ends = "–" if math.isnan(test.low) else Markdown(f"{_signed(test.low, finding)} to {_signed(test.high, finding)}")
+    ends = "–" if math.isnan(test.low) else Markdown(f"{signed(test.low, finding)} to {signed(test.high, finding)}")
     p = "–" if math.isnan(finding.p) else "<0.001" if finding.p < 0.001 else f"{finding.p:.3f}"
     return [
         f"{words.arch}, {words.dataset}",
         title(finding.figure),
         label(finding.a),
         label(finding.b),
-        _number(finding.mean_a, finding),
-        _number(finding.mean_b, finding),
-        _signed(test.mean, finding),
+        number(finding.mean_a, finding),
+        number(finding.mean_b, finding),
+        signed(test.mean, finding),
         ends,
         test.n,
         Markdown(f"**{p}**") if finding.shown else p,
     ]
 
 
-def label(method: str) -> Markdown:
-    """A method as a page calls it."""
-    if method == CHANCE:
-        return Markdown(CHANCE)
-    terms, named, views = method.partition(VIEWS)
-    name = code(terms) if terms else Markdown("the baseline")
-    return Markdown(f"{name} ({views + ' fixed views' if views else 'new views'})") if named else name
-
-
-def title(figure: str) -> str:
-    """A column as a page calls it."""
-    return next((f"{'skill, ' if '.' in column else ''}{h}" for h, column, _ in FIGURES if column == figure), figure)
-
-
-def _decimals(finding: Finding) -> int:
-    return 2 if finding.figure in PERCENT else 3
-
-
-def _number(value: float, finding: Finding) -> str:
-    return f"{value:.{_decimals(finding)}f}"
-
-
-def _signed(value: float, finding: Finding) -> Markdown:
-    return Markdown(f"{value:+.{_decimals(finding)}f}".replace("-", "\N{MINUS SIGN}"))
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     return command(
-        lambda _: page(results.read(results.RESULTS)), "python -m eval.results_page", __doc__, arguments, PAGE
+        PAGE, lambda _: page(results.read(results.RESULTS)), "python -m eval.results_page", __doc__, arguments
     )
 
 

@@ -10,7 +10,8 @@ from scipy import stats
 
 from dctkd_zoo import registry
 from dctkd_zoo.catalog.scene15 import DATASET
-from eval import results, results_page, seeds
+from dctkd_zoo.errors import ZooError
+from eval import readme, results, results_page, seeds
 from eval.findings import CHANCE, QUESTIONS, STUDENTS, Question, Students, answer, by_seed, methods
 
 R20 = Students("r20", "synthscenes")
@@ -65,6 +66,14 @@ def test_other_protocols_and_parts_of_the_test_set_do_not_count():
     assert answer(TOP1, rows + noise) == answer(TOP1, rows)
 
 
+def test_rows_of_teachers_with_other_weights_are_not_compared():
+    rows = [row("", 0, 60.0, teacher="r56_synthscenes", teacher_sha256="a"), row("", 1, 61.0, teacher=None)]
+    other = row("dctkd", 1, 70.0, teacher="r56_synthscenes", teacher_sha256="b")
+    with pytest.raises(ZooError, match="r20_dctkd_synthscenes, seed 1: its r56_synthscenes has other weights than"):
+        answer(TOP1, [*rows, other])
+    assert answer(TOP1, [*rows, {**other, "teacher_sha256": "a"}])
+
+
 def test_of_several_numbers_of_views_the_most_trained_counts_unless_one_is_named():
     rows = [row("dctkd", seed, 70.0 + seed, teacher_cache=8) for seed in range(3)] + [
         row("dctkd", 0, 50.0),
@@ -113,6 +122,13 @@ class TestPage:
         assert "**lower** (−10.88 to −9.45)" in results_page.page(rows_of(down))
         level = rows_of({"": [60.0, 61.0, 62.0], "dctkd": [61.0, 60.0, 62.0]})
         assert "no difference shown (−2.48 to +2.48)" in results_page.page(level)
+
+    def test_the_readme_has_the_answers_too(self):
+        rows = rows_of({"": [60.0], "dctkd": [70.25]})
+        text = readme.filled("a\n<!-- answers -->\nold\n<!-- /answers -->\nb", rows)
+        assert "old" not in text and text.startswith("a\n<!-- answers -->") and text.endswith("<!-- /answers -->\nb")
+        assert "`dctkd` 70.25 against 60.00 of the baseline, +10.25 in one seed" in text
+        assert readme.filled(text, rows) == text
 
     def test_what_was_not_measured_is_said(self):
         text = results_page.page([])

@@ -1,0 +1,92 @@
+"""Findings to words: what each question's answer is, students by students, for RESULTS.md and the README."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, answer
+from eval.markdown import Markdown, code
+from eval.metric import PERCENT
+from eval.results import Row
+
+# Heading, column of the row, decimals.
+FIGURES = (
+    ("top-1", "top1", 2),
+    ("MCA", "mca", 2),
+    ("NLL", "nll", 3),
+    ("ECE", "ece", 2),
+    ("agreement", "agreement", 2),
+    ("SSIM", "skill.ssim", 3),
+    ("Pearson", "skill.pearson", 3),
+    ("spectral", "skill.spectral", 3),
+    ("CKA", "skill.cka", 3),
+    ("energy", "skill.energy", 3),
+    ("best epoch", "best_top1", 2),
+)
+
+
+def answers(rows: Sequence[Row]) -> list[str]:
+    """A question in bold, and below it a line for each group of students that were measured."""
+    found = []
+    for number, question in enumerate(QUESTIONS, 1):
+        lines = [f"- {line}" for line in summary(question, rows)] or ["- Not measured yet."]
+        found.append(f"**{number}. {question.title}**\n\n" + "\n".join(lines) + "\n")
+    return found
+
+
+def summary(question: Question, rows: Sequence[Row]) -> list[Markdown]:
+    """What a question's first figure says, students by students."""
+    findings = answer(question, rows)
+    lines = []
+    for students in STUDENTS:
+        own = [f for f in findings if f.students == students and f.figure == question.figures[0]]
+        if own:
+            told = "; ".join(sentence(finding) for finding in own)
+            lines.append(Markdown(f"{students.arch} on {students.dataset}, {title(question.figures[0])}: {told}."))
+    return lines
+
+
+def sentence(finding: Finding) -> str:
+    """`dctkd` 86.2 against 68.6 of `at`: higher by 17.6 (16.0 to 19.2)."""
+    against = "chance, 0" if finding.a == CHANCE else f"{number(finding.mean_a, finding)} of {label(finding.a)}"
+    return f"{label(finding.b)} {number(finding.mean_b, finding)} against {against}, {verdict(finding)}"
+
+
+def verdict(finding: Finding) -> str:
+    """Which is higher, by how much, or that no difference is shown; nothing is tested of one seed."""
+    test = finding.test
+    if math.isnan(test.p):
+        return f"{signed(test.mean, finding)} in one seed"
+    ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}"
+    if not finding.shown:
+        return f"no difference shown ({ends})"
+    return f"**{'higher' if test.mean > 0 else 'lower'}** ({ends})"
+
+
+def label(method: str) -> Markdown:
+    """A method as a page calls it."""
+    if method == CHANCE:
+        return Markdown(CHANCE)
+    terms, named, views = method.partition(VIEWS)
+    name = code(terms) if terms else Markdown("the baseline")
+    return Markdown(f"{name} ({views + ' fixed views' if views else 'new views'})") if named else name
+
+
+def title(figure: str) -> str:
+    """A column as a page calls it."""
+    return next((f"{'skill, ' if '.' in column else ''}{h}" for h, column, _ in FIGURES if column == figure), figure)
+
+
+def _decimals(finding: Finding) -> int:
+    return 2 if finding.figure in PERCENT else 3
+
+
+def number(value: float, finding: Finding) -> str:
+    """A figure to as many decimals as its kind has."""
+    return f"{value:.{_decimals(finding)}f}"
+
+
+def signed(value: float, finding: Finding) -> Markdown:
+    """The same of a difference, with its sign."""
+    return Markdown(f"{value:+.{_decimals(finding)}f}".replace("-", "\N{MINUS SIGN}"))

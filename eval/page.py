@@ -1,0 +1,39 @@
+"""A page whose text is generated, in whole or between markers, to what keeps it so: made anew, or checked."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from dctkd_zoo import atomic
+from dctkd_zoo.errors import ZooError
+
+
+def command(
+    path: Path,
+    filled: Callable[[str], str],
+    program: str,
+    words: str | None,
+    arguments: list[str] | None = None,
+) -> int:
+    """Fill a page in, or with `--check` tell how it would change; 1 where it is stale."""
+    parser = argparse.ArgumentParser(prog=program, description=words)
+    parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")
+    check = parser.parse_args(arguments).check
+    try:
+        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        new = filled(old)
+    except (ZooError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if not check:
+        if new != old:
+            atomic.write_text(path, new)
+        return 0
+    named = (path.name, f"{path.name} as it should be")
+    diff = difflib.unified_diff(old.splitlines(True), new.splitlines(True), *named)
+    sys.stdout.writelines(diff)
+    return int(new != old)
