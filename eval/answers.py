@@ -7,23 +7,8 @@ from collections.abc import Sequence
 
 from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, answer
 from eval.markdown import Markdown, code
-from eval.metric import PERCENT
-from eval.results import Row
-
-# Heading, column of the row, decimals.
-FIGURES = (
-    ("top-1", "top1", 2),
-    ("MCA", "mca", 2),
-    ("NLL", "nll", 3),
-    ("ECE", "ece", 2),
-    ("agreement", "agreement", 2),
-    ("SSIM", "skill.ssim", 3),
-    ("Pearson", "skill.pearson", 3),
-    ("spectral", "skill.spectral", 3),
-    ("CKA", "skill.cka", 3),
-    ("energy", "skill.energy", 3),
-    ("best epoch", "best_top1", 2),
-)
+from eval.results import PERCENT, Row
+from eval.standings import FIGURES
 
 
 def answers(rows: Sequence[Row]) -> list[str]:
@@ -75,7 +60,9 @@ def label(method: str) -> Markdown:
 
 def title(figure: str) -> str:
     """A column as a page calls it."""
-    return next((f"{'skill, ' if '.' in column else ''}{h}" for h, column, _ in FIGURES if column == figure), figure)
+    return next(
+        (f"{'skill, ' if '.' in figure else ''}{each.title}" for each in FIGURES if each.column == figure), figure
+    )
 
 
 def _decimals(finding: Finding) -> int:

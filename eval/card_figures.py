@@ -11,8 +11,8 @@ from eval.card import Card, Run
 from eval.card_recipe import shortened
 from eval.intervals import wilson
 from eval.markdown import Markdown, code, escape, table
-from eval.readme import over_seeds
 from eval.results import Row
+from eval.seeds import over_seeds
 
 
 @dataclass(frozen=True)

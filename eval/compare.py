@@ -15,8 +15,8 @@ from rich.text import Text
 from eval import skill
 from eval.bootstrap import RESAMPLES
 from eval.intervals import LEVEL
-from eval.metric import PERCENT
 from eval.paired import Difference, align, corrected, difference, least_p, mcnemar
+from eval.results import PERCENT
 from eval.uncertainty import REDUCERS, bootstrapped, per_image
 
 FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then skills, means over the levels

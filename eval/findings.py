@@ -147,17 +147,9 @@ def _with(finding: Finding, p: float) -> Finding:
 def by_seed(students: Students, figure: str, method: str, rows: Iterable[Row]) -> dict[int, float]:
     """A figure of a method by training seed; of those trained on several numbers of views the one most trained."""
     name, (_, named, views) = students.entry(method), method.partition(VIEWS)
-    own = [row for row in rows if row["name"] == name and row.get(figure) not in (None, "", "nan")]
-    kept = [row for row in own if row.get("teacher_cache", "") == views] if named else most_trained(own)
-    return {int(row["seed"]): float(row[figure]) for row in kept}
-
-
-def most_trained(rows: Sequence[Row]) -> list[Row]:
-    """The rows of one entry that were trained on as many fixed views, of which there are the most seeds."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.get("teacher_cache", ""), []).append(row)
-    return max(groups.values(), key=len, default=[])
+    own = [row for row in rows if row["name"] == name]
+    kept = [row for row in own if row.get("teacher_cache", "") == views] if named else seeds.most_trained(own)
+    return {int(row["seed"]): value for row in kept for value in seeds.values([row], figure)}
 
 
 def methods(students: Students, rows: Iterable[Row]) -> Mapping[str, list[Row]]:
@@ -166,7 +158,7 @@ def methods(students: Students, rows: Iterable[Row]) -> Mapping[str, list[Row]]:
     for row in rows:
         for method in _method(students, row["name"]):
             found.setdefault(method, []).append(row)
-    return {method: most_trained(found[method]) for method in sorted(found)}
+    return {method: seeds.most_trained(found[method]) for method in sorted(found)}
 
 
 def _method(students: Students, name: str) -> Iterable[str]:

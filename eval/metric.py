@@ -15,8 +15,6 @@ from dctkd_zoo.features import Output
 from dctkd_zoo.levels import map_pairs
 from eval import metrics
 
-PERCENT = frozenset({"top1", "top5", "mca", "mca_all", "agreement", "ece"})  # the metrics that are in percent
-
 
 class Metric(ABC):  # noqa: B024  the two kinds below say what a metric must do
     """A metric, called as its file in `eval/metrics/` is."""

@@ -10,29 +10,22 @@ from pathlib import Path
 from statistics import mean
 
 from dctkd_zoo.errors import ZooError
-from dctkd_zoo.registry import get_dataset, get_entry, natural
+from dctkd_zoo.registry import get_dataset, get_entry
 from eval import results
 from eval.answers import answers
+from eval.markdown import code
 from eval.page import command
 from eval.results import Row
-from eval.seeds import spread
+from eval.seeds import most_trained, values
+from eval.standings import FIGURES, Line, caption, standings
 
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", re.DOTALL)
 MARKER = "<!-- leaderboard:"
 ANSWERS = re.compile(r"(<!-- answers -->\n).*?(<!-- /answers -->)", re.DOTALL)
 
-# Heading, column of the row, decimals.
-FIGURES = (
-    ("top-1", "top1", 2),
-    ("MCA", "mca", 2),
-    ("NLL", "nll", 3),
-    ("agreement", "agreement", 2),
-    ("SSIM", "ssim", 3),
-    ("Pearson", "pearson", 3),
-    ("spectral", "spectral", 2),
-    ("best epoch", "best_top1", 2),
-)
+SHOWN = {"top1", "mca", "nll", "agreement", "skill.ssim", "skill.spectral", "skill.energy", "best_top1"}
+SHORT = tuple(figure for figure in FIGURES if figure.column in SHOWN)
 
 
 def filled(text: str, rows: Sequence[Row]) -> str:
@@ -53,42 +46,26 @@ def table(rows: Sequence[Row]) -> str:
     """Rows of one dataset as a Markdown table, the best first, with a line that says what was measured and on what."""
     if not rows:
         return "\nNot measured yet.\n\n"
-    headings = ["entry", "teacher", "seeds", *(heading for heading, _, _ in FIGURES)]
-    lines = [_line(headings), _line(["---", "---", *(["---:"] * (1 + len(FIGURES)))])]
-    groups = [list(group) for _, group in groupby(sorted(rows, key=_name), key=_name)]
-    for seeds in sorted(groups, key=lambda seeds: mean(float(row["top1"]) for row in seeds), reverse=True):
-        name, teacher = seeds[0]["name"], get_entry(seeds[0]["name"]).teacher
-        figures = [over_seeds(seeds, column, decimals) for _, column, decimals in FIGURES]
-        lines.append(_line([f"`{name}`", f"`{teacher}`" if teacher else "–", str(len(seeds)), *figures]))
-    return "\n" + "\n".join([*lines, "", caption(rows)]) + "\n\n"
+    groups = [most_trained(group) for _, group in groupby(sorted(rows, key=_name), key=_name)]
+    groups.sort(key=lambda group: -mean(values(group, "top1")))
+    grid = standings(("entry", "teacher"), [Line(_cells(group[0]["name"]), group) for group in groups], SHORT)
+    shown = [row for group in groups for row in group]
+    teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in shown if row["teacher_sha256"]}))
+    return (
+        f"\n{grid}\n\n{caption(shown)} Mean ± standard deviation where there are several seeds. "
+        "Top-1, MCA, agreement and best epoch in %, NLL in nats. SSIM and spectral: how alike the activation maps are "
+        f"to those of {teachers or 'no teacher'}, as skill above chance (0; 1 is the same map), mean over the "
+        "levels; energy: the share of the map on the objects that decide, above that of another image's.\n\n"
+    )
 
 
-def over_seeds(rows: Sequence[Row], column: str, decimals: int) -> str:
-    """A column's mean over the seeds of an entry, with the standard deviation (n - 1) where there are several."""
-    values = [float(row[column]) for row in rows if row.get(column)]
-    return spread(values).text(decimals) if values else "–"
+def _cells(name: str) -> list[object]:
+    teacher = get_entry(name).teacher
+    return [code(name), code(teacher or "")]
 
 
 def _name(row: Row) -> str:
     return str(row["name"])
-
-
-def caption(rows: Sequence[Row]) -> str:
-    """Number of images, seeds and device of some rows in words."""
-    counts, seeds, devices = (
-        ", ".join(sorted({row[name] or "not known" for row in rows}, key=natural)) for name in ("n", "seed", "device")
-    )
-    teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in rows if row["teacher_sha256"]}))
-    return (
-        f"{counts} test images; last epoch; training seed {seeds}; float32 on {devices}. "
-        "Mean ± standard deviation where there are several seeds. "
-        "Top-1, MCA and agreement in %, NLL in nats; SSIM, Pearson and spectral distance of the activation maps "
-        f"are means over the levels, against {teachers or 'no teacher'}. Of NLL and spectral distance, less is better."
-    )
-
-
-def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def main(arguments: list[str] | None = None) -> int:

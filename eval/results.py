@@ -17,6 +17,8 @@ from dctkd_zoo.errors import CorruptFile
 
 RESULTS = Path(__file__).parent / "results.csv"
 
+PERCENT = frozenset({"top1", "top5", "mca", "mca_all", "agreement", "ece"})  # the figures that are in percent
+
 # The columns before and after the figures, which stand in natural order.
 HEAD = ("name", "dataset", "protocol", "seed", "n", "failed")
 TAIL = (

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from dctkd_zoo.registry import get_entry, natural
+from dctkd_zoo.registry import get_entry
 from eval import results, seeds
-from eval.answers import FIGURES, answers, label, number, signed, title
+from eval.answers import answers, label, number, signed, title
 from eval.findings import QUESTIONS, STUDENTS, Finding, Question, Students, answer, methods
 from eval.intervals import LEVEL
 from eval.markdown import Markdown, code, table
 from eval.page import command
 from eval.results import Row
+from eval.standings import Line, caption, standings
 
 PAGE = Path(__file__).parents[1] / "RESULTS.md"
 
@@ -56,37 +57,19 @@ def section(students: Students, rows: Sequence[Row]) -> str:
         return ""
     teachers = {teacher for method in found if (teacher := get_entry(students.entry(method)).teacher)}
     lines = [_line(f"teacher {code(name)}", [row for row in rows if row["name"] == name]) for name in sorted(teachers)]
-    ordered = sorted(found.items(), key=lambda item: -seeds.spread(_values(item[1], "top1")).mean)
+    ordered = sorted(found.items(), key=lambda item: -seeds.spread(seeds.values(item[1], "top1")).mean)
     lines += [_line(label(method), own) for method, own in ordered]
-    kept = [0, 1, 2, *(i for i in range(3, len(lines[0])) if any(line[i] != "–" for line in lines))]
-    header = ("method", "views", "seeds", *(heading for heading, _, _ in FIGURES))
-    grid = table([header[i] for i in kept], [[line[i] for i in kept] for line in lines], numbers=len(kept) - 1)
     measured = [row for own in found.values() for row in own]
-    return f"## {students.arch} on {students.dataset}\n\n{grid}\n\n{_caption(measured)}\n"
-
-
-def _line(name: str, rows: Sequence[Row]) -> list[object]:
-    figures = []
-    for _, column, decimals in FIGURES:
-        values = _values(rows, column)
-        figures.append(seeds.spread(values).text(decimals) if values else "–")
-    views = {row.get("teacher_cache", "") for row in rows}
-    return [Markdown(name), "/".join(sorted(each or "new" for each in views)) or "–", len(rows) or "–", *figures]
-
-
-def _values(rows: Iterable[Row], column: str) -> list[float]:
-    return [float(row[column]) for row in rows if row.get(column) not in (None, "", "nan")]
-
-
-def _caption(rows: Sequence[Row]) -> str:
-    counts, named, devices = (
-        ", ".join(sorted({row[name] or "not known" for row in rows}, key=natural)) for name in ("n", "seed", "device")
-    )
     return (
-        f"{counts} test images; training seeds {named}; evaluated in float32 on {devices}. Views: how many fixed views "
-        "of an image a student saw, with the teacher's outputs on disk; new: another one every epoch, from a live "
-        "teacher if any. In %: top-1, MCA, ECE, agreement, best epoch; NLL in nats."
+        f"## {students.arch} on {students.dataset}\n\n{standings(('method', 'views'), lines)}\n\n{caption(measured)} "
+        "Views: how many fixed views of an image a student saw, with the teacher's outputs on disk; new: another one "
+        "every epoch, from a live teacher if any. In %: top-1, MCA, ECE, agreement, best epoch; NLL in nats.\n"
     )
+
+
+def _line(name: str, rows: Sequence[Row]) -> Line:
+    views = {row.get("teacher_cache", "") for row in rows}
+    return Line([Markdown(name), "/".join(sorted(each or "new" for each in views)) or "–"], rows)
 
 
 def evidence(question: Question, rows: Sequence[Row]) -> str:

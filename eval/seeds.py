@@ -13,6 +13,9 @@ from statistics import mean, stdev
 
 from dctkd_zoo.errors import ZooError
 from eval.intervals import LEVEL
+from eval.results import Row
+
+NONE = "–"  # of a figure that was not measured
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,25 @@ def spread(values: Iterable[float]) -> Spread:
     """Mean, standard deviation and number of some values, one per seed; at least one."""
     values = list(values)
     return Spread(mean(values), stdev(values) if len(values) > 1 else math.nan, len(values))
+
+
+def values(rows: Iterable[Row], column: str) -> list[float]:
+    """The figures of a column, without rows that have none."""
+    return [float(row[column]) for row in rows if row.get(column) not in (None, "", "nan")]
+
+
+def over_seeds(rows: Iterable[Row], column: str, decimals: int) -> str:
+    """A column's mean over the seeds of an entry, with the standard deviation (n - 1) where there are several."""
+    found = values(rows, column)
+    return spread(found).text(decimals) if found else NONE
+
+
+def most_trained(rows: Iterable[Row]) -> list[Row]:
+    """The rows of one entry that were trained on as many fixed views, of which there are the most seeds."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.get("teacher_cache", ""), []).append(row)
+    return max(groups.values(), key=len, default=[])
 
 
 def difference(a: Mapping[int, float], b: Mapping[int, float]) -> SeedDifference:

@@ -13,8 +13,7 @@ from rich.text import Text
 from dctkd_zoo.errors import ZooError, printable
 from dctkd_zoo.spec import Entry
 from eval import record, results
-from eval.metric import PERCENT
-from eval.results import Row
+from eval.results import PERCENT, Row
 from eval.run import Result, Where, evaluate
 from eval.table import Report
 

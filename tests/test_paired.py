@@ -162,6 +162,13 @@ def test_the_spread_over_seeds():
     assert np.isnan(alone.sd) and (alone.n, alone.text(1)) == (1, "70.0")
 
 
+def test_a_column_over_the_seeds_that_have_it():
+    rows = [{"top1": "70.0", "nll": ""}, {"top1": "72.0", "nll": "nan"}, {"top1": "77.0", "nll": "0.5"}]
+    assert seeds.over_seeds(rows, "top1", 2) == "73.00 ± 3.61"
+    assert seeds.over_seeds(rows, "nll", 3) == "0.500"
+    assert seeds.over_seeds(rows[:2], "nll", 3) == "–"
+
+
 def test_two_entries_differ_seed_by_seed():
     found = seeds.difference({0: 70.0, 1: 72.0, 5: 1.0}, {1: 75.0, 0: 74.0, 2: 9.0})
     assert dict(found.each) == {0: 4.0, 1: 3.0}

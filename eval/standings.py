@@ -1,0 +1,63 @@
+"""Rows of `eval/results.csv` to a table of README.md or RESULTS.md: an entry a line, over its training seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from dctkd_zoo.registry import natural
+from eval.markdown import Markdown, table
+from eval.results import Row
+from eval.seeds import NONE, over_seeds
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A column of the rows as a page shows it; `title` is its heading."""
+
+    title: str
+    column: str
+    decimals: int
+
+
+FIGURES = (
+    Figure("top-1", "top1", 2),
+    Figure("MCA", "mca", 2),
+    Figure("NLL", "nll", 3),
+    Figure("ECE", "ece", 2),
+    Figure("agreement", "agreement", 2),
+    Figure("SSIM", "skill.ssim", 3),
+    Figure("Pearson", "skill.pearson", 3),
+    Figure("spectral", "skill.spectral", 3),
+    Figure("CKA", "skill.cka", 3),
+    Figure("energy", "skill.energy", 3),
+    Figure("best epoch", "best_top1", 2),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """The first cells of a line, and the rows that its figures are the mean of, a row per seed; none is possible."""
+
+    cells: Sequence[object]
+    rows: Sequence[Row]
+
+
+def standings(header: Sequence[str], lines: Sequence[Line], figures: Sequence[Figure] = FIGURES) -> Markdown:
+    """A table of lines as they come: their cells, number of seeds and figures, but for a figure that no line has."""
+    texts = [[over_seeds(line.rows, figure.column, figure.decimals) for figure in figures] for line in lines]
+    kept = [place for place in range(len(figures)) if any(text[place] != NONE for text in texts)]
+    cells = [
+        [*line.cells, len(line.rows) or NONE, *(text[place] for place in kept)]
+        for line, text in zip(lines, texts, strict=True)
+    ]
+    return table([*header, "seeds", *(figures[place].title for place in kept)], cells, numbers=1 + len(kept))
+
+
+def caption(rows: Iterable[Row]) -> str:
+    """On how many images, of which training seeds and where some rows were measured, in words."""
+    rows = list(rows)
+    counts, seeds, devices = (
+        ", ".join(sorted({row[name] or "not known" for row in rows}, key=natural)) for name in ("n", "seed", "device")
+    )
+    return f"{counts} test images; last epoch; training seeds {seeds}; evaluated in float32 on {devices}."
