@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo import weights
+from dctkd_zoo.errors import DatasetMissing, ZooError, printable
 from dctkd_zoo.spec import Entry
 from eval import record, results
 from eval.results import PERCENT, Row
-from eval.run import Result, Where, evaluate
+from eval.run import Where, evaluate
 from eval.table import Report
 
 FACTS = ("weights_sha256", "teacher_sha256", "dataset_digest", "n", "failed", "parameters")  # the same or not
@@ -24,20 +25,50 @@ RELATIVE, ABSOLUTE = 2e-3, 2e-4  # another processor sums float32 in another ord
 
 @dataclass(frozen=True)
 class Check:
-    """A fact or figure as it was recorded and as it was found."""
+    """A fact or figure as it was recorded and as it was found; `ok` is None where it could not be had here."""
 
     name: str
     recorded: str
     found: str
     tolerance: str
-    ok: bool
+    ok: bool | None
 
 
-def verify(entry: Entry, where: Where, report: Report, recorded: Path = results.RESULTS) -> list[Check]:
-    """Fetch and evaluate an entry, and compare with its row in the file `recorded`; `ZooError` where it has none."""
+@dataclass(frozen=True)
+class Verified:
+    """The checks of an entry, and why some of them could not be made, if so."""
+
+    entry: Entry
+    checks: Sequence[Check]
+    note: str
+
+    @property
+    def wrong(self) -> int:
+        """How many do not match."""
+        return sum(check.ok is False for check in self.checks)
+
+    @property
+    def left(self) -> int:
+        """How many could not be made."""
+        return sum(check.ok is None for check in self.checks)
+
+
+def verify(entry: Entry, where: Where, report: Report, recorded: Path = results.RESULTS) -> Verified:
+    """Fetch and evaluate an entry, and compare with its row in the file `recorded`; `ZooError` where it has none.
+
+    Without the images the weights alone are compared, without its teacher all but what is measured against that.
+    """
     rows = recorded_rows(entry, where.protocol, recorded)
-    found = _row(evaluate(entry, replace(where, fresh=True), report))
-    return compare(next((row for row in rows if results.key(row) == results.key(found)), rows[0]), found)
+    try:
+        result = evaluate(entry, replace(where, fresh=True), report)
+    except DatasetMissing as error:
+        found = weights.find(entry, where.trained).sha256
+        row = next((row for row in rows if row["weights_sha256"] == found), rows[0])
+        return Verified(entry, compare(row, {"weights_sha256": found}, None), str(error))
+    found_row = results.as_text(record.row(result))
+    row = next((row for row in rows if results.key(row) == results.key(found_row)), rows[0])
+    alone = result.teacher and not result.teacher_weights
+    return Verified(entry, compare(row, found_row, None if alone else False), result.note)
 
 
 def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str]]:
@@ -49,27 +80,23 @@ def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str
     return rows
 
 
-def _row(result: Result) -> dict[str, str]:
-    return results.as_text(record.row(result))
-
-
-def compare(recorded: Row, found: Row) -> list[Check]:
-    """Facts, then every figure that was recorded or found."""
-    facts = [_same(name, recorded.get(name, ""), found.get(name, "")) for name in FACTS]
+def compare(recorded: Row, found: Row, lacking: bool | None = False) -> list[Check]:
+    """Facts, then every figure that was recorded or found; `lacking` is the verdict on what was recorded alone."""
+    facts = [_same(name, recorded.get(name, ""), found.get(name, ""), lacking) for name in FACTS]
     named = [name for name in {**recorded, **found} if name not in {*results.HEAD, *results.TAIL}]
     figures = ((name, recorded.get(name, ""), found.get(name, "")) for name in named)
-    return facts + [_close(*figure) for figure in figures if figure[1] or figure[2]]
+    return facts + [_close(*figure, lacking) for figure in figures if figure[1] or figure[2]]
 
 
-def _same(name: str, recorded: str, found: str) -> Check:
-    return Check(name, _short(recorded), _short(found), "the same", recorded == found)
+def _same(name: str, recorded: str, found: str, lacking: bool | None) -> Check:
+    return Check(name, _short(recorded), _short(found), "the same", recorded == found or (not found and lacking))
 
 
-def _close(name: str, recorded: str, found: str) -> Check:
+def _close(name: str, recorded: str, found: str, lacking: bool | None) -> Check:
     percent = name.partition(".")[0] in PERCENT
     words = f"± {POINTS} points" if percent else f"± {RELATIVE:.1%}"
     if not (recorded and found):
-        return Check(name, recorded or "–", found or "–", words, ok=False)
+        return Check(name, recorded or "–", found or "–", words, ok=not found and lacking)
     theirs, ours = float(recorded), float(found)
     if math.isnan(theirs) or math.isnan(ours):  # a skill where chance is the best there is
         return Check(name, recorded, found, words, math.isnan(theirs) and math.isnan(ours))
@@ -82,15 +109,20 @@ def _short(value: str) -> str:
     return value[:12] + "…" if len(value) > 40 else value or "–"
 
 
-def render(entry: Entry, checks: Sequence[Check]) -> Table:
-    """The checks as a table; what does not match is red."""
-    wrong = sum(not check.ok for check in checks)
-    verdict = f"{wrong} of {len(checks)} do not match" if wrong else f"all {len(checks)} match"
-    title = Text(f"{entry.run_name}: {verdict}", style="bold red" if wrong else "bold green")
+WORDS = {True: ("match", None), False: ("MISMATCH", "red"), None: ("not checked", "yellow")}
+
+
+def render(verified: Verified) -> Table:
+    """The checks as a table, below what they come to; what does not match is red, what was not checked yellow."""
+    total, wrong, left = len(verified.checks), verified.wrong, verified.left
+    told = f"{wrong} of {total} do not match" if wrong else f"{'all ' * (not left)}{total - left} match"
+    title = Text(f"{verified.entry.run_name}: {told}", style="bold red" if wrong else "bold green")
+    title.append(f"; {left} not checked: {printable(verified.note)}" if left else "", style="yellow")
     table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for heading in ("", "recorded", "found", "may differ", ""):
         table.add_column(heading, justify="right" if heading in ("recorded", "found") else "left")
-    for check in checks:
-        cells = (check.name, check.recorded, check.found, check.tolerance, "match" if check.ok else "MISMATCH")
-        table.add_row(*(Text(printable(cell)) for cell in cells), style=None if check.ok else "red")
+    for check in verified.checks:
+        verdict, style = WORDS[check.ok]
+        cells = (check.name, check.recorded, check.found, check.tolerance, verdict)
+        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
     return table

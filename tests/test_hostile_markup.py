@@ -120,7 +120,8 @@ def test_a_check_of_a_dataset_shows_names_as_they_are(words):
 @given(WORDS)
 def test_a_verification_shows_what_was_recorded_as_it_is(words):
     entry = registry.get_entry("r20_synthscenes")
-    text = shown(verify.render(entry, [verify.Check(words, words, words, words, ok=False)]))
+    checks = [verify.Check(words, words, words, words, ok=ok) for ok in (False, None)]
+    text = shown(verify.render(verify.Verified(entry, checks, words)))
     assert text.count(printable(words).strip()) >= 4 and "\x1b]8" not in text
 
 
