@@ -40,6 +40,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--ten-crop", action="store_true", help="measure top-1 over ten crops of each image too")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE, - for standard output")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page to look at to DIR/index.html")
+    parser.add_argument(
+        "--no-images", action="store_true", help="no test images in that page, so that it can be shared"
+    )
     parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
     return parser
 
@@ -144,7 +147,9 @@ def _show(records: list[Record], found: dict[str, Result], where: Where, options
     console = shown.console(options.json)
     console.print(leaderboard.render(records))
     if options.report:
-        print(f"report: {report.write(records, found, options.report, where)}", file=console.file)
+        print(
+            f"report: {report.write(records, found, options.report, where, not options.no_images)}", file=console.file
+        )
     if options.json:
         shown.write_json(options.json, results.as_json({"entries": records}))
 

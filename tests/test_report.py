@@ -424,6 +424,16 @@ def test_the_command_writes_the_page(monkeypatch, tmp_path, capsys, results):
     assert NAMES[2] in written and "report: " in capsys.readouterr().out
 
 
+def test_images_that_may_not_be_passed_on_stay_out(monkeypatch, tmp_path, capsys, results):
+    told = results[NAMES[2]]
+    monkeypatch.setattr(command, "_evaluate", lambda entries, where: [Outcome(told.entry, Status.EVALUATED, told)])
+    monkeypatch.setattr(gather, "panels", lambda *given: pytest.fail("images were read"))
+    monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
+    assert command.main([NAMES[2], "--device", "cpu", "--report", str(tmp_path), "--no-images"]) == 0
+    written = (tmp_path / "index.html").read_text(encoding="utf-8")
+    assert "data:image" not in written and "made without test images" in written
+
+
 # --- in a browser
 
 WATCH = """<script>

@@ -16,8 +16,13 @@ __all__ = ["write"]
 PAGE = "index.html"
 
 
-def write(records: Sequence[Record], results: Mapping[str, Result], folder: Path, where: Where) -> Path:
-    """Write the page of some records into a folder; its path. `results` are those of the entries that have one."""
+def write(
+    records: Sequence[Record], results: Mapping[str, Result], folder: Path, where: Where, images: bool = True
+) -> Path:
+    """Write the page of some records into a folder; its path. `results` are those of the entries that have one.
+
+    Without `images` no test image stands in it, nor any attention drawn over one: not all may be passed on.
+    """
     page = folder / PAGE
-    atomic.write_text(page, render(boards(records, results, where), records, where.limit))
+    atomic.write_text(page, render(boards(records, results, where, images), records, where.limit, images))
     return page

@@ -98,20 +98,23 @@ class Absent:
     names: tuple[str, ...]
 
 
-def boards(records: Sequence[Record], results: Mapping[str, Result], where: Where) -> tuple[Board, ...]:
-    """A board per dataset."""
+def boards(
+    records: Sequence[Record], results: Mapping[str, Result], where: Where, images: bool = True
+) -> tuple[Board, ...]:
+    """A board per dataset; without `images` none has panels."""
     datasets = sorted({each.entry.dataset for each in results.values()}, key=registry.natural)
     kept = {record["name"]: record for record in records}
-    return tuple(board({n: r for n, r in results.items() if r.entry.dataset == name}, kept, where) for name in datasets)
+    parts = ({n: r for n, r in results.items() if r.entry.dataset == name} for name in datasets)
+    return tuple(board(part, kept, where, images) for part in parts)
 
 
-def board(results: Mapping[str, Result], records: Mapping[str, Record], where: Where) -> Board:
+def board(results: Mapping[str, Result], records: Mapping[str, Record], where: Where, images: bool = True) -> Board:
     """The board of one dataset's results."""
     ordered = dict(sorted(results.items(), key=lambda pair: -pair[1].figures["top1"]))
     dataset = registry.get_dataset(next(iter(ordered.values())).entry.dataset)
     baselines = {name: base for name in ordered if (base := baseline(name, ordered))}
     training = _training(dataset, where)
-    drawn = panels(ordered, baselines, where)
+    drawn = panels(ordered, baselines, where) if images else {}
     entries = tuple(
         told(results[name], records[name], place, ordered, training, drawn.get(name, []))
         for place, name in enumerate(ordered)

@@ -66,7 +66,7 @@ FACTS = (
 )
 
 
-def render(boards: Sequence[Board], records: Sequence[Record], limit: int | None = None) -> str:
+def render(boards: Sequence[Board], records: Sequence[Record], limit: int | None = None, images: bool = True) -> str:
     """The whole page."""
     failures = [record for record in records if record["status"] == Status.FAILED]
     told, absent = sum(len(board.entries) for board in boards), absences(records)
@@ -77,6 +77,7 @@ def render(boards: Sequence[Board], records: Sequence[Record], limit: int | None
         told=told,
         missing=sum(len(group.names) for group in absent),
         limit=limit,
+        images=images,
         title=TITLE,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         version=dctkd_zoo.__version__,
