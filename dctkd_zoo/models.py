@@ -51,14 +51,17 @@ def start(entry: Entry, trained: Path | None = None) -> weights.Weights | None:
     return weights.locate(source) if source.startswith(EXTERNAL) else None
 
 
-def initial(entry: Entry, num_classes: int, trained: Path | None = None) -> nn.Module:
-    """The network an entry's training starts from: from scratch, or weights where its recipe names some."""
+def initial(entry: Entry, num_classes: int, found: weights.Weights | None = None) -> nn.Module:
+    """The network an entry's training starts from: from scratch, or weights where its recipe names some.
+
+    `found` are those of `start`, which are sought where they are not given.
+    """
     source, crop = entry.recipe.pretrained, entry.recipe.crop
     if source is None:
         return create(entry.arch, num_classes, crop)
     spec = registry.archs()[entry.arch]
     told = {"pretrained": True, "num_classes": num_classes, **_sized(spec, crop), **spec.train}
-    found = start(entry, trained)
+    found = found or start(entry)
     if found:
         check_architecture(entry.arch, found)
         return _built(found, **told)

@@ -123,9 +123,13 @@ def measured(entry: Entry, folder: Path) -> results.Row:
 
 
 def _may_be_published(entry: Entry, folder: Path, where: Where) -> None:
-    dataset = registry.get_dataset(entry.dataset)
-    if dataset.license == "unknown":
-        raise ZooError(f"the licence of {dataset.title} is not known: its catalog file has to say")
+    each: Entry | None = entry
+    while each:
+        dataset = registry.get_dataset(each.dataset)
+        if dataset.license == "unknown":
+            learnt = f"{dataset.title}, which {each.name} was trained on,"
+            raise ZooError(f"the licence of {learnt} is not known: its catalog file has to say")
+        each = registry.get_entry(each.start) if each.start else None
     if not weights.read_config(folder)["pretrained_cfg"].get("license"):
         raise ZooError(f"{folder}: its config says no licence of the weights")
 

@@ -115,7 +115,9 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
             raise ValueError(
                 f"{entry.name}: its teacher {entry.teacher!r} is neither an entry nor {' or '.join(EXTERNAL)}"
             )
-        if entry.start and (entry.start not in tables.entries or tables.entries[entry.start].arch != entry.arch):
+        if entry.start is not None and (
+            entry.start not in tables.entries or tables.entries[entry.start].arch != entry.arch
+        ):
             raise ValueError(f"{entry.name}: it starts from {entry.start!r}, which is no entry of its architecture")
         line = lineage(entry.name, tables.entries)
         if line[-1] in line[:-1]:

@@ -66,6 +66,8 @@ def main(arguments: list[str] | None = None) -> int:
         command.error("give either names of entries or --all")
     if options.write and options.limit:
         command.error("--write keeps figures over all images: leave out --limit")
+    if options.no_images and not options.report:
+        command.error("--no-images is about the page of --report DIR: give both")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         if options.catalog:

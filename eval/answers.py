@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, answer
 from eval.markdown import Markdown, code
 from eval.results import PERCENT, Row
+from eval.seeds import NONE
 from eval.standings import FIGURES
 
 
@@ -33,7 +34,7 @@ def summary(question: Question, rows: Sequence[Row]) -> list[Markdown]:
 
 
 def sentence(finding: Finding) -> str:
-    """`dctkd` 86.2 against 68.6 of `at`: higher by 17.6 (16.0 to 19.2)."""
+    """`dctkd` 86.20 against 68.60 of `at`, **higher** (+16.00 to +19.20, p 0.003)."""
     against = "chance, 0" if finding.a == CHANCE else f"{number(finding.mean_a, finding)} of {label(finding.a)}"
     return f"{label(finding.b)} {number(finding.mean_b, finding)} against {against}, {verdict(finding)}"
 
@@ -42,11 +43,16 @@ def verdict(finding: Finding) -> str:
     """Which is higher, by how much, or that no difference is shown; nothing is tested of one seed."""
     test = finding.test
     if math.isnan(test.p):
-        return f"{signed(test.mean, finding)} in one seed"
-    ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}"
+        return f"{signed(test.mean, finding)} in {'one seed' if test.n == 1 else f'each of {test.n} seeds'}"
+    ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}, p {probability(finding.p)}"
     if not finding.shown:
         return f"no difference shown ({ends})"
     return f"**{'higher' if test.mean > 0 else 'lower'}** ({ends})"
+
+
+def probability(p: float) -> str:
+    """A p as a page shows it; of no test a dash."""
+    return NONE if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def label(method: str) -> Markdown:

@@ -13,7 +13,7 @@ from typing import Any
 from dctkd_zoo import registry, weights
 from dctkd_zoo.errors import CorruptFile
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
-from eval import left, results
+from eval import left, results, seeds
 from eval.results import Row
 
 REPO = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re.ASCII)
@@ -128,7 +128,8 @@ def gather(
     bundled = weights.is_whole(weights.BUNDLED / entry.run_name)
     folder = folder or (weights.BUNDLED / entry.run_name if bundled else None)
     kept = [row for row in rows if not row.get("limit")]
-    own = _own(entry, kept, folder)
+    run = read_run(folder) if folder else None
+    own = _of_one_recipe(_own(entry, kept, folder), run)
     known = registry.entries()
     card = Card(
         entry,
@@ -141,14 +142,14 @@ def gather(
         _others(entry),
         tuple(own),
         {},
-        read_run(folder) if folder else None,
+        run,
         bundled and folder == weights.BUNDLED / entry.run_name,
         repo,
         weights.published().get(entry.run_name, {}).get("sha256") if repo else None,
         figure,
     )
     names = [name for name in (card.compared_with, entry.baseline) if name and name != entry.name]
-    beside = {name: tuple(row for row in kept if row["name"] == name) for name in names}
+    beside = {name: tuple(seeds.most_trained(row for row in kept if row["name"] == name)) for name in names}
     return replace(card, beside={name: found for name, found in beside.items() if found})
 
 
@@ -162,6 +163,13 @@ def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
             raise CorruptFile(f"{folder}: results.json: {fault}: {left.WAY_ON}")
         own.setdefault(_measurement(row), row)
     return sorted(own.values(), key=lambda row: [registry.natural(row[name]) for name in ("protocol", "seed")])
+
+
+def _of_one_recipe(rows: Iterable[Row], run: Run | None) -> list[Row]:
+    """Of rows by number of fixed views, which are no seeds of one recipe, those like the run's; else the most."""
+    groups = list(seeds.by_views(rows).values())
+    alike = (group for group in groups if run and any(row["weights_sha256"] == run.sha256 for row in group))
+    return next(alike, max(groups, key=len, default=[]))
 
 
 def _measurement(row: Row) -> tuple[str, ...]:

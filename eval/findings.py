@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dctkd_zoo.errors import ZooError
 from eval import seeds
@@ -13,6 +13,7 @@ from eval.results import Row
 from eval.seeds import Test
 
 VIEWS = "@"  # `dctkd_kd@1`: trained on one fixed view of each image, whatever the others were trained on
+DIGIT = 1e-5  # of a figure: rows hold six digits
 CHANCE = "chance"  # what a skill is compared with in place of a method: 0
 
 
@@ -27,6 +28,13 @@ class Students:
         """The name of the entry of a method."""
         terms, dot, variant = method.partition(VIEWS)[0].partition(".")
         return "_".join(filter(None, (self.arch, terms, self.dataset))) + dot + variant
+
+    def method(self, name: str) -> str | None:
+        """The method of an entry; None for another student's."""
+        stem, dot, variant = name.partition(".")
+        if not (stem.startswith(f"{self.arch}_") and stem.endswith(f"_{self.dataset}")):
+            return None
+        return stem.removeprefix(self.arch).removesuffix(f"_{self.dataset}").removeprefix("_") + dot + variant
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ def answer(question: Question, rows: Sequence[Row], students: Iterable[Students]
         if (finding := _compare(each, figure, a, b, exact))
     ]
     ps = holm([finding.p for finding in found])
-    return [_with(finding, p) for finding, p in zip(found, ps, strict=True)]
+    return [replace(finding, p=p) for finding, p in zip(found, ps, strict=True)]
 
 
 def _check_teachers(rows: Iterable[Row]) -> None:
@@ -129,40 +137,49 @@ def _check_teachers(rows: Iterable[Row]) -> None:
             )
 
 
-def _compare(students: Students, figure: str, a: str, b: str, rows: Iterable[Row]) -> Finding | None:
-    ours = by_seed(students, figure, b, rows)
-    theirs = dict.fromkeys(ours, 0.0) if a == CHANCE else by_seed(students, figure, a, rows)
-    both = sorted(ours.keys() & theirs.keys())
+def _compare(students: Students, figure: str, a: str, b: str, rows: Sequence[Row]) -> Finding | None:
+    if a == CHANCE:
+        second = by_seed(seeds.most_trained(named(students, b, rows)), figure)
+        first = dict.fromkeys(second, 0.0)
+    else:
+        first, second = (by_seed(side, figure) for side in paired(students, a, b, rows))
+    both = sorted(first.keys() & second.keys())
     if not both:
         return None
-    means = [seeds.spread(side[seed] for seed in both).mean for side in (theirs, ours)]
-    test = seeds.student(ours[seed] - theirs[seed] for seed in both)
+    means = [seeds.spread(side[seed] for seed in both).mean for side in (first, second)]
+    largest = max(abs(side[seed]) for side in (first, second) for seed in both)
+    test = seeds.student((second[seed] - first[seed] for seed in both), DIGIT * largest)
     return Finding(students, figure, a, b, means[0], means[1], test, test.p)
 
 
-def _with(finding: Finding, p: float) -> Finding:
-    return Finding(**{**vars(finding), "p": p})
+def paired(students: Students, a: str, b: str, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """The rows of two methods that may be compared: trained on as many views, those of which there are the most seeds.
+
+    The baseline sees new views whatever others see, and a method with `@` says which; these go with any.
+    """
+    first, second = (seeds.by_views(named(students, method, rows)) for method in (a, b))
+    free = not (a and b) or VIEWS in a + b
+    alike = [(ours, theirs) for x, ours in first.items() for y, theirs in second.items() if x == y or free]
+    return max(alike, key=lambda pair: len(by_seed(pair[0]).keys() & by_seed(pair[1]).keys()), default=([], []))
 
 
-def by_seed(students: Students, figure: str, method: str, rows: Iterable[Row]) -> dict[int, float]:
-    """A figure of a method by training seed; of those trained on several numbers of views the one most trained."""
-    name, (_, named, views) = students.entry(method), method.partition(VIEWS)
-    own = [row for row in rows if row["name"] == name]
-    kept = [row for row in own if row.get("teacher_cache", "") == views] if named else seeds.most_trained(own)
-    return {int(row["seed"]): value for row in kept for value in seeds.values([row], figure)}
+def named(students: Students, method: str, rows: Iterable[Row]) -> list[Row]:
+    """The rows of a method; of one with `@`, those of that number of views."""
+    own = [row for row in rows if row["name"] == students.entry(method)]
+    _, at, views = method.partition(VIEWS)
+    return [row for row in own if row.get("teacher_cache", "") == views] if at else own
+
+
+def by_seed(rows: Iterable[Row], figure: str = "top1") -> dict[int, float]:
+    """A figure by training seed, of the rows that have both."""
+    return {int(row["seed"]): value for row in rows if row["seed"] for value in seeds.values([row], figure)}
 
 
 def methods(students: Students, rows: Iterable[Row]) -> Mapping[str, list[Row]]:
     """The measured entries of some students, by method: the baseline, then by name."""
     found: dict[str, list[Row]] = {}
     for row in rows:
-        for method in _method(students, row["name"]):
+        method = students.method(row["name"])
+        if method is not None:
             found.setdefault(method, []).append(row)
     return {method: seeds.most_trained(found[method]) for method in sorted(found)}
-
-
-def _method(students: Students, name: str) -> Iterable[str]:
-    stem, dot, variant = name.partition(".")
-    if stem.startswith(students.arch + "_") and stem.endswith("_" + students.dataset):
-        inner = stem.removeprefix(students.arch).removesuffix("_" + students.dataset).removeprefix("_")
-        yield inner + dot + variant

@@ -18,13 +18,17 @@ def command(
     program: str,
     words: str | None,
     arguments: list[str] | None = None,
+    whole: bool = False,
 ) -> int:
-    """Fill a page in, or with `--check` tell how it would change; 1 where it is stale."""
+    """Fill a page in, or with `--check` tell how it would change; 1 where it is stale.
+
+    One that is generated as a `whole` need not be there.
+    """
     parser = argparse.ArgumentParser(prog=program, description=words)
     parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")
     check = parser.parse_args(arguments).check
     try:
-        old = path.read_text(encoding="utf-8") if path.exists() else ""
+        old = "" if whole and not path.exists() else path.read_text(encoding="utf-8")
         new = filled(old)
     except (ZooError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -22,6 +22,7 @@ from eval.standings import FIGURES, Line, caption, standings
 README = Path(__file__).parents[1] / "README.md"
 BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", re.DOTALL)
 MARKER = "<!-- leaderboard:"
+ANSWERED = "<!-- answers -->"
 ANSWERS = re.compile(r"(<!-- answers -->\n).*?(<!-- /answers -->)", re.DOTALL)
 
 SHOWN = {"top1", "mca", "nll", "agreement", "skill.ssim", "skill.spectral", "skill.energy", "best_top1"}
@@ -30,8 +31,9 @@ SHORT = tuple(figure for figure in FIGURES if figure.column in SHOWN)
 
 def filled(text: str, rows: Sequence[Row]) -> str:
     """The text, its leaderboards and answers made anew from the rows measured under the exact protocol."""
-    if text.count(MARKER) != len(BLOCK.findall(text)):
-        raise ZooError(f"a {MARKER}NAME --> has no <!-- /leaderboard --> after it, or no line of its own")
+    for opening, found in ((MARKER, BLOCK.findall(text)), (ANSWERED, ANSWERS.findall(text))):
+        if text.count(opening) != len(found):
+            raise ZooError(f"a {opening} has nothing after it that ends it, or no line of its own")
     exact = [row for row in rows if row["protocol"] == "exact"]
 
     def block(match: re.Match[str]) -> str:
@@ -50,13 +52,21 @@ def table(rows: Sequence[Row]) -> str:
     groups.sort(key=lambda group: -mean(values(group, "top1")))
     grid = standings(("entry", "teacher"), [Line(_cells(group[0]["name"]), group) for group in groups], SHORT)
     shown = [row for group in groups for row in group]
-    teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in shown if row["teacher_sha256"]}))
-    return (
-        f"\n{grid}\n\n{caption(shown)} Mean ± standard deviation where there are several seeds. "
-        "Top-1, MCA, agreement and best epoch in %, NLL in nats. SSIM and spectral: how alike the activation maps are "
-        f"to those of {teachers or 'no teacher'}, as skill above chance (0; 1 is the same map), mean over the "
-        "levels; energy: the share of the map on the objects that decide, above that of another image's.\n\n"
-    )
+    return f"\n{grid}\n\n{caption(shown)} {_legend(shown)}\n\n"
+
+
+def _legend(rows: Sequence[Row]) -> str:
+    """What the headings mean."""
+    teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in rows if row["teacher_sha256"]}))
+    told = [
+        "Mean ± standard deviation where there are several seeds.",
+        "Top-1, MCA, agreement and best epoch in %, NLL in nats.",
+        f"SSIM and spectral: how alike the activation maps are to those of {teachers or 'no teacher'}, as skill above",
+        "chance (0; the same map is 1), mean over the levels.",
+    ]
+    if values(rows, "skill.energy"):
+        told.append("Energy: how much of the maps falls on the objects that decide, as skill too.")
+    return " ".join(told)
 
 
 def _cells(name: str) -> list[object]:

@@ -79,7 +79,7 @@ def row(result: Result) -> dict[str, Any]:
         "selected": "last epoch",
         "limit": where.limit,
         "date": result.date,
-        "note": result.note or None,
+        "note": result.note or _taught_otherwise(result) or None,
     }
 
 
@@ -98,6 +98,14 @@ def costs(result: Result) -> dict[str, float | None]:
 
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
+
+
+def _taught_otherwise(result: Result) -> str:
+    """That a student was trained by other weights of its teacher than those it is compared with; nothing if not so."""
+    told = left.facts(result.weights.folder / "environment.json").get("teacher_sha256")
+    if not (told and result.teacher_weights) or told == result.teacher_weights.sha256:
+        return ""
+    return f"trained by other weights of {result.teacher}, {told!s:.12}, than those it is compared with"
 
 
 def training_seed(folder: Path) -> int | None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dctkd_zoo.registry import get_entry
 from eval import results, seeds
-from eval.answers import answers, label, number, signed, title
+from eval.answers import answers, label, number, probability, signed, title
 from eval.findings import QUESTIONS, STUDENTS, Finding, Question, Students, answer, methods
 from eval.intervals import LEVEL
 from eval.markdown import Markdown, code, table
@@ -24,20 +24,23 @@ HEAD = """# Results
 <!-- Made by `python -m eval.results_page` from eval/results.csv; edit eval/findings.py or eval/results_page.py. -->
 
 What was trained here, and what it answers. Every figure is made from `eval/results.csv`, a row per training, and
-nothing else; the recipes are the catalog's (`python -m dctkd_zoo info NAME`), their rates were chosen on a part of
-the training set ([docs/tuning.md](docs/tuning.md)), never on the test set. Figures are of the last epoch; "best
-epoch" was chosen on the test set and is a footnote to show how little or much that flatters.
+nothing else; the recipes are the catalog's (`python -m dctkd_zoo info NAME`). How they were chosen, those of 15-Scene
+on a part of its training set, is in [docs/tuning.md](docs/tuning.md). Figures are of the last epoch; "best epoch" was
+chosen on the test set and is a footnote to show how little or much that flatters.
 
-Of several seeds: mean ± standard deviation (n - 1). The seed sets the student's start, the order of images and
-their crops; all students of a dataset learn from one teacher. Differences are taken seed by seed; their 95 %
-intervals and p are Student's, over seeds, p corrected by Holm over the lines of a question. They say what other
-seeds might give, not other test images or another teacher: `python -m eval compare A B` tests two networks over
-images. With three to five seeds only large differences can be shown; "no difference shown" is not "no difference".
+Of several seeds: mean ± standard deviation (n - 1). The seed sets a student's start and the order of images, and with
+new views every epoch also the crops; of fixed views all seeds see the same. All students of a dataset learn from one
+teacher. Methods are compared where they were trained on as many views, the baseline, which has no teacher, always on
+new ones. Differences are taken seed by seed; their 95 % intervals are Student's, over seeds, each alone; p is
+Student's, corrected by Holm over the lines of a question, and a difference is called shown where that is below 0.05.
+They say what other seeds might give, not other test images or another teacher: `python -m eval compare A B` tests two
+networks over images. With three to five seeds only large differences can be shown; "no difference shown" is not "no
+difference".
 
-Skill is a score above chance: 0 is what maps of two different images score, 1 is the teacher's very map
-([docs/evaluation.md](docs/evaluation.md)); SSIM, Pearson, spectral distance and CKA are given as skills, means over
-the levels, more is better. Energy is the share of the map on the objects that decide, above that of another image's
-objects.
+SSIM, Pearson, spectral and CKA say how alike a student's maps are to its teacher's, energy, pointing and attended how
+much they fall on the objects that decide a class of synthscenes. All are given as skill, the share of the way from
+chance, which is what maps of two different images score, to the best there is; means over the levels, more is better
+([docs/evaluation.md](docs/evaluation.md) defines each).
 """
 
 
@@ -84,7 +87,7 @@ def evidence(question: Question, rows: Sequence[Row]) -> str:
 def _cells(finding: Finding) -> list[object]:
     test, words = finding.test, finding.students
     ends = "–" if math.isnan(test.low) else Markdown(f"{signed(test.low, finding)} to {signed(test.high, finding)}")
-    p = "–" if math.isnan(finding.p) else "<0.001" if finding.p < 0.001 else f"{finding.p:.3f}"
+    p = probability(finding.p)
     return [
         f"{words.arch}, {words.dataset}",
         title(finding.figure),
@@ -101,9 +104,11 @@ def _cells(finding: Finding) -> list[object]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
-    return command(
-        PAGE, lambda _: page(results.read(results.RESULTS)), "python -m eval.results_page", __doc__, arguments
-    )
+
+    def made(text: str) -> str:
+        return page(results.read(results.RESULTS))
+
+    return command(PAGE, made, "python -m eval.results_page", __doc__, arguments, whole=True)
 
 
 if __name__ == "__main__":

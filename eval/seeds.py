@@ -7,11 +7,12 @@ make the pages of results have to have.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import mean, stdev
 
 from dctkd_zoo.errors import ZooError
+from dctkd_zoo.registry import natural
 from eval.intervals import LEVEL
 from eval.results import Row
 
@@ -32,14 +33,6 @@ class Spread:
         return f"{self.mean:.{decimals}f}{around}"
 
 
-@dataclass(frozen=True)
-class SeedDifference:
-    """The differences b - a of two entries, seed by seed, and their spread."""
-
-    each: Mapping[int, float]
-    spread: Spread
-
-
 def spread(values: Iterable[float]) -> Spread:
     """Mean, standard deviation and number of some values, one per seed; at least one."""
     values = list(values)
@@ -57,26 +50,22 @@ def over_seeds(rows: Iterable[Row], column: str, decimals: int) -> str:
     return spread(found).text(decimals) if found else NONE
 
 
-def most_trained(rows: Iterable[Row]) -> list[Row]:
-    """The rows of one entry that were trained on as many fixed views, of which there are the most seeds."""
+def by_views(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Rows of one entry by the number of fixed views that it was trained on, empty for new ones: other recipes."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.get("teacher_cache", ""), []).append(row)
-    return max(groups.values(), key=len, default=[])
+        groups.setdefault(row.get("teacher_cache") or "", []).append(row)
+    return dict(sorted(groups.items(), key=lambda group: natural(group[0])))
 
 
-def difference(a: Mapping[int, float], b: Mapping[int, float]) -> SeedDifference:
-    """Two entries' figures by seed to their differences, over the seeds that both have; `ZooError` for none."""
-    both = sorted(a.keys() & b.keys())
-    if not both:
-        raise ZooError(f"no seed in common: one has {sorted(a)}, the other {sorted(b)}")
-    each = {seed: b[seed] - a[seed] for seed in both}
-    return SeedDifference(each, spread(each.values()))
+def most_trained(rows: Iterable[Row]) -> list[Row]:
+    """Of the rows of one entry those of the number of views that has the most seeds."""
+    return max(by_views(rows).values(), key=len, default=[])
 
 
 @dataclass(frozen=True)
 class Test:
-    """A mean over n seeds, its 95 % interval, and the p of its being 0; both are NaN of one seed."""
+    """A mean over n seeds, its 95 % interval, and the p of its being 0; these are NaN where no spread is known."""
 
     mean: float
     low: float
@@ -85,10 +74,13 @@ class Test:
     n: int
 
 
-def student(values: Iterable[float]) -> Test:
-    """Student's t of some values, one per seed: of a figure, or of two entries' differences seed by seed."""
+def student(values: Iterable[float], resolution: float = 0.0) -> Test:
+    """Student's t of some values, one per seed: of a figure, or of two entries' differences seed by seed.
+
+    Nothing is tested of one seed, nor of values that are apart by no more than the `resolution` they are kept with.
+    """
     found = spread(values)
-    if found.n == 1 or found.sd == 0:  # nothing is known of the spread
+    if found.n == 1 or found.sd <= resolution:
         return Test(found.mean, math.nan, math.nan, math.nan, found.n)
     try:
         from scipy import stats

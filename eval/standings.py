@@ -31,6 +31,8 @@ FIGURES = (
     Figure("spectral", "skill.spectral", 3),
     Figure("CKA", "skill.cka", 3),
     Figure("energy", "skill.energy", 3),
+    Figure("pointing", "skill.pointing", 3),
+    Figure("attended", "skill.attended", 3),
     Figure("best epoch", "best_top1", 2),
 )
 

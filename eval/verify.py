@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from rich.table import Table
@@ -13,7 +15,8 @@ from rich.text import Text
 from dctkd_zoo import weights
 from dctkd_zoo.errors import DatasetMissing, ZooError, printable
 from dctkd_zoo.spec import Entry
-from eval import record, results
+from eval import metric, record, results, skill
+from eval.protocol import PROTOCOLS
 from eval.results import PERCENT, Row
 from eval.run import Where, evaluate
 from eval.table import Report
@@ -62,13 +65,38 @@ def verify(entry: Entry, where: Where, report: Report, recorded: Path = results.
     try:
         result = evaluate(entry, replace(where, fresh=True), report)
     except DatasetMissing as error:
-        found = weights.find(entry, where.trained).sha256
-        row = next((row for row in rows if row["weights_sha256"] == found), rows[0])
-        return Verified(entry, compare(row, {"weights_sha256": found}, None), str(error))
-    found_row = results.as_text(record.row(result))
-    row = next((row for row in rows if results.key(row) == results.key(found_row)), rows[0])
+        sha256 = weights.find(entry, where.trained).sha256
+        return Verified(entry, compare(_of_weights(rows, sha256), {"weights_sha256": sha256}, _all), str(error))
+    row = _of_weights(rows, result.weights.sha256)
     alone = result.teacher and not result.teacher_weights
-    return Verified(entry, compare(row, found_row, None if alone else False), result.note)
+    return Verified(
+        entry, compare(row, results.as_text(record.row(result)), against_teacher if alone else _none), result.note
+    )
+
+
+def _of_weights(rows: Sequence[Row], sha256: str) -> Row:
+    """The row of some weights; of those that were never measured, one that tells how they differ."""
+    return next((row for row in rows if row["weights_sha256"] == sha256), rows[0])
+
+
+def _all(name: str) -> bool:
+    return True
+
+
+def _none(name: str) -> bool:
+    return False
+
+
+def against_teacher(name: str) -> bool:
+    """Whether a column is measured against the teacher, or of it: `ssim.1`, `skill.cka`, `teacher_sha256`."""
+    base = re.sub(rf"^({skill.CHANCE}|{skill.SKILL})\.", "", name).partition(".")[0]
+    return base == skill.CKA or base.startswith(skill.TEACHER) or base in _needing_teacher()
+
+
+@cache
+def _needing_teacher() -> frozenset[str]:
+    names = {name for protocol in PROTOCOLS.values() for name in protocol.metrics}
+    return frozenset(m.name for m in metric.load(names) if isinstance(m, metric.ImageMetric) and m.needs_teacher)
 
 
 def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str]]:
@@ -80,23 +108,24 @@ def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str
     return rows
 
 
-def compare(recorded: Row, found: Row, lacking: bool | None = False) -> list[Check]:
-    """Facts, then every figure that was recorded or found; `lacking` is the verdict on what was recorded alone."""
-    facts = [_same(name, recorded.get(name, ""), found.get(name, ""), lacking) for name in FACTS]
+def compare(recorded: Row, found: Row, lacks: Callable[[str], bool] = _none) -> list[Check]:
+    """Facts, then every figure that was recorded or found; `lacks` tells of a name whether it could be had here."""
+    facts = [_same(name, recorded.get(name, ""), found.get(name, ""), lacks) for name in FACTS]
     named = [name for name in {**recorded, **found} if name not in {*results.HEAD, *results.TAIL}]
     figures = ((name, recorded.get(name, ""), found.get(name, "")) for name in named)
-    return facts + [_close(*figure, lacking) for figure in figures if figure[1] or figure[2]]
+    return facts + [_close(*figure, lacks) for figure in figures if figure[1] or figure[2]]
 
 
-def _same(name: str, recorded: str, found: str, lacking: bool | None) -> Check:
-    return Check(name, _short(recorded), _short(found), "the same", recorded == found or (not found and lacking))
+def _same(name: str, recorded: str, found: str, lacks: Callable[[str], bool]) -> Check:
+    ok = None if not found and recorded and lacks(name) else recorded == found
+    return Check(name, _short(recorded), _short(found), "the same", ok)
 
 
-def _close(name: str, recorded: str, found: str, lacking: bool | None) -> Check:
+def _close(name: str, recorded: str, found: str, lacks: Callable[[str], bool]) -> Check:
     percent = name.partition(".")[0] in PERCENT
     words = f"± {POINTS} points" if percent else f"± {RELATIVE:.1%}"
     if not (recorded and found):
-        return Check(name, recorded or "–", found or "–", words, ok=not found and lacking)
+        return Check(name, recorded or "–", found or "–", words, None if not found and lacks(name) else False)
     theirs, ours = float(recorded), float(found)
     if math.isnan(theirs) or math.isnan(ours):  # a skill where chance is the best there is
         return Check(name, recorded, found, words, math.isnan(theirs) and math.isnan(ours))

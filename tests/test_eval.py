@@ -300,12 +300,22 @@ def test_readme_check_fails_with_a_diff_until_it_is_made_anew(files, capsys):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("<!-- leaderboard:synthscenes -->\n", "no <!-- /leaderboard -->"), (BEFORE.replace("scene15", "no"), "'no'")],
+    [
+        ("<!-- leaderboard:synthscenes -->\n", "a <!-- leaderboard: has nothing after it that ends it"),
+        (BEFORE.replace("scene15", "no"), "'no'"),
+        (f"{BEFORE}<!-- answers -->\n", "a <!-- answers --> has nothing"),
+    ],
 )
 def test_readme_with_wrong_markers_is_an_error(files, capsys, text, said):
     (files / "README.md").write_text(text)
     assert readme.main([]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_readme_that_is_not_there_is_an_error(files, capsys):
+    (files / "README.md").unlink()
+    assert readme.main(["--check"]) == 1 and readme.main([]) == 1
+    assert "README.md" in capsys.readouterr().err
 
 
 def test_readme_differs_in_no_other_line(files):
@@ -323,6 +333,7 @@ def test_readme_differs_in_no_other_line(files):
         (["--all", "--limit", "-3"], "'-3' is not a number of images"),
         (["--all", "--limit", "many"], "'many' is not a number of images"),
         (["--all", "--write", "--limit", "8"], "leave out --limit"),
+        (["--all", "--no-images"], "give both"),
         (["--all", "--device", "abacus"], "device 'abacus'"),
         (["--all", "--protocol", "mine"], "invalid choice: 'mine'"),
         (["r8_synthscene"], "did you mean r8_synthscenes"),

@@ -314,6 +314,18 @@ def test_without_the_teachers_weights_the_rest_is_measured(home, tmp_path):
     assert "python -m train r14_animals" in row["note"]
 
 
+def test_a_student_of_another_teacher_than_that_which_lies_there_now_is_told(home, tmp_path):
+    for name in ("r8_kd_animals", "r14_animals"):
+        shutil.copytree(home / "out" / name, tmp_path / name)
+    place = where(home, trained=tmp_path)
+    told = {"teacher_sha256": digest.sha256(tmp_path / "r14_animals" / weights.WEIGHTS)}
+    (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps(told))
+    assert record.row(run.evaluate(registry.get_entry("r8_kd_animals"), place))["note"] is None
+    (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps({"teacher_sha256": "ab" * 32}))
+    note = record.row(run.evaluate(registry.get_entry("r8_kd_animals"), place))["note"]
+    assert note == "trained by other weights of r14_animals, abababababab, than those it is compared with"
+
+
 def test_a_row_says_what_was_measured_on_what(home):
     row = record.row(run.evaluate(registry.get_entry("r8_kd_animals"), where(home, protocol="released", limit=12)))
     assert row["seed"] == 7 and row["n"] == row["limit"] == 12 and row["protocol"] == "released"

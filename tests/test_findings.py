@@ -12,7 +12,7 @@ from dctkd_zoo import registry
 from dctkd_zoo.catalog.scene15 import DATASET
 from dctkd_zoo.errors import ZooError
 from eval import readme, results, results_page, seeds
-from eval.findings import CHANCE, QUESTIONS, STUDENTS, Question, Students, answer, by_seed, methods
+from eval.findings import CHANCE, QUESTIONS, STUDENTS, Question, Students, answer, methods
 
 R20 = Students("r20", "synthscenes")
 TOP1 = Question("?", ("top1",), (("", "dctkd"), ("kd", "dctkd")))
@@ -74,15 +74,60 @@ def test_rows_of_teachers_with_other_weights_are_not_compared():
     assert answer(TOP1, [*rows, {**other, "teacher_sha256": "a"}])
 
 
-def test_of_several_numbers_of_views_the_most_trained_counts_unless_one_is_named():
-    rows = [row("dctkd", seed, 70.0 + seed, teacher_cache=8) for seed in range(3)] + [
-        row("dctkd", 0, 50.0),
-        row("dctkd", 0, 40.0, teacher_cache=1),
+def cached(views: int, values: dict[str, list[float]]) -> list[dict[str, str]]:
+    """Rows trained on so many fixed views; 0: on new ones."""
+    return [
+        row(method, seed, top1, teacher_cache=views or None)
+        for method, tops in values.items()
+        for seed, top1 in enumerate(tops)
     ]
-    assert by_seed(R20, "top1", "dctkd", rows) == {0: 70.0, 1: 71.0, 2: 72.0}
-    assert by_seed(R20, "top1", "dctkd@", rows) == {0: 50.0}
-    assert by_seed(R20, "top1", "dctkd@1", rows) == {0: 40.0}
-    assert by_seed(R20, "top1", "dctkd@2", rows) == {}
+
+
+def test_only_what_saw_as_many_views_is_compared():
+    """Nine more or fewer points for other views must not turn an answer round."""
+    eight = cached(8, {"kd": [64.0, 65.0, 66.0], "dctkd_kd": [65.0, 66.5, 67.0]})
+    live = cached(0, {"dctkd_kd": [56.0, 57.0, 58.0], "": [50.0, 51.0, 52.0]})
+    for rows in (eight + live, live + eight):
+        (found,) = answer(Question("?", ("top1",), (("kd", "dctkd_kd"),)), rows)
+        assert (found.mean_a, found.mean_b) == pytest.approx((65.0, 198.5 / 3))
+    (found,) = answer(Question("?", ("top1",), (("", "kd"),)), eight + live)
+    assert (found.mean_a, found.mean_b) == (51.0, 65.0), "the baseline goes with any"
+    assert answer(Question("?", ("top1",), (("at", "dctkd_kd"),)), eight + cached(0, {"at": [1.0, 2.0]})) == []
+
+
+def test_numbers_of_views_are_compared_where_they_are_named():
+    rows = cached(8, {"dctkd_kd": [70.0, 71.0]}) + cached(0, {"dctkd_kd": [50.0, 53.0]})
+    rows += cached(1, {"dctkd_kd": [40.0, 40.0]})
+    pairs = (("dctkd_kd@", "dctkd_kd@8"), ("dctkd_kd@", "dctkd_kd@1"), ("dctkd_kd@", "dctkd_kd@2"))
+    found = answer(Question("?", ("top1",), pairs), rows)
+    assert [(each.mean_a, each.mean_b) for each in found] == [(51.5, 70.5), (51.5, 40.0)]
+
+
+def test_a_row_of_no_known_seed_is_in_no_comparison():
+    rows = [*rows_of({"": [60.0, 61.0], "dctkd": [70.0, 72.0]}), {**row("dctkd", 9, 99.0), "seed": ""}]
+    first, *_ = answer(TOP1, rows)
+    assert (first.mean_b, first.test.n) == (71.0, 2)
+    assert results_page.page(rows)
+
+
+def test_seeds_that_agree_to_the_last_digit_show_no_certainty():
+    one = rows_of({"": [60.0, 60.0833, 60.1667], "dctkd": [70.0, 70.0833, 70.1666]})
+    (found,) = answer(Question("?", ("top1",), (("", "dctkd"),)), one)
+    assert math.isnan(found.test.p) and not found.shown
+    assert "+10.00 in each of 3 seeds" in results_page.page(one)
+
+
+def test_shown_is_what_holm_leaves_below_a_twentieth():
+    """Three comparisons, each of a p alone of 0.02 to 0.05: none is shown, and none is called higher."""
+    base = [60.0, 61.0, 62.0, 60.5]
+    above = [0.4, 1.8, 1.0, 0.9]
+    rows = rows_of({"": base, "kd": base, "at": base, "dctkd": [b + a for b, a in zip(base, above, strict=True)]})
+    found = answer(QUESTIONS[0], rows)
+    assert len(found) == 3 and all(0.02 < each.test.p < 0.05 < each.p < 0.5 and not each.shown for each in found)
+    assert all(each.test.low > 0 for each in found)
+    text = results_page.page(rows)
+    assert "higher" not in text and f"p {found[0].p:.3f}" in text
+    assert answer(Question("?", ("top1",), (("", "dctkd"),)), rows)[0].shown, "alone it would be"
 
 
 def test_methods_are_told_apart_by_the_names_of_their_entries():
@@ -116,12 +161,13 @@ class TestPage:
     def test_a_loss_is_told_as_plainly_as_a_gain(self):
         up = {"": [60.0, 61.0, 62.0], "dctkd": [70.0, 71.5, 72.0]}
         down = {"": up["dctkd"], "dctkd": up[""]}
-        assert "`dctkd` 71.17 against 61.00 of the baseline, **higher** (+9.45 to +10.88)" in results_page.page(
-            rows_of(up)
+        assert (
+            "`dctkd` 71.17 against 61.00 of the baseline, **higher** (+9.45 to +10.88, p <0.001)"
+            in results_page.page(rows_of(up))
         )
-        assert "**lower** (−10.88 to −9.45)" in results_page.page(rows_of(down))
+        assert "**lower** (−10.88 to −9.45, p <0.001)" in results_page.page(rows_of(down))
         level = rows_of({"": [60.0, 61.0, 62.0], "dctkd": [61.0, 60.0, 62.0]})
-        assert "no difference shown (−2.48 to +2.48)" in results_page.page(level)
+        assert "no difference shown (−2.48 to +2.48, p 1.000)" in results_page.page(level)
 
     def test_the_readme_has_the_answers_too(self):
         rows = rows_of({"": [60.0], "dctkd": [70.25]})

@@ -157,6 +157,7 @@ CHAIN = """ENTRIES = (Entry("r18_mine.t0", R, {"ce": 1.0}),) + tuple(
         ('ENTRIES = (student("r18_kd_mine", "r18_kd_mine"),)', "rest on each other: r18_kd_mine <- r18_kd_mine"),
         ('ENTRIES = (begun("r18_mine", "r18_mine"),)', "rest on each other: r18_mine <- r18_mine"),
         ('ENTRIES = (begun("r18_mine", "r18_other"),)', "r18_mine: it starts from 'r18_other', which is no entry of"),
+        ('ENTRIES = (begun("r18_mine", ""),)', "r18_mine: it starts from '', which is no entry of"),
         ('ENTRIES = (begun("r18_mine", "r34_ade20k"),)', "r18_mine: it starts from 'r34_ade20k', which is no entry of"),
         (
             'ENTRIES = (dataclasses.replace(begun("r18_mine", "r18_ade20k"), teacher="r34_ade20k"),)',

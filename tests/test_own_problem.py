@@ -140,7 +140,10 @@ ENTRIES = (replace(FIRST, name="cnx_myscenes.further", recipe=START),)
     told = json.loads((further / "environment.json").read_text())
     assert told["start_sha256"] == digest.sha256(first / weights.WEIGHTS)
     entry = registry.get_entry("cnx_myscenes.further")
-    begun, theirs = models.initial(entry, 3, world / "out").state_dict(), load_file(first / weights.WEIGHTS)
+    begun, theirs = (
+        models.initial(entry, 3, models.start(entry, world / "out")).state_dict(),
+        load_file(first / weights.WEIGHTS),
+    )
     assert begun.keys() == theirs.keys() and all(torch.equal(begun[name], theirs[name]) for name in begun)
 
 

@@ -169,14 +169,6 @@ def test_a_column_over_the_seeds_that_have_it():
     assert seeds.over_seeds(rows[:2], "nll", 3) == "–"
 
 
-def test_two_entries_differ_seed_by_seed():
-    found = seeds.difference({0: 70.0, 1: 72.0, 5: 1.0}, {1: 75.0, 0: 74.0, 2: 9.0})
-    assert dict(found.each) == {0: 4.0, 1: 3.0}
-    assert (found.spread.mean, found.spread.n) == (3.5, 2)
-    with pytest.raises(ZooError, match=r"no seed in common: one has \[0\], the other \[1\]"):
-        seeds.difference({0: 1.0}, {1: 1.0})
-
-
 def test_the_share_of_a_gap_that_is_closed():
     assert gap_closed(60, 70, 80) == 0.5
     assert gap_closed(60, 55, 80) == -0.25

@@ -14,7 +14,7 @@ import torch
 import dctkd_zoo
 from dctkd_zoo import publishing, registry, weights
 from dctkd_zoo.__main__ import main
-from dctkd_zoo.errors import HubError
+from dctkd_zoo.errors import HubError, ZooError
 from eval import metadata, results
 from eval.__main__ import main as evaluate
 from eval.run import Where
@@ -324,6 +324,11 @@ class TestProblems:
         where = Where(tmp_path / "nowhere", copy.where.device, copy.where.trained)
         (problem,) = publishing.plan(registry.get_entry(NAME), "acme", where).problems
         assert "nowhere" in problem
+
+    @pytest.mark.parametrize("name", ["r50_intel6", "r50_scene15"])
+    def test_what_was_trained_on_images_without_a_licence_also_at_first(self, copy, name):
+        with pytest.raises(ZooError, match=r"Intel.*which r50_intel6 was trained on, is not known"):
+            publishing._may_be_published(registry.get_entry(name), copy.folder, copy.where)
 
     def test_a_recipe(self, copy):
         plan = publishing.plan(registry.get_entry("r18_dctkd_ade20k"), "acme", copy.where)

@@ -8,7 +8,7 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo.__main__ import main
 from eval import results
 from eval.__main__ import main as evaluate
-from eval.verify import compare
+from eval.verify import against_teacher, compare
 from tests.world import make, options
 from train.__main__ import main as train
 
@@ -89,10 +89,29 @@ def test_other_weights_are_a_mismatch_all_the_same(world, capsys, lost):
     assert status == 1 and checks(lines, "MISMATCH") == {"weights_sha256"}
 
 
+def test_of_several_rows_the_one_of_the_weights_is_compared(world, capsys):
+    """Also where only config and weights lie there, as the Hub brings them."""
+    rows = results.read(world / "results.csv")
+    other = {**rows[0], "teacher_cache": "2", "weights_sha256": "0" * 64, "top1": "1.0"}
+    (world / "results.csv").write_text(results.as_csv([other, *rows]))
+    shutil.rmtree(world / "out" / NAME)
+    for file in (world / "bundled" / NAME).iterdir():
+        if file.name not in (weights.CONFIG, weights.WEIGHTS, weights.HASHES):
+            file.unlink()
+    status, lines = verify(world, capsys, "--bundled")
+    assert status == 0 and not checks(lines, "MISMATCH")
+
+
 def test_a_figure_that_is_gone_is_a_mismatch_unless_it_could_not_be_had():
-    row = {"weights_sha256": "a", "top1": "50.0", "ssim": "0.5"}
+    row = {"weights_sha256": "a", "top1": "50.0", "skill.ssim.2": "0.5", "cka": "0.5", "skill.energy": "0.1"}
+    row |= {"teacher_energy": "0.2", "agreement": "60"}
     found = {"weights_sha256": "a", "top1": "50.1"}
-    assert {check.name: check.ok for check in compare(row, found)}["ssim"] is False
-    verdicts = {check.name: check.ok for check in compare(row, found, None)}
-    assert (verdicts["weights_sha256"], verdicts["top1"], verdicts["ssim"]) == (True, True, None)
-    assert {check.name: check.ok for check in compare(row, {**found, "top1": "51"}, None)}["top1"] is False
+
+    def verdicts(found, *more):
+        return {check.name: check.ok for check in compare(row, found, *more) if check.name in row}
+
+    gone = {"skill.ssim.2", "cka", "skill.energy", "teacher_energy", "agreement"}
+    assert verdicts(found) == {"weights_sha256": True, "top1": True, **dict.fromkeys(gone, False)}
+    lacking = verdicts(found, against_teacher)
+    assert lacking == {**verdicts(found), **dict.fromkeys(gone - {"skill.energy"}, None)}, "energy needs no teacher"
+    assert verdicts({**found, "top1": "51"}, against_teacher)["top1"] is False

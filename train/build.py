@@ -19,6 +19,7 @@ from dctkd_zoo.home import cache_home
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Dataset, Entry
 from dctkd_zoo.sync_batchnorm import synced
+from dctkd_zoo.weights import Weights
 from train import compiled, loop, teacher
 from train import guide as guides
 from train.optim import optimizer
@@ -27,20 +28,22 @@ from train.where import Where
 
 @dataclass(frozen=True)
 class Material:
-    """The data of a run: both splits and their views."""
+    """What a run begins with: both splits as views, and the weights it starts from if these are in a folder."""
 
     dataset: Dataset
     train: Views
     test: Views
     classes: tuple[str, ...]
+    start: Weights | None
 
 
 def prepare(entry: Entry, where: Where) -> Material:
-    """Both splits of the entry's dataset as views on the device."""
+    """Both splits of the entry's dataset as views on the device, and the weights it starts from."""
+    start = models.start(entry, where.trained)
     dataset = registry.get_dataset(entry.dataset)
     splits = load.load(dataset, where.data)
     views = {name: _views(split, entry, dataset, where.device) for name, split in splits.items()}
-    return Material(dataset, views["train"], views["test"], splits["train"].classes)
+    return Material(dataset, views["train"], views["test"], splits["train"].classes, start)
 
 
 def _views(split: Split, entry: Entry, dataset: Dataset, device: torch.device) -> Views:
@@ -60,7 +63,7 @@ def _refuse_failed(store: Store, dataset: Dataset) -> None:
 def build(entry: Entry, material: Material, where: Where, console: Console) -> loop.Learner:
     """Student, checked teacher, objective and optimizer, all on the device."""
     torch.manual_seed(derive(entry.recipe.seed, "init"))
-    student = models.initial(entry, material.dataset.num_classes, where.trained)
+    student = models.initial(entry, material.dataset.num_classes, material.start)
     objective = Objective(entry.weights, entry.options)
     dtype = precision(where.device)
     tapped = Tapped(place(student, where.device))

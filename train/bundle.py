@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
@@ -27,17 +28,21 @@ def bundle(run: Path, place: Path, half: bool = False) -> Path:
     if not finished(run):
         raise ZooError(f"{run}: no finished run is there")
     weights.from_folder(run, "trained here")
-    beside = place.with_name(f".{place.name}")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
-    for name in (*BESIDE, weights.WEIGHTS):
-        shutil.copyfile(run / name, beside / name)
-    if half:
-        rounded = {name: _halved(name, value) for name, value in load_file(run / weights.WEIGHTS).items()}
-        save_file(rounded, beside / weights.WEIGHTS, metadata={"format": "pt"})
-    weights.write_hashes(beside)
-    shutil.rmtree(place, ignore_errors=True)
-    beside.rename(place)
+    rounded = {n: _halved(n, value) for n, value in load_file(run / weights.WEIGHTS).items()} if half else None
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".bundle.", dir=place.parent) as name:
+        new, old = Path(name) / "new", Path(name) / "old"
+        new.mkdir()
+        for file in BESIDE:
+            shutil.copyfile(run / file, new / file)
+        if rounded:
+            save_file(rounded, new / weights.WEIGHTS, metadata={"format": "pt"})
+        else:
+            shutil.copyfile(run / weights.WEIGHTS, new / weights.WEIGHTS)
+        weights.write_hashes(new)
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
     return place
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, export, models, ranks, weights
+from dctkd_zoo import atomic, export, ranks, weights
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Entry
@@ -76,9 +76,8 @@ def _train(entry: Entry, where: Where, folder: Path, console: Console) -> None:
     facts |= {"precision": str(learner.precision), "dataset_digest": material.train.store.digest}
     if learner.guide is not None:
         facts |= {"teacher_sha256": learner.teacher_sha256, "teacher_cache": where.teacher_cache}
-    start = models.start(entry, where.trained)
-    if start is not None:
-        facts["start_sha256"] = start.sha256
+    if material.start is not None:
+        facts["start_sha256"] = material.start.sha256
     progress = restore(folder, learner, facts, where.resume)
     if ranks.leads():
         write_facts(entry, folder, where, facts)
