@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 import re
+import runpy
 from collections import Counter
 from collections.abc import Iterable
 from itertools import product
@@ -326,6 +327,17 @@ def test_the_small_sets_start_from_scratch_but_one_teacher(dataset: str) -> None
         {"r50_scene15": "r50_intel6"} if dataset == "scene15" else {}
     )
     assert all(isinstance(e.recipe.schedule, Cosine) for e in entries)
+
+
+def test_the_rates_of_scene15_are_among_those_that_were_tried() -> None:
+    tried = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "tuning.py"))
+    for (arch, _), rates in tried["CANDIDATES"].items():
+        assert ENTRIES[f"{arch}_scene15"].recipe.lr in rates
+    varied = dict.fromkeys(("epochs", "lr", "test_every"), 1)
+    for one in tried["ENTRIES"]:
+        final = ENTRIES[f"{one.arch}_scene15"].recipe
+        assert one.dataset == "scene15dev"
+        assert dataclasses.replace(one.recipe, **varied) == dataclasses.replace(final, **varied)
 
 
 @pytest.mark.parametrize("folder", sorted(weights.BUNDLED.iterdir()), ids=lambda folder: folder.name)
