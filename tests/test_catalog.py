@@ -333,7 +333,7 @@ def test_the_rates_of_scene15_are_among_those_that_were_tried() -> None:
     tried = runpy.run_path(str(Path(__file__).parents[1] / "docs" / "tuning.py"))
     for (arch, _), rates in tried["CANDIDATES"].items():
         assert ENTRIES[f"{arch}_scene15"].recipe.lr in rates
-    varied = dict.fromkeys(("epochs", "lr", "test_every"), 1)
+    varied: dict[str, Any] = dict.fromkeys(("epochs", "lr", "test_every"), 1)
     for one in tried["ENTRIES"]:
         final = ENTRIES[f"{one.arch}_scene15"].recipe
         assert one.dataset == "scene15dev"
