@@ -47,6 +47,7 @@ ENVIRONMENT = {
     "device": "device",
     "precision": "precision",
     "teacher_cache": "fixed views of a teacher on disk",
+    "stored": "kernels and matrices stored in",
 }  # facts of a run and their names
 
 

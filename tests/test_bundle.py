@@ -36,6 +36,8 @@ def test_half_is_half_as_large_and_loads_as_float32(run, tmp_path):
     place = bundle.bundle(run, tmp_path / "mbv2_stripes", half=True)
     size, whole = ((folder / weights.WEIGHTS).stat().st_size for folder in (place, run))
     assert size < 0.55 * whole
+    before, after = (json.loads((folder / "environment.json").read_text()) for folder in (run, place))
+    assert after == {**before, "stored": "float16"}
     ours = models.load("mbv2", weights.from_folder(place, "bundled"))
     plain = timm.create_model(f"local-dir:{place}", pretrained=True).eval()
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))

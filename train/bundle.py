@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import sys
 import tempfile
@@ -12,18 +13,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dctkd_zoo import registry, weights
+from dctkd_zoo import atomic, registry, weights
 from dctkd_zoo.errors import ZooError
+from eval import left
 from train.launcher import finished
 
-BESIDE = (weights.CONFIG, "recipe.json", "environment.json", "train_log.csv")
+ENVIRONMENT = "environment.json"
+BESIDE = (weights.CONFIG, "recipe.json", ENVIRONMENT, "train_log.csv")
 
 
 def bundle(run: Path, place: Path, half: bool = False) -> Path:
     """Copy what a network is and how it was made from the folder `run` to the folder `place`, and return that.
 
     With `half`, kernels and matrices are rounded to float16; vectors, which normalisation keeps its small variances in,
-    are not. Loading gives float32 either way. `ZooError` for a run that has not ended, or a value that float16 lacks.
+    are not, and `environment.json` says so. Loading gives float32 either way. `ZooError` for a run that has not ended,
+    or a value that float16 lacks.
     """
     if not finished(run):
         raise ZooError(f"{run}: no finished run is there")
@@ -37,6 +41,8 @@ def bundle(run: Path, place: Path, half: bool = False) -> Path:
             shutil.copyfile(run / file, new / file)
         if rounded:
             save_file(rounded, new / weights.WEIGHTS, metadata={"format": "pt"})
+            told = left.facts(new / ENVIRONMENT) | {"stored": "float16"}
+            atomic.write_text(new / ENVIRONMENT, json.dumps(told, indent=2) + "\n")
         else:
             shutil.copyfile(run / weights.WEIGHTS, new / weights.WEIGHTS)
         weights.write_hashes(new)
