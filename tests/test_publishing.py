@@ -117,9 +117,18 @@ def kept(world, name):
 
 def test_a_dry_run_sends_nothing(world):
     asked = len(world.hub.requests)
+    outcome = world.by(main, "publish", NAME, TEACHER, "--dry-run", token="")
+    assert outcome.get() == 0, outcome.printed
+    assert f"ORG/{NAME}" in outcome.printed and "2 ready" in outcome.printed
+    assert len(world.hub.requests) == asked and not rows(world)
+
+
+def test_a_dry_run_of_all_tells_what_is_not_ready(world):
+    asked = len(world.hub.requests)
     outcome = world.by(main, "publish", "--all", "--dry-run", token="")
-    assert outcome.get() == 0, outcome.printed[:3000]
-    assert f"ORG/{NAME}" in outcome.printed and "ready" in outcome.printed
+    assert outcome.get() == 1, outcome.printed[:3000]
+    assert f"ORG/{NAME}" in outcome.printed and "; 1 not; " in outcome.printed
+    assert "data/scene15" in "".join(outcome.printed.split())  # a bundled network, whose images do not lie here
     assert "python -m train r18_dctkd_ade20k" in outcome.printed
     assert len(world.hub.requests) == asked and not rows(world)
 

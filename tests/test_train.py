@@ -212,9 +212,10 @@ def test_one_entry_that_fails_does_not_stop_the_others(world, tmp_path, capsys):
 def test_the_bundled_networks_are_of_the_recipes_in_the_catalog():
     bundled = [folder for folder in sorted(weights.BUNDLED.iterdir()) if folder.is_dir()]
     assert len(bundled) >= 6
-    elsewhere = Where(None, Path(), torch.device("cpu"))
     for folder in bundled:
-        run.refuse_other_recipe(registry.get_entry(folder.name), folder, elsewhere)
+        views = json.loads((folder / "environment.json").read_text()).get("teacher_cache")
+        where = Where(None, Path(), torch.device("cpu"), teacher_cache=views)
+        run.refuse_other_recipe(registry.get_entry(folder.name), folder, where)
 
 
 def test_a_term_that_is_not_finite_stops_the_run_and_keeps_the_checkpoint(world, tmp_path, console, monkeypatch):
