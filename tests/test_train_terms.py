@@ -18,7 +18,7 @@ from train.__main__ import main
 
 METHODS = sorted(set(losses.names()) - {"ce"})
 COMBINATIONS = [*METHODS, *(f"{method}_kd" for method in METHODS if method != "kd")]
-EVERY = 10  # of the images of synthscenes, for the sake of time
+EVERY = 20  # of the images of synthscenes, for the sake of time
 
 
 DATASET = Dataset(
@@ -26,8 +26,8 @@ DATASET = Dataset(
     title="Some of synthscenes",
     source="folders",
     num_classes=12,
-    train=600,
-    test=120,
+    train=300,
+    test=60,
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
 )
