@@ -28,9 +28,9 @@ class Spread:
     n: int
 
     def text(self, decimals: int) -> str:
-        """`73.00 ± 3.61`; of one seed `73.00`."""
+        """`73.00 ± 3.61`; of one seed `73.00`, and below 0 with a true minus sign, which no page takes for a list."""
         around = "" if math.isnan(self.sd) else f" ± {self.sd:.{decimals}f}"
-        return f"{self.mean:.{decimals}f}{around}"
+        return f"{self.mean:.{decimals}f}{around}".replace("-", "\N{MINUS SIGN}")
 
 
 def spread(values: Iterable[float]) -> Spread:

@@ -160,6 +160,7 @@ def test_the_spread_over_seeds():
     assert found.text(2) == "73.00 ± 3.61"
     alone = seeds.spread([70.0])
     assert np.isnan(alone.sd) and (alone.n, alone.text(1)) == (1, "70.0")
+    assert seeds.spread([-0.25]).text(2) == "\N{MINUS SIGN}0.25"
 
 
 def test_a_column_over_the_seeds_that_have_it():

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dctkd_zoo import atomic, registry, weights
+from dctkd_zoo import registry, weights
 from dctkd_zoo.errors import ZooError
 from eval import left
 from train.launcher import finished
@@ -42,7 +42,7 @@ def bundle(run: Path, place: Path, half: bool = False) -> Path:
         if rounded:
             save_file(rounded, new / weights.WEIGHTS, metadata={"format": "pt"})
             told = left.facts(new / ENVIRONMENT) | {"stored": "float16"}
-            atomic.write_text(new / ENVIRONMENT, json.dumps(told, indent=2) + "\n")
+            (new / ENVIRONMENT).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
         else:
             shutil.copyfile(run / weights.WEIGHTS, new / weights.WEIGHTS)
         weights.write_hashes(new)
