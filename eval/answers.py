@@ -61,7 +61,8 @@ def label(method: str) -> Markdown:
         return Markdown(CHANCE)
     terms, named, views = method.partition(VIEWS)
     name = code(terms) if terms else Markdown("the baseline")
-    return Markdown(f"{name} ({views + ' fixed views' if views else 'new views'})") if named else name
+    seen = f"{views} fixed view{'s' * (views != '1')}" if views else "new views"
+    return Markdown(f"{name} ({seen})") if named else name
 
 
 def title(figure: str) -> str:

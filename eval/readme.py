@@ -16,7 +16,7 @@ from eval.answers import answers
 from eval.markdown import code
 from eval.page import command
 from eval.results import Row
-from eval.seeds import most_trained, values
+from eval.seeds import most_trained, values, views
 from eval.standings import FIGURES, Line, caption, standings
 
 README = Path(__file__).parents[1] / "README.md"
@@ -50,7 +50,7 @@ def table(rows: Sequence[Row]) -> str:
         return "\nNot measured yet.\n\n"
     groups = [most_trained(group) for _, group in groupby(sorted(rows, key=_name), key=_name)]
     groups.sort(key=lambda group: -mean(values(group, "top1")))
-    grid = standings(("entry", "teacher"), [Line(_cells(group[0]["name"]), group) for group in groups], SHORT)
+    grid = standings(("entry", "teacher", "views"), [Line(_cells(group), group) for group in groups], SHORT)
     shown = [row for group in groups for row in group]
     return f"\n{grid}\n\n{caption(shown)} {_legend(shown)}\n\n"
 
@@ -69,9 +69,9 @@ def _legend(rows: Sequence[Row]) -> str:
     return " ".join(told)
 
 
-def _cells(name: str) -> list[object]:
-    teacher = get_entry(name).teacher
-    return [code(name), code(teacher or "")]
+def _cells(rows: Sequence[Row]) -> list[object]:
+    name = rows[0]["name"]
+    return [code(name), code(get_entry(name).teacher or ""), views(rows)]
 
 
 def _name(row: Row) -> str:

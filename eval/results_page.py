@@ -60,19 +60,18 @@ def section(students: Students, rows: Sequence[Row]) -> str:
         return ""
     teachers = {teacher for method in found if (teacher := get_entry(students.entry(method)).teacher)}
     lines = [_line(f"teacher {code(name)}", [row for row in rows if row["name"] == name]) for name in sorted(teachers)]
-    ordered = sorted(found.items(), key=lambda item: -seeds.spread(seeds.values(item[1], "top1")).mean)
-    lines += [_line(label(method), own) for method, own in ordered]
+    trained = [(label(method), group) for method, own in found.items() for group in seeds.by_views(own).values()]
+    trained.sort(key=lambda line: -seeds.spread(seeds.values(line[1], "top1")).mean)
+    lines += [_line(name, group) for name, group in trained]
     measured = [row for own in found.values() for row in own]
     return (
         f"## {students.arch} on {students.dataset}\n\n{standings(('method', 'views'), lines)}\n\n{caption(measured)} "
-        "Views: how many fixed views of an image a student saw, with the teacher's outputs on disk; new: another one "
-        "every epoch, from a live teacher if any. In %: top-1, MCA, ECE, agreement, best epoch; NLL in nats.\n"
+        "In %: top-1, MCA, ECE, agreement, best epoch; NLL in nats.\n"
     )
 
 
 def _line(name: str, rows: Sequence[Row]) -> Line:
-    views = {row.get("teacher_cache", "") for row in rows}
-    return Line([Markdown(name), "/".join(sorted(each or "new" for each in views)) or "–"], rows)
+    return Line([Markdown(name), seeds.views(rows)], rows)
 
 
 def evidence(question: Question, rows: Sequence[Row]) -> str:

@@ -58,6 +58,11 @@ def by_views(rows: Iterable[Row]) -> dict[str, list[Row]]:
     return dict(sorted(groups.items(), key=lambda group: natural(group[0])))
 
 
+def views(rows: Iterable[Row]) -> str:
+    """How many fixed views some rows were trained on, as a page shows it; `new` for another one every epoch."""
+    return "/".join(number or "new" for number in by_views(rows)) or NONE
+
+
 def most_trained(rows: Iterable[Row]) -> list[Row]:
     """Of the rows of one entry those of the number of views that has the most seeds."""
     return max(by_views(rows).values(), key=len, default=[])

@@ -264,13 +264,14 @@ after
 
 def test_the_readme_gets_a_table_between_its_markers():
     rows = [results.as_text(row(n, t)) for n, t in (("r8_synthscenes", 60.0), ("r20_kd_synthscenes", 70.5))]
+    rows[1]["teacher_cache"] = "8"
     rows.append(results.as_text(row("r20_synthscenes", 99.0, protocol="released")))
     text = readme.filled(BEFORE, rows)
     lines = text.splitlines()
-    tops = [line.split("|")[1:5] for line in lines if line.startswith("| `")]
+    tops = [line.split("|")[1:6] for line in lines if line.startswith("| `")]
     assert tops == [
-        [" `r20_kd_synthscenes` ", " `r56_synthscenes` ", " 1 ", " 70.50 "],
-        [" `r8_synthscenes` ", " – ", " 1 ", " 60.00 "],
+        [" `r20_kd_synthscenes` ", " `r56_synthscenes` ", " 8 ", " 1 ", " 70.50 "],
+        [" `r8_synthscenes` ", " – ", " new ", " 1 ", " 60.00 "],
     ]
     assert "to those of `r56_synthscenes`" in text
     assert "1200 test images; last epoch; training seeds 0; evaluated in float32 on cpu (AVX2, 2 threads)." in text

@@ -101,6 +101,10 @@ def test_numbers_of_views_are_compared_where_they_are_named():
     pairs = (("dctkd_kd@", "dctkd_kd@8"), ("dctkd_kd@", "dctkd_kd@1"), ("dctkd_kd@", "dctkd_kd@2"))
     found = answer(Question("?", ("top1",), pairs), rows)
     assert [(each.mean_a, each.mean_b) for each in found] == [(51.5, 70.5), (51.5, 40.0)]
+    lines = unbroken(results_page.page(rows)).splitlines()
+    shown = [line.strip("| ").split(" | ")[1:4] for line in lines if line.startswith("| `dctkd_kd`")]
+    assert shown == [["8", "2", "70.50 ± 0.71"], ["new", "2", "51.50 ± 2.12"], ["1", "2", "40.00 ± 0.00"]]
+    assert "`dctkd_kd` (1 fixed view) 40.00 against 51.50 of `dctkd_kd` (new views)" in results_page.page(rows)
 
 
 def test_a_row_of_no_known_seed_is_in_no_comparison():
