@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, answer
 from eval.markdown import Markdown, code
 from eval.results import PERCENT, Row
-from eval.seeds import NONE
+from eval.seeds import NONE, minus
 from eval.standings import FIGURES
 
 
@@ -78,9 +78,9 @@ def _decimals(finding: Finding) -> int:
 
 def number(value: float, finding: Finding) -> str:
     """A figure to as many decimals as its kind has."""
-    return f"{value:.{_decimals(finding)}f}"
+    return minus(f"{value:.{_decimals(finding)}f}")
 
 
 def signed(value: float, finding: Finding) -> Markdown:
     """The same of a difference, with its sign."""
-    return Markdown(f"{value:+.{_decimals(finding)}f}".replace("-", "\N{MINUS SIGN}"))
+    return Markdown(minus(f"{value:+.{_decimals(finding)}f}"))

@@ -182,4 +182,4 @@ def methods(students: Students, rows: Iterable[Row]) -> Mapping[str, list[Row]]:
         method = students.method(row["name"])
         if method is not None:
             found.setdefault(method, []).append(row)
-    return {method: found[method] for method in sorted(found)}
+    return dict(sorted(found.items()))

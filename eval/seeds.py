@@ -19,6 +19,11 @@ from eval.results import Row
 NONE = "–"  # of a figure that was not measured
 
 
+def minus(figure: str) -> str:
+    """A figure with a true minus sign, which no page takes for a list or a break in a line."""
+    return figure.replace("-", "\N{MINUS SIGN}")
+
+
 @dataclass(frozen=True)
 class Spread:
     """Mean and standard deviation (n - 1) over n seeds; that of one seed is NaN, not 0."""
@@ -28,9 +33,9 @@ class Spread:
     n: int
 
     def text(self, decimals: int) -> str:
-        """`73.00 ± 3.61`; of one seed `73.00`, and below 0 with a true minus sign, which no page takes for a list."""
+        """`73.00 ± 3.61`; of one seed `73.00`."""
         around = "" if math.isnan(self.sd) else f" ± {self.sd:.{decimals}f}"
-        return f"{self.mean:.{decimals}f}{around}".replace("-", "\N{MINUS SIGN}")
+        return minus(f"{self.mean:.{decimals}f}{around}")
 
 
 def spread(values: Iterable[float]) -> Spread:

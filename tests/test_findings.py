@@ -173,6 +173,12 @@ class TestPage:
         level = rows_of({"": [60.0, 61.0, 62.0], "dctkd": [61.0, 60.0, 62.0]})
         assert "no difference shown (−2.48 to +2.48, p 1.000)" in results_page.page(level)
 
+    def test_a_figure_below_zero_is_no_markup(self):
+        rows = [row("dctkd", seed, 50.0, **{"skill.ssim": skill}) for seed, skill in enumerate((-0.4, -0.5, -0.3))]
+        text = results_page.page(rows)
+        assert "`dctkd` −0.400 against chance" in text and "−0.400 ± 0.100" in unbroken(text)
+        assert "\\-" not in text
+
     def test_the_readme_has_the_answers_too(self):
         rows = rows_of({"": [60.0], "dctkd": [70.25]})
         text = readme.filled("a\n<!-- answers -->\nold\n<!-- /answers -->\nb", rows)

@@ -22,6 +22,7 @@ from eval.record import Record
 from eval.report.figures import HEADLINES, TITLES
 from eval.report.gather import Board, Told, absences
 from eval.report.svg import swatch
+from eval.seeds import minus
 
 HERE = Path(__file__).parent
 TITLE = "dctkd_zoo: evaluation report"
@@ -123,7 +124,7 @@ def fixed(value: Any, decimals: int) -> str:
     """A number with so many decimals, or a dash for what is unknown."""
     if value is None or value == "" or not math.isfinite(float(value)):
         return "–"
-    return f"{float(value):.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+    return minus(f"{float(value):.{decimals}f}")
 
 
 def span(low: Any, high: Any, decimals: int) -> str:

@@ -28,6 +28,7 @@ from eval.report.svg import (
     text,
     ticks,
 )
+from eval.seeds import minus
 
 LARGEST = 40  # classes that a confusion matrix is drawn of
 STEP = 10.0  # px between points that would lie on each other
@@ -75,7 +76,7 @@ class Line:
 
 def number(value: float, decimals: int = 2) -> str:
     """A number of a table, or a dash."""
-    return f"{value:,.{decimals}f}".replace("-", "\N{MINUS SIGN}") if math.isfinite(value) else "–"
+    return minus(f"{value:,.{decimals}f}") if math.isfinite(value) else "–"
 
 
 def scatter(key: str, title: str, points: Sequence[Point], labels: tuple[str, str]) -> Plot:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from eval.seeds import minus
+
 LETTER = 6.2  # px that a letter of a label takes, about
 SERIES = 8  # colours that the style sheet has for series
 Numbers = Sequence[float]
@@ -92,7 +94,7 @@ def short(value: float) -> str:
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}"
-    return f"{value:.4g}".replace("-", "\N{MINUS SIGN}")
+    return minus(f"{value:.4g}")
 
 
 def axes(box: Box, x: Scale, y: Scale, labels: tuple[str, str], at: tuple[Numbers, Numbers]) -> list[Markup]:
