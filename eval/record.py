@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
@@ -17,6 +17,7 @@ from eval.outcome import Outcome
 from eval.run import Result
 
 Record = dict[str, Any]
+T = TypeVar("T")
 
 ENDS = ("low", "high")
 COSTS = ("macs", "latency_ms", "latency_p95_ms", "images_per_s", "peak_mib")
@@ -63,6 +64,7 @@ def row(result: Result) -> dict[str, Any]:
         **{name: _short(value) for name, value in result.figures.items()},
         **ends(result),
         "teacher_cache": views(result.weights.folder),
+        "trained_on": trained_on(result.weights.folder),
         **best_epoch(result.weights.folder),
         **costs(result),
         "parameters": result.parameters,
@@ -120,11 +122,20 @@ def training_seed(folder: Path) -> int | None:
 
 def views(folder: Path) -> int | None:
     """Of how many views of an image a network was trained, where its teacher was on disk; None for any number."""
+    return _told(folder, "teacher_cache", int, "whole number")
+
+
+def trained_on(folder: Path) -> str | None:
+    """The device that a network was trained on; None where that is not known."""
+    return _told(folder, "device", str, "text")
+
+
+def _told(folder: Path, name: str, kind: type[T], words: str) -> T | None:
     path = folder / "environment.json"
-    count = left.facts(path).get("teacher_cache")
-    if not fits(count, int | None):
-        raise CorruptFile(f"{path}: teacher_cache is {count!r:.60}, no whole number: {left.WAY_ON}")
-    return count
+    value: T | None = left.facts(path).get(name)
+    if not fits(value, kind | None):
+        raise CorruptFile(f"{path}: {name} is {value!r:.60}, no {words}: {left.WAY_ON}")
+    return value
 
 
 def best_epoch(folder: Path) -> dict[str, float | None]:

@@ -23,6 +23,7 @@ PERCENT = frozenset({"top1", "top5", "mca", "mca_all", "agreement", "ece"})  # t
 HEAD = ("name", "dataset", "protocol", "seed", "n", "failed")
 TAIL = (
     "teacher_cache",
+    "trained_on",
     "best_top1",
     "best_epoch",
     "macs",
@@ -49,7 +50,8 @@ TAIL = (
 )
 # Columns of words; all others hold numbers, these of them whole ones.
 WORDS = {"name", "dataset", "protocol", "weights_sha256", "weights_origin", "teacher", "teacher_sha256"} | {
-    "dataset_digest", "device", "precision", "torch", "timm", "dctkd_zoo", "selected", "date", "note", "sha256",
+    "dataset_digest", "trained_on", "device", "precision", "torch", "timm", "dctkd_zoo", "selected", "date", "note",
+    "sha256",
 }  # fmt: skip
 WHOLE = {"seed", "n", "failed", "teacher_cache", "best_epoch", "parameters", "limit"}
 DUE = ("name", "dataset", "protocol", "n", "top1")  # what no row lacks

@@ -59,11 +59,12 @@ def standings(header: Sequence[str], lines: Sequence[Line], figures: Sequence[Fi
 def caption(rows: Iterable[Row]) -> str:
     """On how many images, of which seeds and where some rows were measured, and what "views" are, in words."""
     rows = list(rows)
-    counts, seeds, devices = (
-        ", ".join(sorted({row[name] or "not known" for row in rows}, key=natural)) for name in ("n", "seed", "device")
+    counts, seeds, trained, evaluated = (
+        ", ".join(sorted({row.get(name) or "not known" for row in rows}, key=natural))
+        for name in ("n", "seed", "trained_on", "device")
     )
     return (
-        f"{counts} test images; last epoch; training seeds {seeds}; evaluated in float32 on {devices}. Views: how many "
-        "fixed views of an image a student saw, with the teacher's outputs on disk; new: another one every epoch, from "
-        "a live teacher if any."
+        f"{counts} test images; last epoch; training seeds {seeds}; trained on {trained}; evaluated in float32 on "
+        f"{evaluated}. Views: how many fixed views of an image a student saw, with the teacher's outputs on disk; new: "
+        "another one every epoch, from a live teacher if any."
     )

@@ -125,6 +125,7 @@ def row(name: str, top1: float = 50.0, **changes: object) -> dict[str, object]:
         "weights_origin": "bundled",
         "teacher": "r56_synthscenes",
         "teacher_sha256": "1" * 64,
+        "trained_on": "one NVIDIA H200",
         "device": "cpu (AVX2, 2 threads)",
         "limit": None,
         "note": None,
@@ -274,7 +275,8 @@ def test_the_readme_gets_a_table_between_its_markers():
         [" `r8_synthscenes` ", " – ", " new ", " 1 ", " 60.00 "],
     ]
     assert "to those of `r56_synthscenes`" in text
-    assert "1200 test images; last epoch; training seeds 0; evaluated in float32 on cpu (AVX2, 2 threads)." in text
+    ran = "trained on one NVIDIA H200; evaluated in float32 on cpu (AVX2, 2 threads)."
+    assert f"1200 test images; last epoch; training seeds 0; {ran}" in text
     assert "old" not in text and "Not measured yet." in text
     assert [lines[0], lines[-1]] == ["# Title", "after"] and "between" in lines
     assert readme.filled(text, rows) == text

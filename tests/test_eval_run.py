@@ -81,6 +81,7 @@ def export_untrained(name: str, out: Path, classes: tuple[str, ...]) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     export.write(model, entry, registry.get_dataset(entry.dataset), classes, folder)
     (folder / "recipe.json").write_text(json.dumps({"recipe": {"seed": 7}}))
+    (folder / "environment.json").write_text(json.dumps({"device": "one NVIDIA H200"}))
     return folder
 
 
@@ -332,6 +333,7 @@ def test_a_row_says_what_was_measured_on_what(home):
     assert row["weights_sha256"] == digest.sha256(home / "out" / "r8_kd_animals" / weights.WEIGHTS)
     assert row["teacher_sha256"] == digest.sha256(home / "out" / "r14_animals" / weights.WEIGHTS)
     assert row["weights_origin"] == "trained here" and row["precision"] == "float32"
+    assert row["trained_on"] == "one NVIDIA H200"
     assert len(row["dataset_digest"]) == 64 and row["torch"] == torch.__version__
     assert {"top1", "top5", "mca_all", "nll", "ssim_zeropad", "ssim_zeropad.3"} <= set(row)
     assert str(home) not in results.as_json(row)

@@ -154,12 +154,13 @@ def test_any_hashes_are_a_mismatch(folder, data):
 @example('{"recipe": {"seed": "0"}}', "recipe.json")
 @example("[" * 100_000, "recipe.json")
 @example('{"teacher_cache": "2"}', "environment.json")
+@example('{"device": 2}', "environment.json")
 def test_what_training_left_is_read_or_refused(tmp_path, text, name):
     (tmp_path / name).write_text(text, encoding="utf-8", newline="")
     reads = {
         "train_log.csv": record.best_epoch,
         "recipe.json": record.training_seed,
-        "environment.json": record.views,
+        "environment.json": lambda folder: (record.views(folder), record.trained_on(folder)),
     }
     try:
         reads[name](tmp_path)
