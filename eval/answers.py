@@ -1,4 +1,4 @@
-"""Findings to words: what each question's answer is, students by students, for RESULTS.md and the README."""
+"""Findings to tables: the answer to each question, a column per group of students, for RESULTS.md and README.md."""
 
 from __future__ import annotations
 
@@ -6,48 +6,67 @@ import math
 from collections.abc import Sequence
 
 from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, answer
-from eval.markdown import Markdown, code
+from eval.markdown import Markdown, code, table
 from eval.results import PERCENT, Row
 from eval.seeds import NONE, minus
 from eval.standings import FIGURES
 
+ALONE = "†"  # marks what would be shown if it were the only difference of its question
+READ = f"""Each cell is a mean difference over the n seeds that both methods have, taken seed by seed, its 95 % interval
+(Student's, over seeds, of this difference alone) and its p, corrected by Holm over all differences of the question.
+In bold: shown, which is p below 0.05. {ALONE}: p is below 0.05 only before the correction.
+"""
+
 
 def answers(rows: Sequence[Row]) -> list[str]:
-    """A question in bold, and below it a line for each group of students that were measured."""
-    found = []
-    for number, question in enumerate(QUESTIONS, 1):
-        lines = [f"- {line}" for line in summary(question, rows)] or ["- Not measured yet."]
-        found.append(f"**{number}. {question.title}**\n\n" + "\n".join(lines) + "\n")
-    return found
+    """How to read them; then a question in bold, how much is shown, its differences as a table, and what to know."""
+    return [
+        READ,
+        *(
+            f"**{number}. {question.title}**\n\n{_told(question, answer(question, rows))}\n"
+            for number, question in enumerate(QUESTIONS, 1)
+        ),
+    ]
 
 
-def summary(question: Question, rows: Sequence[Row]) -> list[Markdown]:
-    """What a question's first figure says, students by students."""
-    findings = answer(question, rows)
-    lines = []
-    for students in STUDENTS:
-        own = [f for f in findings if f.students == students and f.figure == question.figures[0]]
-        if own:
-            told = "; ".join(sentence(finding) for finding in own)
-            lines.append(Markdown(f"{students.arch} on {students.dataset}, {title(question.figures[0])}: {told}."))
-    return lines
+def _told(question: Question, findings: Sequence[Finding]) -> str:
+    if not findings:
+        return "Not measured yet."
+    return "\n\n".join(filter(None, (headline(findings), grid(findings), question.note)))
 
 
-def sentence(finding: Finding) -> str:
-    """`dctkd` 86.20 against 68.60 of `at`, **higher** (+16.00 to +19.20, p 0.003)."""
-    against = "chance, 0" if finding.a == CHANCE else f"{number(finding.mean_a, finding)} of {label(finding.a)}"
-    return f"{label(finding.b)} {number(finding.mean_b, finding)} against {against}, {verdict(finding)}"
+def headline(findings: Sequence[Finding]) -> str:
+    """How many are shown: `2 of 9 differences are shown; 4 more would be, were each the only one (†).`."""
+    shown, alone = (sum(getattr(each, name) for each in findings) for name in ("shown", "alone"))
+    several = "s are" if shown > 1 else "s is" if len(findings) > 1 else " is"
+    told = f"{shown or 'None'} of {len(findings)} difference{several} shown"
+    more = f"; {alone} more would be, were {'it' if alone == 1 else 'each'} the only one ({ALONE})" if alone else ""
+    return f"{told}{more}."
 
 
-def verdict(finding: Finding) -> str:
-    """Which is higher, by how much, or that no difference is shown; nothing is tested of one seed."""
-    test = finding.test
+def grid(findings: Sequence[Finding]) -> Markdown:
+    """A row per figure and pair of methods, a column per group of students that was measured."""
+    measured = [each for each in STUDENTS if any(finding.students == each for finding in findings)]
+    lines: dict[tuple[str, str, str], dict[object, Markdown]] = {}
+    for finding in findings:
+        lines.setdefault((finding.figure, finding.a, finding.b), {})[finding.students] = cell(finding)
+    return table(
+        ("figure", "difference", *(f"{each.arch}, {each.dataset}" for each in measured)),
+        [
+            (title(figure), Markdown(f"{label(b)} − {label(a)}"), *(found.get(each, NONE) for each in measured))
+            for (figure, a, b), found in lines.items()
+        ],
+    )
+
+
+def cell(finding: Finding) -> Markdown:
+    """`**+18.94** (+17.21 to +20.68), n 3, p 0.004`: bold if shown; nothing is tested of one seed."""
+    test, difference = finding.test, signed(finding.test.mean, finding)
     if math.isnan(test.p):
-        return f"{signed(test.mean, finding)} in {'one seed' if test.n == 1 else f'each of {test.n} seeds'}"
-    ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}, p {probability(finding.p)}"
-    if not finding.shown:
-        return f"no difference shown ({ends})"
-    return f"**{'higher' if test.mean > 0 else 'lower'}** ({ends})"
+        return Markdown(f"{difference}, n {test.n}")
+    mean = f"**{difference}**" if finding.shown else f"{difference}{ALONE * finding.alone}"
+    ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}"
+    return Markdown(f"{mean} ({ends}), n {test.n}, p {probability(finding.p)}")
 
 
 def probability(p: float) -> str:
@@ -67,9 +86,7 @@ def label(method: str) -> Markdown:
 
 def title(figure: str) -> str:
     """A column as a page calls it."""
-    return next(
-        (f"{'skill, ' if '.' in figure else ''}{each.title}" for each in FIGURES if each.column == figure), figure
-    )
+    return next((each.title for each in FIGURES if each.column == figure), figure)
 
 
 def _decimals(finding: Finding) -> int:

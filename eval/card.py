@@ -37,7 +37,8 @@ class Card:
     `rows` are the entry's measured ones of every seed and protocol, `beside` those of the networks it is compared
     with, `run` is there where its weights are, `base` is the entry that it is a variant of, `untrained` are the
     networks that it rests on, farthest first, whose weights nobody can have yet, `others` are the datasets that these
-    were trained on where they are not its own, `published` is the sha256 of the weights in `repo`.
+    were trained on where they are not its own, `published` is the sha256 of the weights in `repo`, `other_views` are
+    the numbers of fixed views, empty for new ones, that it was trained on too and that `rows` are not of.
     """
 
     entry: Entry
@@ -55,6 +56,7 @@ class Card:
     repo: str | None
     published: str | None
     figure: str | None
+    other_views: tuple[str, ...]
 
     @property
     def status(self) -> str:
@@ -79,6 +81,11 @@ class Card:
     def parameters(self) -> int | None:
         """Number of trained values, where the network was measured."""
         return next((int(row["parameters"]) for row in self.rows if row.get("parameters")), None)
+
+    @property
+    def views(self) -> str:
+        """The number of fixed views of an image that the measured networks were trained on; empty for new ones."""
+        return next((row.get("teacher_cache") or "" for row in self.rows), "")
 
     @property
     def sha256(self) -> str | None:
@@ -129,7 +136,8 @@ def gather(
     folder = folder or (weights.BUNDLED / entry.run_name if bundled else None)
     kept = [row for row in rows if not row.get("limit")]
     run = read_run(folder) if folder else None
-    own = _of_one_recipe(_own(entry, kept, folder), run)
+    groups = seeds.by_views(_own(entry, kept, folder))
+    views = _views(groups, run)
     known = registry.entries()
     card = Card(
         entry,
@@ -140,13 +148,14 @@ def gather(
         tuple(registry.distilled(entry.name)),
         tuple(_untrained(entry)),
         _others(entry),
-        tuple(own),
+        tuple(groups.get(views, ())),
         {},
         run,
         bundled and folder == weights.BUNDLED / entry.run_name,
         repo,
         weights.published().get(entry.run_name, {}).get("sha256") if repo else None,
         figure,
+        tuple(each for each in groups if each != views),
     )
     names = [name for name in (card.compared_with, entry.baseline) if name and name != entry.name]
     beside = {name: tuple(seeds.most_trained(row for row in kept if row["name"] == name)) for name in names}
@@ -165,11 +174,10 @@ def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
     return sorted(own.values(), key=lambda row: [registry.natural(row[name]) for name in ("protocol", "seed")])
 
 
-def _of_one_recipe(rows: Iterable[Row], run: Run | None) -> list[Row]:
-    """Of rows by number of fixed views, which are no seeds of one recipe, those like the run's; else the most."""
-    groups = list(seeds.by_views(rows).values())
-    alike = (group for group in groups if run and any(row["weights_sha256"] == run.sha256 for row in group))
-    return next(alike, max(groups, key=len, default=[]))
+def _views(groups: Mapping[str, Iterable[Row]], run: Run | None) -> str:
+    """Of rows by number of fixed views, which are no seeds of one recipe, the number of the run's; else of the most."""
+    alike = (n for n, rows in groups.items() if run and any(row["weights_sha256"] == run.sha256 for row in rows))
+    return next(alike, max(groups, key=lambda views: len(list(groups[views])), default=""))
 
 
 def _measurement(row: Row) -> tuple[str, ...]:

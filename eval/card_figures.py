@@ -34,6 +34,7 @@ FIGURES: Mapping[str, Shown] = {
 }
 ALIGNMENT: Mapping[str, Shown] = {
     "ssim": Shown("SSIM", 3),
+    "skill.ssim": Shown("SSIM skill", 3),
     "ssim_zeropad": Shown("SSIM, zero-padded", 3),
     "pearson": Shown("Pearson", 3),
     "spectral": Shown("spectral distance", 2),

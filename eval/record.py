@@ -126,8 +126,9 @@ def views(folder: Path) -> int | None:
 
 
 def trained_on(folder: Path) -> str | None:
-    """The device that a network was trained on; None where that is not known."""
-    return _told(folder, "device", str, "text")
+    """The device and precision that a network was trained on and in; None where these are not known."""
+    told = (_told(folder, name, str, "text") for name in ("device", "precision"))
+    return ", ".join(words.removeprefix("torch.") for words in told if words) or None
 
 
 def _told(folder: Path, name: str, kind: type[T], words: str) -> T | None:

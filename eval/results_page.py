@@ -31,15 +31,13 @@ chosen on the test set and is a footnote to show how little or much that flatter
 Of several seeds: mean ± standard deviation (n - 1). The seed sets a student's start and the order of images, and with
 new views every epoch also the crops; of fixed views all seeds see the same. All students of a dataset learn from one
 teacher. Methods are compared where they were trained on as many views, the baseline, which has no teacher, always on
-new ones. Differences are taken seed by seed; their 95 % intervals are Student's, over seeds, each alone; p is
-Student's, corrected by Holm over the lines of a question, and a difference is called shown where that is below 0.05.
-They say what other seeds might give, not other test images or another teacher: `python -m eval compare A B` tests two
-networks over images. With three to five seeds only large differences can be shown; "no difference shown" is not "no
-difference".
+new ones. Tests say what other seeds might give, not other test images or another teacher: `python -m eval compare A B`
+tests two networks over images. With three to five seeds only large differences can be shown; what is not shown may
+still be there.
 
-SSIM, Pearson, spectral and CKA say how alike a student's maps are to its teacher's, energy, pointing and attended how
-much they fall on the objects that decide a class of synthscenes. All are given as skill, the share of the way from
-chance, which is what maps of two different images score, to the best there is; means over the levels, more is better
+SSIM, Pearson and spectral skill say how alike a student's maps are to its teacher's, CKA skill how alike its features
+are, energy, pointing and attended how much its maps fall on the objects that decide a class of synthscenes. Skill is
+the share of the way from chance, which is what two different images score, to the best there is; means over the levels
 ([docs/evaluation.md](docs/evaluation.md) defines each).
 """
 
@@ -79,8 +77,20 @@ def evidence(question: Question, rows: Sequence[Row]) -> str:
     findings = answer(question, rows)
     if not findings:
         return "Not measured yet.\n"
-    header = ("students", "figure", "A", "B", "of A", "of B", "B - A", f"{LEVEL:.0%} interval", "seeds", "p")
-    return table(header, map(_cells, findings), numbers=6) + "\n"
+    header = (
+        "students",
+        "figure",
+        "A",
+        "B",
+        "of A",
+        "of B",
+        "B − A",
+        f"{LEVEL:.0%} interval",
+        "seeds",
+        "p",
+        "corrected",
+    )
+    return table(header, map(_cells, findings), numbers=7) + "\n"
 
 
 def _cells(finding: Finding) -> list[object]:
@@ -97,6 +107,7 @@ def _cells(finding: Finding) -> list[object]:
         signed(test.mean, finding),
         ends,
         test.n,
+        probability(test.p),
         Markdown(f"**{p}**") if finding.shown else p,
     ]
 

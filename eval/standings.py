@@ -26,13 +26,13 @@ FIGURES = (
     Figure("NLL", "nll", 3),
     Figure("ECE", "ece", 2),
     Figure("agreement", "agreement", 2),
-    Figure("SSIM", "skill.ssim", 3),
-    Figure("Pearson", "skill.pearson", 3),
-    Figure("spectral", "skill.spectral", 3),
-    Figure("CKA", "skill.cka", 3),
-    Figure("energy", "skill.energy", 3),
-    Figure("pointing", "skill.pointing", 3),
-    Figure("attended", "skill.attended", 3),
+    Figure("SSIM skill", "skill.ssim", 3),
+    Figure("Pearson skill", "skill.pearson", 3),
+    Figure("spectral skill", "skill.spectral", 3),
+    Figure("CKA skill", "skill.cka", 3),
+    Figure("energy skill", "skill.energy", 3),
+    Figure("pointing skill", "skill.pointing", 3),
+    Figure("attended skill", "skill.attended", 3),
     Figure("best epoch", "best_top1", 2),
 )
 
@@ -60,11 +60,12 @@ def caption(rows: Iterable[Row]) -> str:
     """On how many images, of which seeds and where some rows were measured, and what "views" are, in words."""
     rows = list(rows)
     counts, seeds, trained, evaluated = (
-        ", ".join(sorted({row.get(name) or "not known" for row in rows}, key=natural))
-        for name in ("n", "seed", "trained_on", "device")
+        between.join(sorted({row.get(name) or "not known" for row in rows}, key=natural))
+        for name, between in (("n", ", "), ("seed", ", "), ("trained_on", " or "), ("device", " or "))
     )
     return (
         f"{counts} test images; last epoch; training seeds {seeds}; trained on {trained}; evaluated in float32 on "
         f"{evaluated}. Views: how many fixed views of an image a student saw, with the teacher's outputs on disk; new: "
-        "another one every epoch, from a live teacher if any."
+        "another one every epoch, from a live teacher if any. Best epoch: of those tested while training, in the "
+        "precision of training, chosen on the test set: no result."
     )

@@ -110,7 +110,7 @@ def test_a_recipe_never_says_that_it_can_be_loaded():
         assert "**Status: recipe only: no weights of this entry were ever published" in TEXTS[name]
         assert not re.search(r"pretrained=|create_model|hf-hub:|local-dir:|sha256|```python", TEXTS[name])
         assert f"python -m train {' '.join(card._untrained(ENTRIES[name]))}".strip() in TEXTS[name]
-        assert f" {name}\n```" in TEXTS[name]
+        assert re.search(rf" {re.escape(name)}( --data DIR)?( --teacher-cache \d)?\n```", TEXTS[name])
 
 
 def test_every_load_asks_for_the_weights():
@@ -173,10 +173,10 @@ def test_figures_are_those_of_the_results(name):
             assert decimals >= 2
     if rows[0]["ssim.1"]:
         heading, *lines = table(TEXTS[name], "level")
-        assert heading == ["level", "SSIM", "Pearson", "spectral distance"]
+        assert heading == ["level", "SSIM", "SSIM skill", "Pearson", "spectral distance"]
         for line in lines:
             suffix = "" if line[0] == "mean" else f".{line[0]}"
-            for column, cell in zip(("ssim", "pearson", "spectral"), line[1:], strict=True):
+            for column, cell in zip(("ssim", "skill.ssim", "pearson", "spectral"), line[1:], strict=True):
                 values = [float(row[column + suffix]) for row in rows]
                 mean, _, spread = cell.partition("\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
                 shown, due = float(mean.replace("\N{MINUS SIGN}", "-")), sum(values) / len(values)
@@ -262,8 +262,12 @@ def test_trainings_on_other_numbers_of_views_are_no_seeds_of_one_another():
     rows = [{**row, "weights_sha256": str(place)} for place, row in enumerate(rows)]
     facts = gather(ENTRIES[name], rows)
     assert [row["top1"] for row in facts.rows] == ["65.0"] * 3
+    assert (facts.views, facts.other_views) == ("8", ("", "1"))
     text = render(gather(ENTRIES["r18_dctkd_scene15"], [{**row, "name": "r18_dctkd_scene15"} for row in rows]))
     assert "65.00 ± 0.00" in text.replace("\N{NO-BREAK SPACE}", " ") and "40.00" not in text
+    assert "\npython -m train r50_intel6 r50_scene15 r18_dctkd_scene15 --data DIR --teacher-cache 8\n" in text
+    assert "on 8 fixed views of each image" in text and "what trainings on other views gave" in text
+    assert "on a new view of each image every epoch" in TEXTS["r18_scene15"]
 
 
 def test_of_several_numbers_of_views_those_of_the_weights_are_told(tmp_path):

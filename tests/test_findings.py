@@ -104,7 +104,8 @@ def test_numbers_of_views_are_compared_where_they_are_named():
     lines = unbroken(results_page.page(rows)).splitlines()
     shown = [line.strip("| ").split(" | ")[1:4] for line in lines if line.startswith("| `dctkd_kd`")]
     assert shown == [["8", "2", "70.50 ± 0.71"], ["new", "2", "51.50 ± 2.12"], ["1", "2", "40.00 ± 0.00"]]
-    assert "`dctkd_kd` (1 fixed view) 40.00 against 51.50 of `dctkd_kd` (new views)" in results_page.page(rows)
+    text = results_page.page(cached(0, {"dctkd_kd": [50.0, 53.0]}) + cached(1, {"dctkd_kd": [40.0, 41.0]}))
+    assert "| top-1 | `dctkd_kd` (1 fixed view) − `dctkd_kd` (new views) | −11.00 (−23.71 to +1.71), n 2, " in text
 
 
 def test_a_row_of_no_known_seed_is_in_no_comparison():
@@ -118,19 +119,22 @@ def test_seeds_that_agree_to_the_last_digit_show_no_certainty():
     one = rows_of({"": [60.0, 60.0833, 60.1667], "dctkd": [70.0, 70.0833, 70.1666]})
     (found,) = answer(Question("?", ("top1",), (("", "dctkd"),)), one)
     assert math.isnan(found.test.p) and not found.shown
-    assert "+10.00 in each of 3 seeds" in results_page.page(one)
+    assert "| top-1 | `dctkd` − the baseline | +10.00, n 3 |" in results_page.page(one)
 
 
 def test_shown_is_what_holm_leaves_below_a_twentieth():
-    """Three comparisons, each of a p alone of 0.02 to 0.05: none is shown, and none is called higher."""
+    """Three comparisons, each of a p alone of 0.02 to 0.05: none is shown, and none is in bold."""
     base = [60.0, 61.0, 62.0, 60.5]
     above = [0.4, 1.8, 1.0, 0.9]
     rows = rows_of({"": base, "kd": base, "at": base, "dctkd": [b + a for b, a in zip(base, above, strict=True)]})
     found = answer(QUESTIONS[0], rows)
     assert len(found) == 3 and all(0.02 < each.test.p < 0.05 < each.p < 0.5 and not each.shown for each in found)
     assert all(each.test.low > 0 for each in found)
+    assert all(each.alone for each in found)
     text = results_page.page(rows)
-    assert "higher" not in text and f"p {found[0].p:.3f}" in text
+    told = text[text.index("**1. ") : text.index("**2. ")]
+    assert "None of 3 differences is shown; 3 more would be, were each the only one (†)." in told
+    assert told.count(f"† (+0.10 to +1.95), n 4, p {found[0].p:.3f} |") == 3 and "**+" not in told
     assert answer(Question("?", ("top1",), (("", "dctkd"),)), rows)[0].shown, "alone it would be"
 
 
@@ -156,34 +160,53 @@ def test_every_method_that_is_asked_about_is_an_entry_of_some_students():
 
 class TestPage:
     def test_one_seed_is_not_tested(self):
-        text = results_page.page(rows_of({"": [60.0], "dctkd": [70.25]}))
-        assert "`dctkd` 70.25 against 60.00 of the baseline, +10.25 in one seed" in text
-        assert "| r20, synthscenes | top-1 | the baseline | `dctkd` | 60.00 | 70.25 | +10.25 | – | 1 | – |" in unbroken(
-            text
-        )
+        text = unbroken(results_page.page(rows_of({"": [60.0], "dctkd": [70.25]})))
+        assert "| top-1 | `dctkd` − the baseline | +10.25, n 1 |" in text and "None of 1 difference is shown.\n" in text
+        assert "| r20, synthscenes | top-1 | the baseline | `dctkd` | 60.00 | 70.25 | +10.25 | – | 1 | – | – |" in text
 
     def test_a_loss_is_told_as_plainly_as_a_gain(self):
         up = {"": [60.0, 61.0, 62.0], "dctkd": [70.0, 71.5, 72.0]}
         down = {"": up["dctkd"], "dctkd": up[""]}
-        assert (
-            "`dctkd` 71.17 against 61.00 of the baseline, **higher** (+9.45 to +10.88, p <0.001)"
-            in results_page.page(rows_of(up))
-        )
-        assert "**lower** (−10.88 to −9.45, p <0.001)" in results_page.page(rows_of(down))
+        text = results_page.page(rows_of(up))
+        assert "| `dctkd` − the baseline | **+10.17** (+9.45 to +10.88), n 3, p <0.001 |" in text
+        assert "1 of 1 difference is shown.\n" in text
+        text = results_page.page(rows_of(down))
+        assert "| `dctkd` − the baseline | **−10.17** (−10.88 to −9.45), n 3, p <0.001 |" in text
         level = rows_of({"": [60.0, 61.0, 62.0], "dctkd": [61.0, 60.0, 62.0]})
-        assert "no difference shown (−2.48 to +2.48, p 1.000)" in results_page.page(level)
+        assert "| +0.00 (−2.48 to +2.48), n 3, p 1.000 |" in results_page.page(level)
+
+    def test_every_figure_of_a_question_is_in_its_answer(self):
+        """A difference of maps stands there where the accuracies show none."""
+        skills = {"dctkd": (0.9, 0.91, 0.905), "dctkd.abs": (0.5, 0.52, 0.51)}
+        rows = [
+            row(method, seed, 50.0 + seed, **{"skill.ssim": skill})
+            for method, found in skills.items()
+            for seed, skill in enumerate(found)
+        ]
+        text = results_page.page(rows)
+        assert "1 of 2 differences is shown." in text
+        assert "| SSIM skill | `dctkd` − `dctkd.abs` | **+0.395** (+0.383 to +0.407), n 3, p <0.001 |" in text
+
+    def test_students_that_were_not_compared_have_a_dash(self):
+        other = [{**each, "name": STUDENTS[1].entry(""), "dataset": "scene15"} for each in rows_of({"": [50.0, 51.0]})]
+        more = [{**each, "name": STUDENTS[1].entry("kd"), "dataset": "scene15"} for each in rows_of({"": [50.0, 51.0]})]
+        done = [{**each, "name": STUDENTS[1].entry("dctkd")} for each in rows_of({"": [53.0, 55.0]})]
+        rows = [*rows_of({"": [60.0, 61.0], "dctkd": [70.0, 72.0]}), *other, *more, *done]
+        text = results_page.page(rows)
+        assert "| figure | difference | r20, synthscenes | r18, scene15 |\n" in text
+        assert re.search(r"\| top-1 \| `dctkd` − `kd` \| – \| \+3\.50", text)
 
     def test_a_figure_below_zero_is_no_markup(self):
         rows = [row("dctkd", seed, 50.0, **{"skill.ssim": skill}) for seed, skill in enumerate((-0.4, -0.5, -0.3))]
         text = results_page.page(rows)
-        assert "`dctkd` −0.400 against chance" in text and "−0.400 ± 0.100" in unbroken(text)
+        assert "`dctkd` − chance | **−0.400** (−0.648 to −0.152)" in text and "−0.400 ± 0.100" in unbroken(text)
         assert "\\-" not in text
 
     def test_the_readme_has_the_answers_too(self):
         rows = rows_of({"": [60.0], "dctkd": [70.25]})
-        text = readme.filled("a\n<!-- answers -->\nold\n<!-- /answers -->\nb", rows)
-        assert "old" not in text and text.startswith("a\n<!-- answers -->") and text.endswith("<!-- /answers -->\nb")
-        assert "`dctkd` 70.25 against 60.00 of the baseline, +10.25 in one seed" in text
+        text = readme.filled("a\n<!-- answers -->\nformer\n<!-- /answers -->\nb", rows)
+        assert "former" not in text and text.startswith("a\n<!-- answers -->") and text.endswith("<!-- /answers -->\nb")
+        assert "| top-1 | `dctkd` − the baseline | +10.25, n 1 |" in text
         assert readme.filled(text, rows) == text
 
     def test_what_was_not_measured_is_said(self):
