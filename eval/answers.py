@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, answer
-from eval.markdown import Markdown, code, table
+from eval.markdown import Markdown, code, table, unbroken
 from eval.results import PERCENT, Row
 from eval.seeds import NONE, minus
 from eval.standings import FIGURES
@@ -62,11 +62,12 @@ def grid(findings: Sequence[Finding]) -> Markdown:
 def cell(finding: Finding) -> Markdown:
     """`**+18.94** (+17.21 to +20.68), n 3, p 0.004`: bold if shown; nothing is tested of one seed."""
     test, difference = finding.test, signed(finding.test.mean, finding)
+    n = unbroken(f"n {test.n}")
     if math.isnan(test.p):
-        return Markdown(f"{difference}, n {test.n}")
+        return Markdown(f"{difference}, {n}")
     mean = f"**{difference}**" if finding.shown else f"{difference}{ALONE * finding.alone}"
     ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}"
-    return Markdown(f"{mean} ({ends}), n {test.n}, p {probability(finding.p)}")
+    return Markdown(f"{mean} ({ends}), {n}, p\N{NO-BREAK SPACE}{probability(finding.p)}")
 
 
 def probability(p: float) -> str:

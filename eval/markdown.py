@@ -61,11 +61,12 @@ def table(header: Sequence[object], rows: Iterable[Sequence[object]], numbers: i
     """A table whose last `numbers` columns are set to the right, no figure of them broken into two lines."""
     words = len(header) - numbers
     marks = [Markdown(mark) for mark in ["---"] * words + ["---:"] * numbers]
-    kept = [[*row[:words], *map(_unbroken, row[words:])] for row in rows]
+    kept = [[*row[:words], *map(unbroken, row[words:])] for row in rows]
     return Markdown("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in (header, marks, *kept)))
 
 
-def _unbroken(value: object) -> Markdown:
+def unbroken(value: object) -> Markdown:
+    """Anything as inline text that is not broken into two lines."""
     return Markdown(escape(value).replace(" ", "\N{NO-BREAK SPACE}"))
 
 

@@ -23,6 +23,11 @@ def row(method: str, seed: int, top1: float, **more: object) -> dict[str, str]:
     return results.as_text({**known, "top1": top1, "device": "cpu", "teacher": None, **more})
 
 
+def page(rows: list[dict[str, str]]) -> str:
+    """RESULTS.md of some rows, with spaces where it does not break a line."""
+    return results_page.page(rows).replace("\N{NO-BREAK SPACE}", " ")
+
+
 def rows_of(values: dict[str, list[float]]) -> list[dict[str, str]]:
     return [row(method, seed, top1) for method, tops in values.items() for seed, top1 in enumerate(tops)]
 
@@ -101,10 +106,10 @@ def test_numbers_of_views_are_compared_where_they_are_named():
     pairs = (("dctkd_kd@", "dctkd_kd@8"), ("dctkd_kd@", "dctkd_kd@1"), ("dctkd_kd@", "dctkd_kd@2"))
     found = answer(Question("?", ("top1",), pairs), rows)
     assert [(each.mean_a, each.mean_b) for each in found] == [(51.5, 70.5), (51.5, 40.0)]
-    lines = unbroken(results_page.page(rows)).splitlines()
+    lines = page(rows).splitlines()
     shown = [line.strip("| ").split(" | ")[1:4] for line in lines if line.startswith("| `dctkd_kd`")]
     assert shown == [["8", "2", "70.50 ± 0.71"], ["new", "2", "51.50 ± 2.12"], ["1", "2", "40.00 ± 0.00"]]
-    text = results_page.page(cached(0, {"dctkd_kd": [50.0, 53.0]}) + cached(1, {"dctkd_kd": [40.0, 41.0]}))
+    text = page(cached(0, {"dctkd_kd": [50.0, 53.0]}) + cached(1, {"dctkd_kd": [40.0, 41.0]}))
     assert "| top-1 | `dctkd_kd` (1 fixed view) − `dctkd_kd` (new views) | −11.00 (−23.71 to +1.71), n 2, " in text
 
 
@@ -112,14 +117,14 @@ def test_a_row_of_no_known_seed_is_in_no_comparison():
     rows = [*rows_of({"": [60.0, 61.0], "dctkd": [70.0, 72.0]}), {**row("dctkd", 9, 99.0), "seed": ""}]
     first, *_ = answer(TOP1, rows)
     assert (first.mean_b, first.test.n) == (71.0, 2)
-    assert results_page.page(rows)
+    assert page(rows)
 
 
 def test_seeds_that_agree_to_the_last_digit_show_no_certainty():
     one = rows_of({"": [60.0, 60.0833, 60.1667], "dctkd": [70.0, 70.0833, 70.1666]})
     (found,) = answer(Question("?", ("top1",), (("", "dctkd"),)), one)
     assert math.isnan(found.test.p) and not found.shown
-    assert "| top-1 | `dctkd` − the baseline | +10.00, n 3 |" in results_page.page(one)
+    assert "| top-1 | `dctkd` − the baseline | +10.00, n 3 |" in page(one)
 
 
 def test_shown_is_what_holm_leaves_below_a_twentieth():
@@ -131,7 +136,7 @@ def test_shown_is_what_holm_leaves_below_a_twentieth():
     assert len(found) == 3 and all(0.02 < each.test.p < 0.05 < each.p < 0.5 and not each.shown for each in found)
     assert all(each.test.low > 0 for each in found)
     assert all(each.alone for each in found)
-    text = results_page.page(rows)
+    text = page(rows)
     told = text[text.index("**1. ") : text.index("**2. ")]
     assert "None of 3 differences is shown; 3 more would be, were each the only one (†)." in told
     assert told.count(f"† (+0.10 to +1.95), n 4, p {found[0].p:.3f} |") == 3 and "**+" not in told
@@ -160,20 +165,20 @@ def test_every_method_that_is_asked_about_is_an_entry_of_some_students():
 
 class TestPage:
     def test_one_seed_is_not_tested(self):
-        text = unbroken(results_page.page(rows_of({"": [60.0], "dctkd": [70.25]})))
+        text = page(rows_of({"": [60.0], "dctkd": [70.25]}))
         assert "| top-1 | `dctkd` − the baseline | +10.25, n 1 |" in text and "None of 1 difference is shown.\n" in text
         assert "| r20, synthscenes | top-1 | the baseline | `dctkd` | 60.00 | 70.25 | +10.25 | – | 1 | – | – |" in text
 
     def test_a_loss_is_told_as_plainly_as_a_gain(self):
         up = {"": [60.0, 61.0, 62.0], "dctkd": [70.0, 71.5, 72.0]}
         down = {"": up["dctkd"], "dctkd": up[""]}
-        text = results_page.page(rows_of(up))
+        text = page(rows_of(up))
         assert "| `dctkd` − the baseline | **+10.17** (+9.45 to +10.88), n 3, p <0.001 |" in text
         assert "1 of 1 difference is shown.\n" in text
-        text = results_page.page(rows_of(down))
+        text = page(rows_of(down))
         assert "| `dctkd` − the baseline | **−10.17** (−10.88 to −9.45), n 3, p <0.001 |" in text
         level = rows_of({"": [60.0, 61.0, 62.0], "dctkd": [61.0, 60.0, 62.0]})
-        assert "| +0.00 (−2.48 to +2.48), n 3, p 1.000 |" in results_page.page(level)
+        assert "| +0.00 (−2.48 to +2.48), n 3, p 1.000 |" in page(level)
 
     def test_every_figure_of_a_question_is_in_its_answer(self):
         """A difference of maps stands there where the accuracies show none."""
@@ -183,7 +188,7 @@ class TestPage:
             for method, found in skills.items()
             for seed, skill in enumerate(found)
         ]
-        text = results_page.page(rows)
+        text = page(rows)
         assert "1 of 2 differences is shown." in text
         assert "| SSIM skill | `dctkd` − `dctkd.abs` | **+0.395** (+0.383 to +0.407), n 3, p <0.001 |" in text
 
@@ -192,25 +197,25 @@ class TestPage:
         more = [{**each, "name": STUDENTS[1].entry("kd"), "dataset": "scene15"} for each in rows_of({"": [50.0, 51.0]})]
         done = [{**each, "name": STUDENTS[1].entry("dctkd")} for each in rows_of({"": [53.0, 55.0]})]
         rows = [*rows_of({"": [60.0, 61.0], "dctkd": [70.0, 72.0]}), *other, *more, *done]
-        text = results_page.page(rows)
+        text = page(rows)
         assert "| figure | difference | r20, synthscenes | r18, scene15 |\n" in text
         assert re.search(r"\| top-1 \| `dctkd` − `kd` \| – \| \+3\.50", text)
 
     def test_a_figure_below_zero_is_no_markup(self):
         rows = [row("dctkd", seed, 50.0, **{"skill.ssim": skill}) for seed, skill in enumerate((-0.4, -0.5, -0.3))]
-        text = results_page.page(rows)
-        assert "`dctkd` − chance | **−0.400** (−0.648 to −0.152)" in text and "−0.400 ± 0.100" in unbroken(text)
+        text = page(rows)
+        assert "`dctkd` − chance | **−0.400** (−0.648 to −0.152)" in text and "−0.400 ± 0.100" in text
         assert "\\-" not in text
 
     def test_the_readme_has_the_answers_too(self):
         rows = rows_of({"": [60.0], "dctkd": [70.25]})
         text = readme.filled("a\n<!-- answers -->\nformer\n<!-- /answers -->\nb", rows)
         assert "former" not in text and text.startswith("a\n<!-- answers -->") and text.endswith("<!-- /answers -->\nb")
-        assert "| top-1 | `dctkd` − the baseline | +10.25, n 1 |" in text
+        assert "| top-1 | `dctkd` − the baseline | +10.25, n\N{NO-BREAK SPACE}1 |" in text
         assert readme.filled(text, rows) == text
 
     def test_what_was_not_measured_is_said(self):
-        text = results_page.page([])
+        text = page([])
         assert text.count("Not measured yet.") == 2 * len(QUESTIONS)
         assert re.findall("^## [a-z].*", text, re.MULTILINE) == []
 
@@ -222,7 +227,3 @@ class TestPage:
         assert results_page.main(["--check"]) == 1 and not (tmp_path / "RESULTS.md").exists()
         assert results_page.main([]) == 0 and results_page.main(["--check"]) == 0
         assert "RESULTS.md as it should be" in capsys.readouterr().out
-
-
-def unbroken(text: str) -> str:
-    return text.replace("\N{NO-BREAK SPACE}", " ")
