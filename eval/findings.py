@@ -50,7 +50,12 @@ class Question:
     note: str = ""
 
 
-STUDENTS = (Students("r20", "synthscenes"), Students("r18", "scene15"), Students("mbv2", "scene15"))
+STUDENTS = (
+    Students("r20", "synthscenes"),
+    Students("r8", "synthscenes"),
+    Students("r18", "scene15"),
+    Students("mbv2", "scene15"),
+)
 RIVALS = ("pkt", "crd", "vid", "ckd", "review")
 ALIKE = ("skill.ssim", "skill.pearson", "skill.spectral")
 OBJECTS = ("skill.energy", "skill.pointing", "skill.attended")
