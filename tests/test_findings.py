@@ -164,6 +164,35 @@ def test_every_method_that_is_asked_about_is_an_entry_of_some_students():
     assert {figure for question in QUESTIONS for figure in question.figures} <= columns
 
 
+def test_what_the_readme_says_in_short_is_what_was_found():
+    """A sentence of README.md, "In short", per line; where it fails, the sentence is to be written anew."""
+    rows = results.read(results.RESULTS)
+    found = {(f.students, f.figure, f.a, f.b): f for question in QUESTIONS for f in answer(question, rows)}
+
+    def signs(figure: str, a: str, b: str, dataset: str) -> list[int]:
+        """Of each students of a dataset: 1 and -1 for a shown difference, 0 for none."""
+        alike = [f for (s, *asked), f in found.items() if s.dataset == dataset and asked == [figure, a, b]]
+        return [f.shown * (1 if f.test.mean > 0 else -1) for f in alike]
+
+    drawn, photographs = "synthscenes", "scene15"
+    assert signs("top1", "", "dctkd", drawn) == [1, 1] and signs("top1", "kd", "dctkd", drawn) == [1]
+    assert signs("top1", "at", "dctkd", drawn) == [0] and signs("top1", "at_kd", "dctkd_kd", drawn) == [-1]
+    assert all(signs("top1", a, "dctkd", photographs) == [0, 0] for a in ("", "at", "kd"))
+    likenesses = ("skill.ssim", "skill.pearson", "skill.spectral")
+    for figure in likenesses:
+        assert all(set(signs(figure, "", "dctkd", dataset)) == {1} for dataset in (drawn, photographs))
+    assert sorted(sign for figure in likenesses for sign in signs(figure, "at", "dctkd", drawn)) == [0, 1, 1]
+    assert {sign for figure in likenesses for sign in signs(figure, "at", "dctkd", photographs)} == {-1, 0}
+    for figure in ("skill.energy", "skill.pointing", "skill.attended"):
+        assert 1 not in signs(figure, "", "dctkd", drawn) + signs(figure, "kd", "dctkd", drawn)
+    for other in ("dctkd.abs", "dctkd.signed"):
+        assert {sign for dataset in (drawn, photographs) for sign in signs("top1", other, "dctkd", dataset)} == {0}
+    assert signs("top1", "dctkd", "dctkd.low4", drawn) == [1] and signs("top1", "dctkd", "dctkd.low4", photographs) == [
+        0
+    ]
+    assert not any(f.shown for f in answer(QUESTIONS[-1], rows))
+
+
 class TestPage:
     def test_one_seed_is_not_tested(self):
         text = page(rows_of({"": [60.0], "dctkd": [70.25]}))
