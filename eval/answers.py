@@ -51,7 +51,7 @@ def grid(findings: Sequence[Finding]) -> Markdown:
     for finding in findings:
         lines.setdefault((finding.figure, finding.a, finding.b), {})[finding.students] = cell(finding)
     return table(
-        ("figure", "difference", *(f"{each.arch}, {each.dataset}" for each in measured)),
+        ("figure", "difference", *(each.title for each in measured)),
         [
             (title(figure), Markdown(f"{label(b)} − {label(a)}"), *(found.get(each, NONE) for each in measured))
             for (figure, a, b), found in lines.items()
@@ -62,12 +62,12 @@ def grid(findings: Sequence[Finding]) -> Markdown:
 def cell(finding: Finding) -> Markdown:
     """`**+18.94** (+17.21 to +20.68), n 3, p 0.004`: bold if shown; nothing is tested of one seed."""
     test, difference = finding.test, signed(finding.test.mean, finding)
-    n = unbroken(f"n {test.n}")
+    n, p = (unbroken(Markdown(told)) for told in (f"n {test.n}", f"p {probability(finding.p)}"))
     if math.isnan(test.p):
         return Markdown(f"{difference}, {n}")
     mean = f"**{difference}**" if finding.shown else f"{difference}{ALONE * finding.alone}"
     ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}"
-    return Markdown(f"{mean} ({ends}), {n}, p\N{NO-BREAK SPACE}{probability(finding.p)}")
+    return Markdown(f"{mean} ({ends}), {n}, {p}")
 
 
 def probability(p: float) -> str:

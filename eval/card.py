@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -174,10 +174,10 @@ def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
     return sorted(own.values(), key=lambda row: [registry.natural(row[name]) for name in ("protocol", "seed")])
 
 
-def _views(groups: Mapping[str, Iterable[Row]], run: Run | None) -> str:
+def _views(groups: Mapping[str, Sequence[Row]], run: Run | None) -> str:
     """Of rows by number of fixed views, which are no seeds of one recipe, the number of the run's; else of the most."""
     alike = (n for n, rows in groups.items() if run and any(row["weights_sha256"] == run.sha256 for row in rows))
-    return next(alike, max(groups, key=lambda views: len(list(groups[views])), default=""))
+    return next(alike, max(groups, key=lambda views: len(groups[views]), default=""))
 
 
 def _measurement(row: Row) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
-from dctkd_zoo.registry import natural
 from eval.card import Card, Run
 from eval.card_recipe import shortened
 from eval.intervals import wilson
@@ -175,11 +174,6 @@ def alt(card: Card) -> Markdown:
     other = card.compared_with
     whose = f"{shortened(other)} and {card.entry.name}" if other else card.entry.name
     return escape(f"Test images of {card.dataset.title}, and over them the activation maps of {whose} at every level")
-
-
-def distinct(rows: Sequence[Row], column: str) -> str:
-    """The values that some rows have in a column."""
-    return ", ".join(sorted({row.get(column) or "not known" for row in rows}, key=natural))
 
 
 def note(row: Row) -> str:

@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from dctkd_zoo import atomic, registry, weights
 from dctkd_zoo.catalog._paper import VARIANTS
 from dctkd_zoo.spec import Entry
-from eval import card_figures, card_recipe, metadata, results
+from eval import card_figures, card_recipe, metadata, results, seeds
 from eval.card import REPO, Card, gather
 from eval.markdown import Markdown, code, escape, link, listed, verbatim
 from eval.metadata import check
@@ -54,7 +54,12 @@ def _template() -> Template:
         keep_trailing_newline=True,
     )
     environment.filters |= {how.__name__: how for how in (code, link, listed, verbatim)}
-    environment.globals |= {"card_figures": card_figures, "card_recipe": card_recipe, "mark": Markdown(MARK)}
+    environment.globals |= {
+        "card_figures": card_figures,
+        "card_recipe": card_recipe,
+        "distinct": seeds.distinct,
+        "mark": Markdown(MARK),
+    }
     return environment.get_template(TEMPLATE)
 
 

@@ -24,6 +24,11 @@ class Students:
     arch: str
     dataset: str
 
+    @property
+    def title(self) -> str:
+        """What a table calls them: `r20, synthscenes`."""
+        return f"{self.arch}, {self.dataset}"
+
     def entry(self, method: str) -> str:
         """The name of the entry of a method."""
         terms, dot, variant = method.partition(VIEWS)[0].partition(".")

@@ -94,11 +94,11 @@ def evidence(question: Question, rows: Sequence[Row]) -> str:
 
 
 def _cells(finding: Finding) -> list[object]:
-    test, words = finding.test, finding.students
+    test = finding.test
     ends = "–" if math.isnan(test.low) else Markdown(f"{signed(test.low, finding)} to {signed(test.high, finding)}")
     p = probability(finding.p)
     return [
-        f"{words.arch}, {words.dataset}",
+        finding.students.title,
         title(finding.figure),
         label(finding.a),
         label(finding.b),

@@ -55,6 +55,11 @@ def over_seeds(rows: Iterable[Row], column: str, decimals: int) -> str:
     return spread(found).text(decimals) if found else NONE
 
 
+def distinct(rows: Iterable[Row], column: str, between: str = ", ") -> str:
+    """The values that some rows have in a column, as a page names them."""
+    return between.join(sorted({row.get(column) or "not known" for row in rows}, key=natural))
+
+
 def by_views(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Rows of one entry by the number of fixed views that it was trained on, empty for new ones: other recipes."""
     groups: dict[str, list[Row]] = {}

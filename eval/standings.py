@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from dctkd_zoo.registry import natural
 from eval.markdown import Markdown, table
 from eval.results import Row
-from eval.seeds import NONE, over_seeds
+from eval.seeds import NONE, distinct, over_seeds
 
 
 @dataclass(frozen=True)
@@ -59,10 +58,8 @@ def standings(header: Sequence[str], lines: Sequence[Line], figures: Sequence[Fi
 def caption(rows: Iterable[Row]) -> str:
     """On how many images, of which seeds and where some rows were measured, and what "views" are, in words."""
     rows = list(rows)
-    counts, seeds, trained, evaluated = (
-        between.join(sorted({row.get(name) or "not known" for row in rows}, key=natural))
-        for name, between in (("n", ", "), ("seed", ", "), ("trained_on", " or "), ("device", " or "))
-    )
+    counts, seeds = (distinct(rows, column) for column in ("n", "seed"))
+    trained, evaluated = (distinct(rows, column, " or ") for column in ("trained_on", "device"))
     return (
         f"{counts} test images; last epoch; training seeds {seeds}; trained on {trained}; evaluated in float32 on "
         f"{evaluated}. Views: how many fixed views of an image a student saw, with the teacher's outputs on disk; new: "

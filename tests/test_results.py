@@ -66,7 +66,7 @@ def test_every_flipped_bit_and_every_cut_is_found_and_stays(path):
         (("note,sha256", "note,sha512"), "its last column is 'sha512'"),
         (("name,", "nmae,"), "line 1: it does not name name"),
         (("top1,", "dataset,"), "line 1: it names 'dataset' twice"),
-        (("r20_synthscenes,", "r20_synthscenes"), r"line 4: \d+ fields, the first line names"),
+        (("r20_synthscenes,", "r20_synthscenes"), "line 4: 32 fields, the first line names"),
         (("r20_synthscenes,", "<<<<<<< HEAD\nr20_synthscenes,"), "line 4: 1 fields"),
         (("63.1667", "\0"), "no CSV in UTF-8|does not match"),
     ],
