@@ -196,12 +196,14 @@ def _compare(students: Students, figure: str, a: str, b: str, rows: Sequence[Row
 def paired(students: Students, a: str, b: str, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
     """The rows of two methods that may be compared: trained on as many views, those of which there are the most seeds.
 
-    The baseline sees new views whatever others see, and a method with `@` says which; these go with any.
+    Of several such, those on the most views. The baseline sees new views whatever others see, and a method with `@`
+    says which; these go with any.
     """
     first, second = (seeds.by_views(named(students, method, rows)) for method in (a, b))
     free = not (a and b) or VIEWS in a + b
     alike = [(ours, theirs) for x, ours in first.items() for y, theirs in second.items() if x == y or free]
-    return max(alike, key=lambda pair: len(by_seed(pair[0]).keys() & by_seed(pair[1]).keys()), default=([], []))
+    most = max(reversed(alike), key=lambda pair: len(by_seed(pair[0]).keys() & by_seed(pair[1]).keys()), default=None)
+    return most or ([], [])
 
 
 def named(students: Students, method: str, rows: Iterable[Row]) -> list[Row]:

@@ -74,8 +74,8 @@ def views(rows: Iterable[Row]) -> str:
 
 
 def most_trained(rows: Iterable[Row]) -> list[Row]:
-    """Of the rows of one entry those of the number of views that has the most seeds."""
-    return max(by_views(rows).values(), key=len, default=[])
+    """Of the rows of one entry those of the number of views that has the most seeds; of several, the most views."""
+    return max(reversed(by_views(rows).values()), key=len, default=[])
 
 
 @dataclass(frozen=True)

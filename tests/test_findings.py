@@ -101,6 +101,17 @@ def test_only_what_saw_as_many_views_is_compared():
     assert answer(Question("?", ("top1",), (("at", "dctkd_kd"),)), eight + cached(0, {"at": [1.0, 2.0]})) == []
 
 
+def test_of_several_numbers_of_views_that_have_as_many_seeds_the_most_views_are_shown():
+    eight, two, new = (cached(views, {"dctkd": [top1, top1 + 2]}) for views, top1 in ((8, 70.0), (2, 60.0), (0, 50.0)))
+    base = cached(0, {"": [40.0, 41.0]})
+    for rows in ([*eight, *two, *new], [*new, *two, *eight], [*two, *eight, *new]):
+        (found,) = answer(Question("?", ("top1",), (("", "dctkd"),)), base + rows)
+        assert found.mean_b == 71.0
+        assert seeds.views(seeds.most_trained(rows)) == "8"
+    (found,) = answer(Question("?", ("top1",), (("", "dctkd"),)), [*base, *eight[:1], *two[:1], *new])
+    assert found.mean_b == 51.0, "more seeds before more views"
+
+
 def test_numbers_of_views_are_compared_where_they_are_named():
     rows = cached(8, {"dctkd_kd": [70.0, 71.0]}) + cached(0, {"dctkd_kd": [50.0, 53.0]})
     rows += cached(1, {"dctkd_kd": [40.0, 40.0]})
