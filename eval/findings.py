@@ -84,8 +84,8 @@ QUESTIONS = (
         (*((each, "dctkd") for each in RIVALS), *((f"{each}_kd", "dctkd_kd") for each in RIVALS)),
         "`vid`, `ckd` and `review` see new views, for a teacher on disk does not keep what they compare; they are set "
         "beside a `dctkd` that was trained on new views, too. Terms have the weights of the released code, which were "
-        "made for larger images and batches; on synthscenes `ckd` diverges at its 400 and has 4 "
-        "([docs/tuning.md](docs/tuning.md)).",
+        "made for larger images and batches; on synthscenes `ckd` diverges at its 400 and has 4, on scene15 it would "
+        "take two cores a day ([docs/tuning.md](docs/tuning.md)).",
     ),
     Question(
         "Does the true DCT-II differ from the transforms of the released code?",

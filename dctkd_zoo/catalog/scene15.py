@@ -1,4 +1,4 @@
-"""15-Scene: the dataset and its entries, each trained in minutes; the teacher starts from `intel6`."""
+"""15-Scene: the dataset and its entries, all but `ckd` trained in minutes; the teacher starts from `intel6`."""
 
 from __future__ import annotations
 
