@@ -12,7 +12,7 @@ from dctkd_zoo import registry
 from dctkd_zoo.catalog.scene15 import DATASET
 from dctkd_zoo.errors import ZooError
 from eval import readme, results, results_page, seeds
-from eval.findings import CHANCE, QUESTIONS, STUDENTS, Question, Students, answer, methods
+from eval.findings import CHANCE, QUESTIONS, RIVALS, STUDENTS, Question, Students, answer, methods
 
 R20 = Students("r20", "synthscenes")
 R18 = Students("r18", "scene15")
@@ -189,6 +189,10 @@ def test_what_the_readme_says_in_short_is_what_was_found():
     assert signs("top1", "", "dctkd", drawn) == [1, 1] and signs("top1", "kd", "dctkd", drawn) == [1]
     assert signs("top1", "at", "dctkd", drawn) == [0] and signs("top1", "at_kd", "dctkd_kd", drawn) == [-1]
     assert all(signs("top1", a, "dctkd", photographs) == [0, 0] for a in ("", "at", "kd"))
+    rivals = {each: signs("top1", each, "dctkd", drawn) for each in RIVALS}
+    assert rivals == {"pkt": [0], "crd": [1], "vid": [1], "ckd": [0], "review": [0]}
+    pairs = [*((each, "dctkd") for each in RIVALS), *((f"{each}_kd", "dctkd_kd") for each in RIVALS)]
+    assert {sign for a, b in pairs for sign in signs("top1", a, b, photographs)} == {0}
     likenesses = ("skill.ssim", "skill.pearson", "skill.spectral")
     for figure in likenesses:
         assert all(set(signs(figure, "", "dctkd", dataset)) == {1} for dataset in (drawn, photographs))
