@@ -175,6 +175,14 @@ def distilled(name: str) -> list[str]:
     return [entry.name for entry in entries().values() if entry.teacher == name]
 
 
+def baseline(entry: Entry) -> str | None:
+    """Name of the entry that is the same network trained on labels alone, for as many epochs if there is such a one."""
+    plain = f"{entry.arch}_{entry.dataset}"
+    alike = [each for each in entries().values() if each.name.partition(".")[0] == plain]
+    found = max(alike, key=lambda each: each.recipe.epochs == entry.recipe.epochs, default=None)
+    return found.name if found else None
+
+
 def resolve(patterns: Iterable[str]) -> list[str]:
     """Names and shell patterns to names, each once; `UnknownEntry` for one that matches nothing."""
     names: dict[str, None] = {}

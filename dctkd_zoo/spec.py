@@ -243,11 +243,6 @@ class Entry(Checked):
         return self._part("variant")
 
     @property
-    def baseline(self) -> str:
-        """Name of the entry that is the same network trained on labels alone, `r18_ade20k`."""
-        return f"{self.arch}_{self.dataset}"
-
-    @property
     def start(self) -> str | None:
         """Name of the entry whose trained weights it starts from."""
         source = self.recipe.pretrained or ""

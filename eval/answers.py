@@ -79,8 +79,9 @@ def label(method: str) -> Markdown:
     """A method as a page calls it."""
     if method == CHANCE:
         return Markdown(CHANCE)
-    terms, named, views = method.partition(VIEWS)
-    name = code(terms) if terms else Markdown("the baseline")
+    told, named, views = method.partition(VIEWS)
+    terms, dot, variant = told.partition(".")
+    name = code(told) if terms else Markdown(f"the baseline {code(dot + variant)}" if dot else "the baseline")
     seen = f"{views} fixed view{'s' * (views != '1')}" if views else "new views"
     return Markdown(f"{name} ({seen})") if named else name
 

@@ -157,7 +157,7 @@ def gather(
         figure,
         tuple(each for each in groups if each != views),
     )
-    names = [name for name in (card.compared_with, entry.baseline) if name and name != entry.name]
+    names = [name for name in (card.compared_with, registry.baseline(entry)) if name and name != entry.name]
     beside = {name: tuple(seeds.most_trained(row for row in kept if row["name"] == name)) for name in names}
     return replace(card, beside={name: found for name, found in beside.items() if found})
 

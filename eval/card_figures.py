@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import mean, median
 
+from dctkd_zoo import registry
 from eval.card import Card, Run
 from eval.card_recipe import shortened
 from eval.intervals import wilson
@@ -162,7 +163,7 @@ def cost(card: Card) -> float | None:
     """By how many points of top-1 a student stays below its baseline; None where it does not."""
     ours, theirs = (
         [float(row["top1"]) for row in rows if row["protocol"] == "exact"]
-        for rows in (card.rows, card.beside.get(card.entry.baseline, ()))
+        for rows in (card.rows, card.beside.get(registry.baseline(card.entry) or "", ()))
     )
     if not (card.entry.terms and ours and theirs) or mean(ours) >= mean(theirs):
         return None

@@ -69,7 +69,7 @@ QUESTIONS = (
         "Does the DCT loss beat the baseline, attention transfer and Hinton's distillation?",
         ("top1",),
         (("", "dctkd"), ("at", "dctkd"), ("kd", "dctkd")),
-        "Of students with 8 epochs: what a teacher gives a short training, which says little of a long one.",
+        "Of students with 8 epochs; what longer ones say is the last question's.",
     ),
     Question(
         "Does it add to Hinton's distillation, and more than attention transfer does?",
@@ -120,6 +120,12 @@ QUESTIONS = (
         ("top1",),
         (("dctkd_kd@", "dctkd_kd@1"), ("dctkd_kd@", "dctkd_kd@2"), ("dctkd_kd@", "dctkd_kd@8")),
         "Of one method; how to read it is in [docs/teacher-cache.md](docs/teacher-cache.md).",
+    ),
+    Question(
+        "What is left of it after a training as long as the teacher's?",
+        ("top1",),
+        (("", ".long"), ("dctkd", ".long"), (".long", "dctkd.long"), ("at.long", "dctkd.long")),
+        "`.long` is 24 epochs, the teacher's own number, where students have 8. Nothing else was changed for it.",
     ),
 )
 
@@ -200,10 +206,14 @@ def paired(students: Students, a: str, b: str, rows: Sequence[Row]) -> tuple[lis
     says which; these go with any.
     """
     first, second = (seeds.by_views(named(students, method, rows)) for method in (a, b))
-    free = not (a and b) or VIEWS in a + b
+    free = not (_terms(a) and _terms(b)) or VIEWS in a + b
     alike = [(ours, theirs) for x, ours in first.items() for y, theirs in second.items() if x == y or free]
     most = max(reversed(alike), key=lambda pair: len(by_seed(pair[0]).keys() & by_seed(pair[1]).keys()), default=None)
     return most or ([], [])
+
+
+def _terms(method: str) -> str:
+    return method.partition(".")[0]
 
 
 def named(students: Students, method: str, rows: Iterable[Row]) -> list[Row]:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from dctkd_zoo import catalog, discover, losses, weights
+from dctkd_zoo import catalog, discover, losses, registry, weights
 from dctkd_zoo.catalog import _paper
 from dctkd_zoo.catalog._archs import ARCHS
 from dctkd_zoo.catalog._paper import ALPHA, CORRECTED, TUNED, entry, paper_weights
@@ -55,9 +55,9 @@ def distilled(dataset: str, variant: str = "") -> set[tuple[str, str]]:
     return {(f"{ENTRIES[e.teacher or ''].arch}>{e.arch}", "_".join(e.terms)) for e in found}
 
 
-def undistilled(dataset: str) -> set[str]:
-    """Architectures of a dataset's teachers and baselines."""
-    return {e.arch for e in ALL if e.dataset == dataset and e.teacher is None}
+def undistilled(dataset: str, variant: str = "") -> set[str]:
+    """Architectures of a dataset's teachers and baselines of a variant."""
+    return {e.arch for e in ALL if (e.dataset, e.variant) == (dataset, variant) and e.teacher is None}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,9 @@ def test_terms_accept_their_options(e: Entry) -> None:
 
 @every_entry
 def test_every_entry_can_be_compared_with_its_baseline(e: Entry) -> None:
-    assert f"{e.arch}_{e.dataset}" in ENTRIES
+    base = ENTRIES[registry.baseline(e) or ""]
+    assert (base.arch, base.dataset, base.terms) == (e.arch, e.dataset, ())
+    assert base.recipe.epochs == e.recipe.epochs, "as long a training"
 
 
 @pytest.mark.parametrize("dataset", SCENES)
@@ -267,9 +269,16 @@ def test_the_small_sets() -> None:
     for variant in ("low2", "low4"):
         assert distilled("scene15", variant) == {("r50>r18", "dctkd")}
         assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
+    assert distilled("synthscenes", "long") == {("r56>r20", "at"), ("r56>r20", "dctkd"), ("r56>r8", "dctkd")}
+    assert undistilled("synthscenes", "long") == {"r20", "r8"}
+    long = {ENTRIES[name].recipe for name in registry.find("*_synthscenes.long")}
+    assert long == {ENTRIES["r56_synthscenes"].recipe}, "as the teacher"
     assert undistilled("scene15") == {"r50", "r18", "mbv2"}
     assert undistilled("synthscenes") == {"r56", "r20", "r8"}
-    assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {"scene15": 3 + 30 + 6, "synthscenes": 3 + 16 + 4}
+    assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {
+        "scene15": 3 + 30 + 6,
+        "synthscenes": 3 + 16 + 4 + 5,
+    }
 
 
 def test_the_grid_of_places365() -> None:

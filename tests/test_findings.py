@@ -99,6 +99,10 @@ def test_only_what_saw_as_many_views_is_compared():
     (found,) = answer(Question("?", ("top1",), (("", "kd"),)), eight + live)
     assert (found.mean_a, found.mean_b) == (51.0, 65.0), "the baseline goes with any"
     assert answer(Question("?", ("top1",), (("at", "dctkd_kd"),)), eight + cached(0, {"at": [1.0, 2.0]})) == []
+    rows = cached(24, {"dctkd.long": [70.0, 71.0], "at.long": [60.0, 62.0]}) + cached(0, {".long": [55.0, 57.0]})
+    pairs = (("", "dctkd.long"), (".long", "dctkd.long"), (".long", "kd"), ("at.long", "dctkd.long"), ("kd", "at.long"))
+    several = answer(Question("?", ("top1",), pairs), eight + live + rows)
+    assert [each.mean_a for each in several] == [50.5, 56.0, 56.0, 61.0], "however long; others only of as many"
 
 
 def test_of_several_numbers_of_views_that_have_as_many_seeds_the_most_views_are_shown():
@@ -205,7 +209,8 @@ def test_what_the_readme_says_in_short_is_what_was_found():
     assert signs("top1", "dctkd", "dctkd.low4", drawn) == [1] and signs("top1", "dctkd", "dctkd.low4", photographs) == [
         0
     ]
-    assert not any(f.shown for f in answer(QUESTIONS[-1], rows))
+    (cost,) = (question for question in QUESTIONS if "on disk" in question.title)
+    assert not any(f.shown for f in answer(cost, rows))
 
 
 class TestPage:
@@ -213,6 +218,10 @@ class TestPage:
         text = page(rows_of({"": [60.0], "dctkd": [70.25]}))
         assert "| top-1 | `dctkd` − the baseline | +10.25, n 1 |" in text and "None of 1 difference is shown.\n" in text
         assert "| r20, synthscenes | top-1 | the baseline | `dctkd` | 60.00 | 70.25 | +10.25 | – | 1 | – | – |" in text
+
+    def test_a_variant_of_the_baseline_is_called_so(self):
+        text = page(rows_of({"": [60.0], ".long": [70.25]}))
+        assert "| top-1 | the baseline `.long` − the baseline | +10.25, n 1 |" in text
 
     def test_a_loss_is_told_as_plainly_as_a_gain(self):
         up = {"": [60.0, 61.0, 62.0], "dctkd": [70.0, 71.5, 72.0]}

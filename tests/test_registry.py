@@ -1,5 +1,7 @@
 """dctkd_zoo.registry, and `list_models` on top of it."""
 
+import dataclasses
+
 import pytest
 
 import dctkd_zoo
@@ -146,3 +148,11 @@ class TestPackage:
         assert all(hasattr(dctkd_zoo, name) for name in dctkd_zoo.__all__)
         with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
             dctkd_zoo.nonsense  # noqa: B018
+
+
+def test_a_baseline_is_as_long_as_the_student_and_may_not_exist():
+    short, long = (registry.get_entry(f"r20_dctkd_synthscenes{variant}") for variant in ("", ".long"))
+    assert registry.baseline(short) == "r20_synthscenes" and registry.baseline(long) == "r20_synthscenes.long"
+    between = dataclasses.replace(short, recipe=dataclasses.replace(short.recipe, epochs=9))
+    assert registry.baseline(between) == "r20_synthscenes", "none is as long"
+    assert registry.baseline(dataclasses.replace(short, name="r56_dctkd_mit67", teacher="r50_mit67")) is None

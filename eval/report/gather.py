@@ -136,7 +136,8 @@ def board(results: Mapping[str, Result], records: Mapping[str, Record], where: W
 def baseline(name: str, results: Mapping[str, Result]) -> str | None:
     """The same network trained on labels alone, where a student has one among the results."""
     entry = results[name].entry
-    return entry.baseline if entry.teacher and entry.baseline in results else None
+    base = registry.baseline(entry)
+    return base if entry.teacher and base in results else None
 
 
 def _training(dataset: Dataset, where: Where) -> np.ndarray[Any, np.dtype[np.int64]]:
