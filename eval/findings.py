@@ -125,7 +125,8 @@ QUESTIONS = (
         "What is left of it after a training as long as the teacher's?",
         ("top1",),
         (("", ".long"), ("dctkd", ".long"), (".long", "dctkd.long"), ("at.long", "dctkd.long")),
-        "`.long` is 24 epochs, the teacher's own number, where students have 8. Nothing else was changed for it.",
+        "`.long` is the teacher's own number of epochs, 24 on synthscenes and 20 on scene15, where students have 8. "
+        "Nothing else was changed for it.",
     ),
 )
 

@@ -273,10 +273,13 @@ def test_the_small_sets() -> None:
     assert undistilled("synthscenes", "long") == {"r20", "r8"}
     long = {ENTRIES[name].recipe for name in registry.find("*_synthscenes.long")}
     assert long == {ENTRIES["r56_synthscenes"].recipe}, "as the teacher"
+    assert distilled("scene15", "long") == {("r50>r18", "dctkd")} and undistilled("scene15", "long") == {"r18"}
+    longer, short = (ENTRIES[f"r18_scene15{variant}"].recipe for variant in (".long", ""))
+    assert longer == dataclasses.replace(short, epochs=ENTRIES["r50_scene15"].recipe.epochs)
     assert undistilled("scene15") == {"r50", "r18", "mbv2"}
     assert undistilled("synthscenes") == {"r56", "r20", "r8"}
     assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {
-        "scene15": 3 + 30 + 6,
+        "scene15": 3 + 30 + 6 + 2,
         "synthscenes": 3 + 16 + 4 + 5,
     }
 

@@ -36,7 +36,8 @@ STUDENT = Recipe(
     test_every=4,
 )
 MOBILE = replace(STUDENT, lr=0.05)
-TEACHER = replace(STUDENT, epochs=20, lr=0.02, pretrained="entry:r50_intel6")
+LONG = replace(STUDENT, epochs=20)
+TEACHER = replace(LONG, lr=0.02, pretrained="entry:r50_intel6")
 
 ENTRIES = (
     # The teacher, and the students trained on labels alone.
@@ -83,4 +84,7 @@ ENTRIES = (
     # The loss on the lowest frequencies alone.
     entry("r18_dctkd_scene15.low4", STUDENT, "r50_scene15", options=LOW4),
     entry("r18_dctkd_scene15.low2", STUDENT, "r50_scene15", options=LOW2),
+    # As many epochs as the teacher has.
+    entry("r18_scene15.long", LONG),
+    entry("r18_dctkd_scene15.long", LONG, "r50_scene15", options=CORRECTED),
 )
