@@ -209,6 +209,9 @@ def test_what_the_readme_says_in_short_is_what_was_found():
     assert signs("top1", "dctkd", "dctkd.low4", drawn) == [1] and signs("top1", "dctkd", "dctkd.low4", photographs) == [
         0
     ]
+    for dataset in (drawn, photographs):
+        assert set(signs("top1", "dctkd", ".long", dataset)) == {1}
+        assert set(signs("top1", ".long", "dctkd.long", dataset)) == {0}
     (cost,) = (question for question in QUESTIONS if "on disk" in question.title)
     assert not any(f.shown for f in answer(cost, rows))
 
