@@ -177,10 +177,9 @@ def distilled(name: str) -> list[str]:
 
 def baseline(entry: Entry) -> str | None:
     """Name of the entry that is the same network trained on labels alone, for as many epochs if there is such a one."""
-    plain = f"{entry.arch}_{entry.dataset}"
-    alike = [each for each in entries().values() if each.name.partition(".")[0] == plain]
-    found = max(alike, key=lambda each: each.recipe.epochs == entry.recipe.epochs, default=None)
-    return found.name if found else None
+    known, plain = entries(), f"{entry.arch}_{entry.dataset}"
+    alike = (name for name in known if name.partition(".")[0] == plain)
+    return max(alike, key=lambda name: known[name].recipe.epochs == entry.recipe.epochs, default=None)
 
 
 def resolve(patterns: Iterable[str]) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from eval.findings import CHANCE, QUESTIONS, STUDENTS, VIEWS, Finding, Question, answer
+from eval.findings import CHANCE, QUESTIONS, STUDENTS, Finding, Question, answer, parts
 from eval.markdown import Markdown, code, table, unbroken
 from eval.results import PERCENT, Row
 from eval.seeds import NONE, minus
@@ -79,11 +79,10 @@ def label(method: str) -> Markdown:
     """A method as a page calls it."""
     if method == CHANCE:
         return Markdown(CHANCE)
-    told, named, views = method.partition(VIEWS)
-    terms, dot, variant = told.partition(".")
-    name = code(told) if terms else Markdown(f"the baseline {code(dot + variant)}" if dot else "the baseline")
+    terms, variant, views = parts(method)
+    name = code(terms + variant) if terms else Markdown(f"the baseline {code(variant)}" if variant else "the baseline")
     seen = f"{views} fixed view{'s' * (views != '1')}" if views else "new views"
-    return Markdown(f"{name} ({seen})") if named else name
+    return name if views is None else Markdown(f"{name} ({seen})")
 
 
 def title(figure: str) -> str:

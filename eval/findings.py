@@ -17,6 +17,16 @@ DIGIT = 1e-5  # of a figure: rows hold six digits
 CHANCE = "chance"  # what a skill is compared with in place of a method: 0
 
 
+def parts(method: str) -> tuple[str, str, str | None]:
+    """The terms of a method, its variant with the dot, and the views that an `@` names: `kd.abs@8` is kd, .abs and 8.
+
+    The baseline has no terms; no `@` is None, and an `@` with nothing after it is new views.
+    """
+    name, at, views = method.partition(VIEWS)
+    terms, dot, variant = name.partition(".")
+    return terms, dot + variant, views if at else None
+
+
 @dataclass(frozen=True)
 class Students:
     """The entries of one architecture on one dataset; a method is the rest of a name: `dctkd_kd`, `dctkd.abs`, ``."""
@@ -31,8 +41,8 @@ class Students:
 
     def entry(self, method: str) -> str:
         """The name of the entry of a method."""
-        terms, dot, variant = method.partition(VIEWS)[0].partition(".")
-        return "_".join(filter(None, (self.arch, terms, self.dataset))) + dot + variant
+        terms, variant, _ = parts(method)
+        return "_".join(filter(None, (self.arch, terms, self.dataset))) + variant
 
     def method(self, name: str) -> str | None:
         """The method of an entry; None for another student's."""
@@ -207,21 +217,17 @@ def paired(students: Students, a: str, b: str, rows: Sequence[Row]) -> tuple[lis
     says which; these go with any.
     """
     first, second = (seeds.by_views(named(students, method, rows)) for method in (a, b))
-    free = not (_terms(a) and _terms(b)) or VIEWS in a + b
+    free = any(not terms or views is not None for terms, _, views in map(parts, (a, b)))
     alike = [(ours, theirs) for x, ours in first.items() for y, theirs in second.items() if x == y or free]
     most = max(reversed(alike), key=lambda pair: len(by_seed(pair[0]).keys() & by_seed(pair[1]).keys()), default=None)
     return most or ([], [])
 
 
-def _terms(method: str) -> str:
-    return method.partition(".")[0]
-
-
 def named(students: Students, method: str, rows: Iterable[Row]) -> list[Row]:
     """The rows of a method; of one with `@`, those of that number of views."""
     own = [row for row in rows if row["name"] == students.entry(method)]
-    _, at, views = method.partition(VIEWS)
-    return [row for row in own if row.get("teacher_cache", "") == views] if at else own
+    views = parts(method)[2]
+    return own if views is None else [row for row in own if row.get("teacher_cache", "") == views]
 
 
 def by_seed(rows: Iterable[Row], figure: str = "top1") -> dict[int, float]:
