@@ -9,7 +9,7 @@ import sys
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import cards, common, data, listing, predict, publish, verify
-from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo.errors import ZooError, printable, reason_of
 
 COMMANDS = (listing, predict, data, verify, publish, cards)
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
-        print(f"error: {printable(error, keep=chr(10))}", file=sys.stderr)
+        print(f"error: {printable(reason_of(error), keep=chr(10))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import digest
-from dctkd_zoo.errors import CorruptWeights, HubError, WeightsNotFound
+from dctkd_zoo.errors import CorruptWeights, HubError, WeightsNotFound, named
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -111,8 +111,8 @@ def explain(error: BaseException) -> str:
     failing = f"{here} is in trouble (status {status}): try again later" if status >= 500 else ""
     answered = statuses.get(status, failing) if isinstance(error, library) else ""
     way = next((words for kind, words in ways.items() if isinstance(error, kind)), answered)
-    said = re.sub(r"\?\S*", "", str(error).strip().partition("\n")[0])
-    return f"{way} ({type(error).__name__})" if way else f"{type(error).__name__}: {said}"
+    said = re.sub(r"\?\S*", "", named(error).partition("\n")[0])
+    return f"{way} ({type(error).__name__})" if way else said
 
 
 def push(folder: Path, repo: str, message: str, *, private: bool = False) -> str:

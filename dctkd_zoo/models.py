@@ -19,7 +19,7 @@ from dctkd_zoo import (
     weights,
 )
 from dctkd_zoo.data.pixels import rgb
-from dctkd_zoo.errors import CatalogError, CorruptWeights, WeightsNotFound
+from dctkd_zoo.errors import CatalogError, CorruptWeights, WeightsNotFound, reason_of
 from dctkd_zoo.spec import EXTERNAL, Arch, Entry
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def create(arch: str, num_classes: int, crop: int | None = None) -> nn.Module:
     try:
         return timm.create_model(spec.timm_name, num_classes=num_classes, **told)
     except Exception as error:  # whatever arguments lead a network's own code to
-        raise CatalogError(f"{arch}: timm builds no {spec.timm_name!r} with {told}: {error}") from error
+        raise CatalogError(f"{arch}: timm builds no {spec.timm_name!r} with {told}: {reason_of(error)}") from error
 
 
 def _sized(spec: Arch, crop: int | None) -> dict[str, Any]:
@@ -69,7 +69,9 @@ def initial(entry: Entry, num_classes: int, found: weights.Weights | None = None
     try:
         return timm.create_model(tagged, **told)
     except Exception as error:  # the Hub's client lets its HTTP library's errors through
-        raise WeightsNotFound(f"{entry.name} starts from {tagged}, which cannot be fetched: {error}") from error
+        raise WeightsNotFound(
+            f"{entry.name} starts from {tagged}, which cannot be fetched: {reason_of(error)}"
+        ) from error
 
 
 def parameters(model: nn.Module) -> int:
@@ -126,7 +128,7 @@ def _built(found: weights.Weights, **told: Any) -> nn.Module:
             raise ValueError(f"{weights.CONFIG} says {due:,} classes, no tensor has as many rows")
         return timm.create_model(f"local-dir:{found.folder}", **told)
     except Exception as error:  # whatever damaged values and arguments lead timm to
-        raise CorruptWeights(f"{path}: {error or type(error).__name__}") from error
+        raise CorruptWeights(f"{path}: {reason_of(error)}") from error
 
 
 def create_transform(name: str) -> Callable[[Image.Image], Tensor]:

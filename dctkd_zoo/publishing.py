@@ -18,7 +18,7 @@ import torch
 
 import dctkd_zoo
 from dctkd_zoo import atomic, hub, registry, weights
-from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError
+from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError, reason_of
 from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
 from eval import cards, figure, results
@@ -90,7 +90,7 @@ def _loads_with_timm(entry: Entry, folder: Path, where: Where) -> None:
         with torch.inference_mode():
             logits = model(torch.zeros(1, 3, entry.recipe.crop, entry.recipe.crop))
     except Exception as error:  # whatever a damaged or foreign folder makes timm raise
-        raise ZooError(f"{folder}: timm does not load it: {error}") from error
+        raise ZooError(f"{folder}: timm does not load it: {reason_of(error)}") from error
     if logits.shape != (1, dataset.num_classes) or not logits.isfinite().all():
         raise ZooError(f"{folder}: {tuple(logits.shape)} outputs or not finite, {dataset.num_classes} are due")
     told = weights.read_config(folder).get("label_names") or []

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
-from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError, printable
+from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError, printable, reason_of
 from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _run(entries, where, options)
     except (OSError, ZooError) as error:  # a file that cannot be written; one of several ranks that failed
-        print(f"error: {printable(error, chr(10))}", file=sys.stderr)
+        print(f"error: {printable(reason_of(error), chr(10))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

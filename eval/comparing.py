@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, reason_of
 from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
         tables = {name: _table(name, options) for name in names}
         return _show(tables, options.json)
     except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason_of(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)

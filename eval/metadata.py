@@ -8,6 +8,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from dctkd_zoo.errors import reason_of
 from eval.card import Card
 from eval.results import Row
 
@@ -73,7 +74,7 @@ def check(text: str) -> list[str]:
     try:
         told = ModelCard(text).data.to_dict()
     except Exception as error:  # the YAML parser's errors are its own, and the client lets them through
-        return [f"not readable: {error}"]
+        return [f"not readable: {reason_of(error)}"]
     return [*_wrong_keys(told), *_wrong_relation(told), *_wrong_results(told.get("model-index", []))]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from dctkd_zoo import atomic
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, reason_of
 
 
 def command(
@@ -31,7 +31,7 @@ def command(
         old = "" if whole and not path.exists() else path.read_text(encoding="utf-8")
         new = filled(old)
     except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason_of(error)}", file=sys.stderr)
         return 1
     if not check:
         if new != old:

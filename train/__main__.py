@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from dctkd_zoo import registry
-from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo.errors import ZooError, printable, reason_of
 from dctkd_zoo.options import add_options
 
 
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
             return launch.main(names, options)
         return train_all(names, options)
     except (ZooError, OSError) as error:
-        print(f"error: {printable(error, chr(10))}", file=sys.stderr)
+        print(f"error: {printable(reason_of(error), chr(10))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt as stop:
         print(stop if stop.args else "stopped; go on with --resume", file=sys.stderr)
@@ -114,7 +114,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
                 with ranks.told():
                     run.train(entry, where, console)
             except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
-                print(f"error: {entry.run_name}: {printable(error, chr(10))}", file=sys.stderr)
+                print(f"error: {entry.run_name}: {printable(reason_of(error), chr(10))}", file=sys.stderr)
                 if ranks.size() > 1:  # what one rank cannot do the others wait for
                     return 1
                 failed += 1  # the others may still train

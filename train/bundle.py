@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from dctkd_zoo import registry, weights
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, reason_of
 from eval import left
 from train.launcher import finished
 
@@ -73,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
             place = bundle(options.out / name, weights.BUNDLED / name, options.half)
             print(f"{name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.1f} MB")
     except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {reason_of(error)}", file=sys.stderr)
         return 1
     return 0
 

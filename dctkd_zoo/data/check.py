@@ -16,7 +16,7 @@ from rich.text import Text
 from dctkd_zoo.data import tree
 from dctkd_zoo.data.content import prints, twins
 from dctkd_zoo.data.split import Files, Split
-from dctkd_zoo.errors import printable
+from dctkd_zoo.errors import printable, reason_of
 from dctkd_zoo.spec import Dataset
 
 Severity = Literal["error", "warning", "note"]
@@ -113,7 +113,7 @@ def _fault(split: Split, index: int) -> str:
     try:
         split.images.load(index)
     except OSError as error:
-        return str(error)
+        return reason_of(error)
     return ""
 
 
