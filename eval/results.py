@@ -159,9 +159,9 @@ def figure(row: Row, columns: Iterable[str], decimals: int) -> str:
     return "–" if value is None else f"{float(value):.{decimals}f}"
 
 
-def as_json(document: Any) -> str:
-    """A document as JSON; what is not a number is null, since JSON has no word for it."""
-    return json.dumps(_finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+def as_json(document: Any, ascii: bool = False) -> str:
+    """A document as JSON, in `ascii` alone if asked; what is not a number is null, since JSON has no word for it."""
+    return json.dumps(_finite(document), indent=2, allow_nan=False, ensure_ascii=ascii) + "\n"
 
 
 def _finite(value: Any) -> Any:

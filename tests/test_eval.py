@@ -224,7 +224,7 @@ def test_the_best_student_is_bold_and_the_teacher_is_not():
         row("r20_synthscenes", 70.0),
         row("r8_synthscenes", 60.0),
     ]
-    assert [r.style for r in leaderboard.board(rows).rows] == [None, "bold", None]
+    assert [r[0].style for r in leaderboard.board(rows).rows] == ["", "bold", ""]
 
 
 def test_absent_entries_are_grouped_with_the_command_that_gets_them():

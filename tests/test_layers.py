@@ -28,6 +28,7 @@ LAYERS = (
         "rows",
         "objects",
         "sealed",
+        "shell",
     ),
     ("catalog",),
     ("registry",),

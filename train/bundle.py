@@ -13,8 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dctkd_zoo import registry, weights
-from dctkd_zoo.errors import ZooError, reason_of
+from dctkd_zoo import registry, shell, weights
+from dctkd_zoo.errors import ZooError
 from eval import left
 from train.launcher import finished
 
@@ -67,14 +67,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="+", metavar="NAME", help="entries, or shell patterns of them")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where their runs are")
     parser.add_argument("--half", action="store_true", help="kernels and matrices in float16: half as large")
-    options = parser.parse_args(arguments)
-    try:
-        for name in registry.resolve(options.names):
-            place = bundle(options.out / name, weights.BUNDLED / name, options.half)
-            print(f"{name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.1f} MB")
-    except (ZooError, OSError) as error:
-        print(f"error: {reason_of(error)}", file=sys.stderr)
-        return 1
+    return shell.run(lambda: _run(parser.parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    for name in registry.resolve(options.names):
+        place = bundle(options.out / name, weights.BUNDLED / name, options.half)
+        print(f"{name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.1f} MB")
     return 0
 
 
