@@ -186,7 +186,8 @@ class Entry(Checked):
 
     `teacher` is an entry's name, or `hf-hub:NAME[@REVISION]` or `local-dir:PATH` of a network in timm's
     format. `weights` weighs each term of the objective, `options` are keyword arguments of a term,
-    `reported` is what the authors reported of it.
+    `reported` is what the authors reported of it. `license` is that of the trained weights, where it does not follow
+    from those that they start from and from the data.
     """
 
     name: str
@@ -195,6 +196,7 @@ class Entry(Checked):
     teacher: str | None = None
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reported: tuple[Reported, ...] = ()
+    license: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -269,9 +271,9 @@ class Entry(Checked):
         return self if seed is None else replace(self, recipe=replace(self.recipe, seed=seed))
 
     def facts(self) -> dict[str, Any]:
-        """How the entry is trained, without what was `reported`, as JSON can hold it: the schedule with its kind."""
+        """How the entry is trained, and no more of it, as JSON can hold it: the schedule with its kind."""
         told = asdict(self)
-        del told["reported"]
+        del told["reported"], told["license"]
         told["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
         plain: dict[str, Any] = json.loads(json.dumps(told))
         return plain

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -31,6 +32,8 @@ FORMS = {  # the columns of published.csv
 }
 REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # which becomes the name of a file of the Hub's cache
 MOST = 1_000_000  # classes
+LOCAL = "local-dir:"
+PATH = re.compile(rf"{LOCAL}.*[/\\]|[/~]|[A-Za-z]:[/\\]")  # how a path on a machine begins
 FIELDS: Mapping[str, Any] = {  # of a config.json, where it has them; timm's own may name labels otherwise
     "architecture": str | None,
     "num_classes": int | None,
@@ -161,7 +164,21 @@ def trained_otherwise(folder: Path, due: Mapping[str, Any]) -> list[str]:
     """The facts of `due` that a folder's `recipe.json` tells otherwise, or not at all, by name."""
     path = folder / "recipe.json"
     told = objects.read(path, CorruptFile, "copy it again, or train again") if path.is_file() else {}
-    return sorted(name for name, fact in due.items() if told.get(name) != fact)
+    return sorted(name for name, fact in due.items() if portable(told.get(name)) != portable(fact))
+
+
+def portable(fact: Any) -> Any:
+    """A fact as it may leave this machine: of a path in it the last folder, and a hash that tells it from others."""
+    match fact:
+        case dict():
+            return {name: portable(value) for name, value in fact.items()}
+        case list() | tuple():
+            return [portable(value) for value in fact]
+        case str() if PATH.match(fact):
+            prefix = LOCAL if fact.startswith(LOCAL) else ""
+            last = fact.removeprefix(prefix).replace("\\", "/").rstrip("/").rpartition("/")[2]
+            return f"{prefix}{last}@{hashlib.sha256(fact.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return fact
 
 
 def read_config(folder: Path) -> dict[str, Any]:

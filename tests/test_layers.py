@@ -34,6 +34,7 @@ LAYERS = (
     ("registry",),
     ("hub",),
     ("weights",),
+    ("licence",),
     ("ranks",),
     ("data",),
     ("device", "export", "models", "resnet_cifar"),

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, export, ranks, weights
+from dctkd_zoo import atomic, export, licence, ranks, weights
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Entry
@@ -201,7 +201,7 @@ def write_results(entry: Entry, folder: Path, where: Where) -> float:
 
 def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:
     """Write what the run is (`recipe.json`) and what it runs on (`environment.json`)."""
-    recipe = {"command": command(entry, where), **entry.facts()}
+    recipe = weights.portable({"command": command(entry, where), **entry.facts()})
     environment: dict[str, str] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": describe(where.device),
@@ -210,5 +210,7 @@ def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any])
         **{name: version(name) for name in ("dctkd-zoo", "torch", "torchvision", "timm", "numpy", "pillow")},
         **{name: facts[name] for name in ENVIRONMENT if name in facts},
     }
+    started = licence.of_start(entry)
+    environment |= {"start_license": started} if started else {}
     atomic.write_text(folder / "recipe.json", json.dumps(recipe, indent=2) + "\n")
     atomic.write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")

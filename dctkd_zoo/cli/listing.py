@@ -59,6 +59,7 @@ def show_entry(options: Namespace) -> int:
         "terms": entry.terms,
         "variant": entry.variant,
         "reported": [asdict(figure) for figure in entry.reported],
+        "license": entry.license,
         "dataset": asdict(dataset),
         "students": registry.distilled(entry.name),
         "weights_status": weights.status(entry.name),

@@ -26,6 +26,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     command.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
     command.add_argument("--all", action="store_true", help="every entry that was trained here")
     command.add_argument("--org", metavar="ORG", help="whose repositories they become; the token's owner")
+    command.add_argument("--license", metavar="ID", help="of the weights, as the Hub names it; before the entry's own")
     command.add_argument("--private", action="store_true", help="only the organisation can see them")
     command.add_argument("--dry-run", action="store_true", help="look everything over and send nothing")
     add_places(command)
@@ -40,7 +41,7 @@ def publish(options: Namespace) -> int:
 
     org = options.org or ("ORG" if options.dry_run else hub.owner())
     place = where(options)
-    plans = [publishing.plan(entry, org, place) for entry in entries(options)]
+    plans = [publishing.plan(entry, org, place, options.license) for entry in entries(options)]
     console = shell.console()
     shell.show(console, table(plans))
     failed = any(plan.problems for plan in plans) or (not options.all and not any(plan.folder for plan in plans))
