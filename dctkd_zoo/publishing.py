@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import shutil
@@ -18,7 +16,7 @@ import timm
 import torch
 
 import dctkd_zoo
-from dctkd_zoo import atomic, hub, licence, registry, weights
+from dctkd_zoo import atomic, hub, licence, registry, rows, weights
 from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError, reason_of
 from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
@@ -155,8 +153,8 @@ CHECKS: tuple[Checked, ...] = (
 
 def card(entry: Entry, folder: Path, repo: str) -> str:
     """The card as it stands in the repository: with what was measured of these weights."""
-    rows = results.read(results.RESULTS)
-    return cards.render(cards.gather(entry, rows, folder=folder, repo=repo, figure=FIGURE))
+    told = results.read(results.RESULTS)
+    return cards.render(cards.gather(entry, told, folder=folder, repo=repo, figure=FIGURE))
 
 
 @contextmanager
@@ -193,9 +191,10 @@ def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> 
         atomic.write_text(path, json.dumps(new, indent=2) + "\n")
 
 
-def publish(ready: Plan, where: Where, *, private: bool = False) -> dict[str, str]:
+def publish(ready: Plan, where: Where, noted: Path | None = None, *, private: bool = False) -> dict[str, str]:
     """Upload an entry, tag it, put it into the collection, and note commit and hashes; its row of `published.csv`.
 
+    It is put into the file `noted`, if given, in place of the package's.
     Each step that was done before is left as it is, so that the same call goes on where one was stopped.
     """
     if ready.folder is None or ready.problems:
@@ -212,7 +211,7 @@ def publish(ready: Plan, where: Where, *, private: bool = False) -> dict[str, st
         "sha256": hashes[weights.WEIGHTS],
         "config_sha256": hashes[weights.CONFIG],
     }
-    note(row)
+    note(row, noted or weights.PUBLISHED)
     return row
 
 
@@ -221,12 +220,8 @@ def version() -> str:
     return dctkd_zoo.__version__
 
 
-def note(row: dict[str, str]) -> None:
-    """Put a row into `published.csv` in place of the entry's last one."""
-    rows = {**weights.published(), row["name"]: row}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(row), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows[name] for name in sorted(rows, key=registry.natural))
-    atomic.write_text(weights.PUBLISHED, text.getvalue())
+def note(row: dict[str, str], path: Path) -> None:
+    """Put a row into `published.csv`, or another such file, in place of the entry's last one."""
+    kept = {**(weights.read_published(path) if path.exists() else {}), row["name"]: row}
+    atomic.write_text(path, rows.as_csv(list(row), [kept[name] for name in sorted(kept, key=registry.natural)]))
     weights.published.cache_clear()

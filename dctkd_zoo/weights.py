@@ -55,14 +55,19 @@ class Weights:
 
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Mapping[str, str]]:
-    """Rows of `published.csv` by entry; `CorruptFile` names the line that is damaged."""
+    """Rows of `published.csv` by entry."""
+    return read_published(PUBLISHED)
+
+
+def read_published(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Rows of a file like `published.csv` by entry; `CorruptFile` names the line that is damaged."""
     way_on = "install the package again, or restore the file from version control"
     found: dict[str, Mapping[str, str]] = {}
-    for line, row in rows.read(PUBLISHED, tuple(FORMS), way_on):
+    for line, row in rows.read(path, tuple(FORMS), way_on):
         wrong = next((name for name, form in FORMS.items() if re.fullmatch(form, row[name], re.ASCII) is None), None)
         if wrong or row["name"] in found:
             what = f"{wrong} is {row[wrong]!r:.60}" if wrong else f"{row['name']} stands there before"
-            raise CorruptFile(f"{PUBLISHED}, line {line}: {what}: {way_on}")
+            raise CorruptFile(f"{path}, line {line}: {what}: {way_on}")
         found[row["name"]] = row
     return found
 

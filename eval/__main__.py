@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-images", action="store_true", help="no test images in that page, so that it can be shared"
     )
-    parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
+    parser.add_argument("--write", action="store_true", help="put the rows into the checkout's eval/results.csv")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="the file that --write puts them into instead")
     return parser
 
 
@@ -70,6 +71,8 @@ def _command(arguments: list[str]) -> int:
         command.error("give either names of entries or --all")
     if options.write and options.limit:
         command.error("--write keeps figures over all images: leave out --limit")
+    if options.results and not options.write:
+        command.error("--results is about the file of --write: give both")
     if options.no_images and not options.report:
         command.error("--no-images is about the page of --report DIR: give both")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -81,7 +84,19 @@ def _command(arguments: list[str]) -> int:
         where = _where(options)
     except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
+    if options.write:
+        options.results = _results(options.results)
     return _run(entries, where, options)
+
+
+def _results(named: Path | None) -> Path:
+    """The file that rows are put into."""
+    from dctkd_zoo import home
+    from eval import results
+
+    path = named or results.RESULTS
+    home.refuse_installed(path, "name a file of your own, --write --results FILE")
+    return path
 
 
 def _where(options: argparse.Namespace) -> Where:
@@ -118,7 +133,7 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
                 if outcome.result:
                     found[outcome.entry.name] = outcome.result
                 if options.write and records[-1]["row"] and leads:  # at once: what is measured is kept
-                    results.write([records[-1]["row"]], results.RESULTS)
+                    results.write([records[-1]["row"]], options.results)
     finally:  # what has been measured is kept and shown, whatever ends it: Ctrl-C, a rank that is lost, a full disk
         if leads:
             lost = not _show(records, found, where, options)

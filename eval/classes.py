@@ -106,7 +106,7 @@ def mean_class_accuracy(table: pd.DataFrame, counts: Counts) -> Values:
 
 def accuracy(table: pd.DataFrame) -> Share:
     """Top-1 as a share of the images."""
-    right = (table["prediction"] == table["label"]).to_numpy(np.float64)
+    right = np.asarray(table["prediction"] == table["label"], np.float64)
     return Share(right, np.full(len(table), 1 / len(table)))
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dctkd_zoo import atomic, shell
+from dctkd_zoo import atomic, home, shell
 
 
 def command(
@@ -32,6 +32,7 @@ def _fill(path: Path, filled: Callable[[str], str], check: bool, whole: bool) ->
     old = "" if whole and not path.exists() else path.read_text(encoding="utf-8")
     new = filled(old)
     if not check:
+        home.refuse_installed(path, "make it in a checkout of the project")
         if new != old:
             atomic.write_text(path, new)
         return 0

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import re
@@ -146,11 +144,7 @@ def as_csv(told: Iterable[Mapping[str, str]]) -> str:
     sealed = [row | {"sha256": seal(row)} for row in plain]
     figures = {name for row in sealed for name in row} - {*HEAD, *TAIL}
     columns = [*HEAD, *sorted(figures, key=registry.natural), *TAIL]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sealed)
-    return text.getvalue()
+    return rows.as_csv(columns, sealed)
 
 
 def figure(row: Row, columns: Iterable[str], decimals: int) -> str:

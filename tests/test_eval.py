@@ -337,6 +337,7 @@ def test_readme_differs_in_no_other_line(files):
         (["--all", "--limit", "many"], "'many' is not a number of images"),
         (["--all", "--write", "--limit", "8"], "leave out --limit"),
         (["--all", "--no-images"], "give both"),
+        (["--all", "--results", "x.csv"], "give both"),
         (["--all", "--device", "abacus"], "device 'abacus'"),
         (["--all", "--protocol", "mine"], "invalid choice: 'mine'"),
         (["r8_synthscene"], "did you mean r8_synthscenes"),
@@ -369,6 +370,7 @@ def test_help_needs_no_torch_and_the_flags_say_where():
         "--limit",
         "--protocol",
         "--report",
+        "--results",
         "--json",
         "--write",
     }

@@ -432,7 +432,7 @@ def test_ctrl_c_ends_it_without_a_traceback(home, monkeypatch, capsys):
 
 
 def test_what_was_measured_before_ctrl_c_is_kept_and_shown(home, tmp_path, monkeypatch, capsys):
-    def measure(entry, *arguments: object, real=outcome.evaluate):
+    def measure(entry, *arguments: object, real=run.evaluate):
         if entry.name == "r8_kd_animals":
             raise KeyboardInterrupt
         return real(entry, *arguments)

@@ -167,7 +167,14 @@ def test_a_grid_leaves_columns_out_or_becomes_blocks(width, spare, lines):
 
 
 def test_the_log_of_a_training_keeps_epoch_and_top1():
-    row = {"epoch": 12, "test_top1": 87.05, "ce": 0.123456, "dctkd": 0.001234, "lr": 0.05, "images_per_s": 1234.5}
+    row: dict[str, float | None] = {
+        "epoch": 12,
+        "test_top1": 87.05,
+        "ce": 0.123456,
+        "dctkd": 0.001234,
+        "lr": 0.05,
+        "images_per_s": 1234.5,
+    }
     done = Progress({}, epoch=12, log=[row], best_top1=87.05, best_epoch=12)
     stream = io.StringIO()
     console = Console(file=stream, width=24)
@@ -180,5 +187,10 @@ def test_json_on_a_stream_of_any_encoding_is_json(monkeypatch):
 
     stream = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stream, encoding="latin-1"))
-    assert shell.run(lambda: shown.write_json("-", {"name": "Küche – 😀"}) or 0) == 0
+
+    def body():
+        shown.write_json("-", {"name": "Küche – 😀"})
+        return 0
+
+    assert shell.run(body) == 0
     assert json.loads(stream.getvalue()) == {"name": "Küche – 😀"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import sys
@@ -15,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, export, licence, ranks, weights
+from dctkd_zoo import atomic, export, licence, ranks, rows, weights
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Entry
@@ -183,11 +181,8 @@ def record(progress: checkpoint.Progress, row: dict[str, float], top1: float | N
 
 def write_log(progress: checkpoint.Progress, folder: Path) -> None:
     """Write the log of all epochs so far as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(progress.log[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: figure(value, 6) for name, value in row.items()} for row in progress.log)
-    atomic.write_text(folder / LOG, text.getvalue())
+    told = [{name: figure(value, 6) for name, value in row.items()} for row in progress.log]
+    atomic.write_text(folder / LOG, rows.as_csv(list(told[0]), told))
 
 
 def write_results(entry: Entry, folder: Path, where: Where) -> float:

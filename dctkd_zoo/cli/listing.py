@@ -33,16 +33,16 @@ def list_entries(options: Namespace) -> int:
     names = registry.find(options.pattern, options.dataset)
     rows = [(registry.get_entry(name), weights.status(name)) for name in names]
     shown = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
-    rows = []
+    lines = []
     for entry, status in shown:
         terms = " + ".join(term if w == 1 else f"{w:g} {term}" for term, w in entry.weights.items())
         top1 = next((f"{figure.value:.2f}" for figure in entry.reported if figure.metric == "top1"), "")
         style = "dim" if status == "recipe only" else ""
         cells = (entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), top1, status)
-        rows.append([Text(cell, style) for cell in cells])
+        lines.append([Text(cell, style) for cell in cells])
     columns = [shell.Column(title, right=title in ("epochs", "reported")) for title in COLUMNS]
     spare = ("weights", "teacher", "objective", "epochs")
-    shell.show(shell.console(), shell.Grid(columns, rows, spare=spare, elsewhere="`info NAME` has all of it"))
+    shell.show(shell.console(), shell.Grid(columns, lines, spare=spare, elsewhere="`info NAME` has all of it"))
     if not shown:
         print(f"no entry matches {options.pattern!r}" if not names else "none of them has weights", file=sys.stderr)
         return 1

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import shell
+from dctkd_zoo import home, shell, weights
 from dctkd_zoo.cli.common import Commands, add_places, entries, where
 from dctkd_zoo.errors import ZooError, printable
 from dctkd_zoo.shell import Column, Grid
@@ -29,6 +30,9 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     command.add_argument("--license", metavar="ID", help="of the weights, as the Hub names it; before the entry's own")
     command.add_argument("--private", action="store_true", help="only the organisation can see them")
     command.add_argument("--dry-run", action="store_true", help="look everything over and send nothing")
+    command.add_argument(
+        "--note", type=Path, metavar="FILE", help="where commits and hashes are noted, not the checkout's published.csv"
+    )
     add_places(command)
     command.set_defaults(run=publish)
 
@@ -47,11 +51,13 @@ def publish(options: Namespace) -> int:
     failed = any(plan.problems for plan in plans) or (not options.all and not any(plan.folder for plan in plans))
     if options.dry_run:
         return int(failed)
+    note = options.note or weights.PUBLISHED
+    home.refuse_installed(note, "name a file of your own, --note FILE")
     for plan in plans:
         if plan.folder is None or plan.problems:
             continue
         try:
-            row = publishing.publish(plan, place, private=options.private)
+            row = publishing.publish(plan, place, note, private=options.private)
         except ZooError as error:
             shell.complain(error, f"{plan.entry.run_name} was not published")
             failed = True
