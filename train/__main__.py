@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from pathlib import Path
 
-from dctkd_zoo import registry
+from dctkd_zoo import atomic, registry
 from dctkd_zoo.errors import ZooError, printable
 from dctkd_zoo.options import add_options
 
@@ -114,10 +115,17 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
                 with ranks.told():
                     run.train(entry, where, console)
             except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
-                print(f"error: {entry.run_name}: {printable(error, chr(10))}", file=sys.stderr)
-                if ranks.size() > 1:  # what one rank cannot do the others wait for
-                    return 1
-                failed += 1  # the others may still train
+                said = str(error)
+            except Exception as error:  # a network, or a loss term of the user's, may fail in any way
+                path = where.out / entry.run_name / run.ERROR
+                atomic.write_text(path, "".join(traceback.format_exception(error)))
+                said = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]} (traceback: {path})"
+            else:
+                continue
+            print(f"error: {entry.run_name}: {printable(said, chr(10))}", file=sys.stderr)
+            if ranks.size() > 1:  # what one rank cannot do the others wait for
+                return 1
+            failed += 1  # the others may still train
     return int(failed > 0)
 
 
