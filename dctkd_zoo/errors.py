@@ -43,7 +43,7 @@ class DatasetMissing(DatasetError):
 
 
 class UnsupportedNetwork(ZooError, TypeError):
-    """A network that cannot be used here: no feature maps to compare, another number of channels, an error of its own."""
+    """A network that cannot be used here: no feature maps, another number of channels, or an error in its code."""
 
 
 class TeacherMismatch(ZooError):

@@ -39,9 +39,7 @@ class Adapted(Tapped):
         taken, given = len(config["mean"]), len(dataset.mean)  # type: ignore[index]
         if taken != given:
             called = config.get("architecture")  # type: ignore[union-attr]
-            raise UnsupportedNetwork(
-                f"{called} takes images of {channels(taken)}, those of {dataset.name} have {given}"
-            )
+            raise UnsupportedNetwork(f"{called} takes images of {channels(taken)}, {dataset.name} has {given}")
         mean, std, own_mean, own_std = (
             torch.tensor(v).view(1, 3, 1, 1)
             for v in (dataset.mean, dataset.std, config["mean"], config["std"])  # type: ignore[index]

@@ -459,7 +459,7 @@ def test_an_option_that_a_term_does_not_have_is_refused(name, options, message):
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-15, 1e-18, 1e-20, 1e-25, 0.0])
-@pytest.mark.parametrize(("name", "options"), DCTKD + [("at", {})], ids=label)
+@pytest.mark.parametrize(("name", "options"), [*DCTKD, ("at", {})], ids=label)
 def test_tiny_features_have_finite_gradients(name, options, scale):
     """Squares of 1e-20 are below float32's normal numbers, and one over their range is beyond its largest."""
     student, teacher, batch = sides()
