@@ -28,7 +28,7 @@ class _MeanSquare(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: FunctionCtx, features: Tensor, counts: Tensor | None) -> Tensor:
-        ctx.save_for_backward(features, counts)
+        ctx.save_for_backward(features, counts)  # type: ignore[arg-type]  # which takes None
         if features.is_contiguous(memory_format=torch.channels_last):
             dtype = torch.promote_types(features.dtype, torch.float32)
             length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)

@@ -38,7 +38,7 @@ class Adapted(Tapped):
         config = model.pretrained_cfg
         taken, given = len(config["mean"]), len(dataset.mean)  # type: ignore[index]
         if taken != given:
-            called = config.get("architecture")  # type: ignore[union-attr]
+            called = config.get("architecture")  # type: ignore[union-attr, operator]
             raise UnsupportedNetwork(f"{called} takes images of {channels(taken)}, {dataset.name} has {given}")
         mean, std, own_mean, own_std = (
             torch.tensor(v).view(1, 3, 1, 1)
