@@ -105,12 +105,11 @@ class Recipe(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.positive("epochs", "batch_size", "lr", "resize", "crop", "test_every")
-        if not 0 <= self.momentum < 1 or self.weight_decay < 0 or self.seed < 0:
-            raise ValueError(
-                f"momentum {self.momentum} is not from 0 to below 1, or weight_decay {self.weight_decay} or "
-                f"seed {self.seed} is below 0"
-            )
+        self.positive("epochs", "batch_size", "resize", "crop", "test_every")
+        if min(self.lr, self.weight_decay, self.seed) < 0:
+            raise ValueError(f"lr {self.lr}, weight_decay {self.weight_decay} or seed {self.seed} is below 0")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum {self.momentum} is not from 0 to below 1")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         if self.pad < 0 or (self.pad_mode == "reflect" and self.pad >= self.resize):

@@ -118,7 +118,7 @@ def test_a_field_of_another_type_is_refused_by_name(kind, data, value):
         (Recipe, {"lr": float("nan")}, "lr is nan"),
         (Recipe, {"schedule": "cosine"}, "schedule is 'cosine'"),
         (Recipe, {"pad": 8, "pad_mode": "reflect"}, "pad 8 is below 0, or more than there is to reflect"),
-        (Recipe, {"lr": -0.1}, "lr is -0.1, it should be above 0"),
+        (Recipe, {"lr": -0.1}, "lr -0.1, .* is below 0"),
         (Recipe, {"momentum": 1.0}, "momentum 1.0 is not from 0 to below 1"),
         (Recipe, {"weight_decay": -1e-4}, "weight_decay -0.0001"),
         (Recipe, {"seed": -1}, "seed -1 is below 0"),
