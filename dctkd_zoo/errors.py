@@ -52,6 +52,10 @@ class DatasetMissing(DatasetError):
     """A dataset whose files are not there, or not all of them; the message ends with the command that fetches them."""
 
 
+class UnsupportedNetwork(ZooError, TypeError):
+    """A network that cannot be used here: no feature maps, another number of channels, or an error in its code."""
+
+
 class TeacherMismatch(ZooError):
     """A teacher that does not fit its student: classes, map sizes, or accuracy at chance."""
 

@@ -32,7 +32,7 @@ class Step(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.positive("every")
+        self.positive("every", "gamma")
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
@@ -45,6 +45,10 @@ class MultiStep(Checked):
 
     at: tuple[int, ...]
     gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("gamma")
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
@@ -102,6 +106,12 @@ class Recipe(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.positive("epochs", "batch_size", "resize", "crop", "test_every")
+        if min(self.lr, self.weight_decay, self.seed) < 0:
+            raise ValueError(f"lr {self.lr}, weight_decay {self.weight_decay} or seed {self.seed} is below 0")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum {self.momentum} is not from 0 to below 1")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
         if self.pad < 0 or (self.pad_mode == "reflect" and self.pad >= self.resize):
             raise ValueError(f"pad {self.pad} is below 0, or more than there is to reflect of resize {self.resize}")
         if self.crop > self.resize + 2 * self.pad:
@@ -205,6 +215,9 @@ class Entry(Checked):
             raise ValueError(f"{self.name!r} is not of the form <arch>[_<term>...]_<dataset>[.<variant>]")
         if set(self.weights) != {"ce", *self.terms}:
             raise ValueError(f"{self.name}: weights are for {sorted(self.weights)}, terms are {['ce', *self.terms]}")
+        negative = {term: weight for term, weight in self.weights.items() if weight < 0}
+        if negative:
+            raise ValueError(f"{self.name}: weights below 0: {negative}")
         if not set(self.options) <= set(self.weights):
             raise ValueError(f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, no such term")
         if self.terms and self.teacher is None:

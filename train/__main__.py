@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from pathlib import Path
 
-from dctkd_zoo import registry, shell
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo import atomic, registry, shell
+from dctkd_zoo.errors import ZooError, reason_of
 from dctkd_zoo.options import add_options
 
 
@@ -112,9 +113,16 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
                     run.train(entry, where, console)
             except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
                 shell.complain(error, entry.run_name)
-                if ranks.size() > 1:  # what one rank cannot do the others wait for
-                    return 1
-                failed += 1  # the others may still train
+            except Exception as error:  # a network, or a loss term of the user's, may fail in any way
+                path = where.out / entry.run_name / run.ERROR
+                atomic.write_text(path, "".join(traceback.format_exception(error)))
+                said = reason_of(error).strip().partition(chr(10))[0]
+                shell.complain(f"{type(error).__name__}: {said} (traceback: {path})", entry.run_name)
+            else:
+                continue
+            if ranks.size() > 1:  # what one rank cannot do the others wait for
+                return 1
+            failed += 1  # the others may still train
     return int(failed > 0)
 
 

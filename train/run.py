@@ -34,7 +34,7 @@ ENVIRONMENT = (
     "teacher_cache",
     "start_sha256",
 )  # facts that stand there too
-BEST, LOG = "best.safetensors", "train_log.csv"
+BEST, LOG, ERROR = "best.safetensors", "train_log.csv", "error.txt"
 
 
 def train(entry: Entry, where: Where, console: Console) -> Path:
@@ -68,6 +68,7 @@ def _finished(entry: Entry, where: Where, folder: Path, console: Console) -> boo
 def _train(entry: Entry, where: Where, folder: Path, console: Console) -> None:
     if ranks.leads():
         atomic.sweep(folder)
+        (folder / ERROR).unlink(missing_ok=True)
     material = build.prepare(entry, where)
     learner = build.build(entry, material, where, console)
     facts = {name: entry.facts()[name] for name in ("name", "recipe", "weights", "options")}
