@@ -19,7 +19,8 @@ NAME = re.compile(
 )
 
 
-EXTERNAL = ("hf-hub:", "local-dir:")  # how the name of a network outside the catalog begins
+HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings
+EXTERNAL = (*HUB, "local-dir:")  # how the name of a network outside the catalog begins
 ENTRY = "entry:"  # how that of one inside begins, where a recipe names the weights to start from
 
 

@@ -391,7 +391,6 @@ class TestWarmCache:
         blob.write_bytes(OTHER[WEIGHTS])
         fetch("main", by=offline).refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
 
-
     @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
     @pytest.mark.parametrize("file", FILES)
     def test_a_copy_without_links_is_compared_with_the_hub_and_healed(self, hub, good, fetch, file, wanted):
