@@ -42,6 +42,14 @@ class DatasetMissing(DatasetError):
     """A dataset whose files are not there, or not all of them; the message ends with the command that fetches them."""
 
 
+class Unreadable(DatasetError):
+    """A file or folder that could not be read: nothing is known of its bytes, so nothing may be concluded from them."""
+
+
+class Undecodable(DatasetError):
+    """An image whose bytes were read, and are no picture that is taken."""
+
+
 class TeacherMismatch(ZooError):
     """A teacher that does not fit its student: classes, map sizes, or accuracy at chance."""
 

@@ -106,13 +106,12 @@ def _where(options: argparse.Namespace) -> Where:
 
 def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int:
     from dctkd_zoo import device, ranks
-    from eval import results
     from eval.outcome import Status
 
     device.keep_memory()
     records: list[Record] = []
     found: dict[str, Result] = {}
-    interrupted = False
+    interrupted = incomplete = False
     with ranks.started(where.device):
         try:
             for outcome in _evaluate(entries, where):
@@ -120,7 +119,7 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
                 if outcome.result:
                     found[outcome.entry.name] = outcome.result
                 if options.write and records[-1]["row"] and ranks.leads():  # at once: what is measured is kept
-                    results.write([records[-1]["row"]], results.RESULTS)
+                    incomplete |= _write(records[-1])
         except KeyboardInterrupt:  # what has been measured is shown and kept
             interrupted = True
         leads = ranks.leads()
@@ -128,7 +127,24 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
         _show(records, found, where, options)
     if interrupted:
         raise KeyboardInterrupt
-    return int(any(each["status"] == Status.FAILED for each in records))
+    return int(incomplete or any(each["status"] == Status.FAILED for each in records))
+
+
+def _write(record: Record) -> bool:
+    """Put a record's row into the results; whether that was refused, since its digest names more images than it has."""
+    from eval import results
+
+    lost = record["undecodable"]
+    if lost:
+        print(
+            f"error: {record['name']}: not written: {len(lost):,} test images do not decode, and a row stands for all "
+            "images under its digest. Fetch them again; those that their release itself has damaged are taken out of "
+            f"the data, and out of the number of its catalog: {printable(lost[0])}",
+            file=sys.stderr,
+        )
+        return True
+    results.write([record["row"]], results.RESULTS)
+    return False
 
 
 def _told(outcome: Outcome) -> Record:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli.common import Commands, width
-from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo.errors import DatasetError, ZooError, printable
 from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
@@ -120,7 +120,11 @@ def _sources(names: Iterable[str]) -> tuple[list[Source], list[Failure]]:
         if not path.is_dir():
             images.append(Source(path, PurePath(path.name)))
             continue
-        inside = [name for name in tree.below(path) if tree.is_image(name) and not name.endswith(OVERLAY)]
+        try:
+            inside = [name for name in tree.below(path) if tree.is_image(name) and not name.endswith(OVERLAY)]
+        except DatasetError as error:  # a folder that cannot be looked into; the others go on
+            empty.append(Failure(path, str(error)))
+            continue
         images += [Source(path / name, PurePath(name)) for name in inside]
         if not inside:
             empty.append(Failure(path, f"no image in this folder; {' '.join(sorted(tree.IMAGES))} count as such"))
