@@ -14,6 +14,7 @@ from dctkd_zoo.data.files import contents, entries, is_folder, is_missing, unrea
 from dctkd_zoo.data.split import Files, Split
 from dctkd_zoo.errors import DatasetError, DatasetMissing, Unreadable
 
+OTHER_FORM = " (the same letters are there in another Unicode form, NFC or NFD: rename them)"
 MOST_CLASSES = 1_000_000
 IMAGES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -127,8 +128,10 @@ def labelled(root: Path, rows: Sequence[tuple[str, str]], classes: Sequence[str]
     label = {name: index for index, name in enumerate(classes)}
     strange = [f"{name} ({path})" for path, name in rows if name not in label]
     if strange:
-        what = f"{len(strange):,} images of classes that are not among the {len(classes)}"
-        raise incomplete(root, f"{what}{_other_form((name for _, name in rows), classes)}:", strange)
+        known = set(map(composed, classes))
+        alike = any(composed(name) in known for _, name in rows if name not in label)
+        what = f"{len(strange):,} images of classes that are not among the {len(classes)}{OTHER_FORM * alike}"
+        raise incomplete(root, f"{what}:", strange)
     ids = tuple(path for path, _ in rows)
     labels = np.array([label[name] for _, name in rows], dtype=np.int64)
     return Split(tuple(classes), ids, labels, Files(root, ids))
@@ -147,9 +150,8 @@ def listed(root: Path, rows: Sequence[tuple[str, str]], classes: Sequence[str]) 
     split = labelled(root, rows, classes)
     lost = absent(root, split.ids)
     if lost:
-        there = (name for folder in {name.rpartition("/")[0] for name in lost} for name in _inside(root, folder))
         what = f"{len(lost):,} of {len(rows):,} listed images are missing"
-        raise incomplete(root, f"{what}{_other_form(lost, there)}:", lost)
+        raise incomplete(root, f"{what}{OTHER_FORM * any(_in_other_form(root, name) for name in lost[:5])}:", lost)
     return split
 
 
@@ -158,12 +160,15 @@ def composed(name: str) -> str:
     return unicodedata.normalize("NFC", name)
 
 
-def _other_form(names: Iterable[str], known: Iterable[str]) -> str:
-    """Words for names that look like others but are not: letters with accents are one character or two."""
-    exact = set(known)
-    alike = {composed(name) for name in exact}
-    found = [name for name in names if name not in exact and composed(name) in alike]
-    return " (the same letters are there in another Unicode form, NFC or NFD: rename them)" if found else ""
+def _in_other_form(root: Path, name: str) -> bool:
+    """Whether a path below `root` is there by the same letters, where those with accents are one character or two."""
+    here = ""
+    for part in name.split("/"):
+        alike = (path for path in _inside(root, here) if composed(path.rpartition("/")[2]) == composed(part))
+        here = next(alike, "")
+        if not here:
+            return False
+    return True
 
 
 def absent(root: Path, names: Iterable[str]) -> list[str]:

@@ -88,7 +88,7 @@ def _index(root: Path, name: str) -> list[Row]:
     key = hashlib.sha256(f"{FORMAT}\n{stat_of(root, (name,))}".encode()).hexdigest()
     try:
         found: list[Row] = remembered("tars", key, lambda: list(_samples(root / name)), name)
-    except (tarfile.TarError, EOFError, ValueError, KeyError, RecursionError) as error:
+    except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise DatasetError(f"{root / name}: {error}; shards are plain tar files of images and their labels") from error
     return found
 
@@ -123,7 +123,7 @@ def _label(key: str, sample: dict[str, Any]) -> int:
             return tree.whole(sample["cls"].decode())
         if "json" in sample:
             return tree.whole(_field(json.loads(sample["json"])))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the sample {key}: {error}") from error
     raise ValueError(f"the sample {key} has neither a .cls nor a .json")
 
