@@ -241,7 +241,7 @@ def test_what_pillow_warns_of_is_a_note(tmp_path):
     notes = {path.name: pixels.read(path).notes for path in sorted(tmp_path.iterdir())}
     assert notes == {
         "a.png": (pixels.TRANSPARENT,),
-        "e.jpg": (pixels.DAMAGED,),
+        "e.jpg": (pixels.TURNED, pixels.DAMAGED),
         "g.gif": (pixels.TRANSPARENT,),
         "opaque.png": (),
         "p.png": (pixels.TRANSPARENT,),

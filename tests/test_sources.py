@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import timm.data.readers
 import torchvision
 from PIL import Image
+from timm.data import create_reader  # type: ignore[attr-defined]
 
 from dctkd_zoo import registry
 from dctkd_zoo.data.sources import ade20k, cifar100, folders, held, lists, mit67, places365, sun397
@@ -370,7 +370,7 @@ class TestAsOtherReadersRead:
 
     def test_what_differs_from_timm_is_said(self, root):
         ours = folders.read(root, "train")
-        theirs = timm.data.readers.create_reader("", root=str(root / "train"))
+        theirs = create_reader("", root=str(root / "train"))
         seen = {str(root / name): ours.classes[label] for name, label in zip(ours.ids, ours.labels, strict=True)}
         names = {label: name for name, label in theirs.class_to_idx.items()}
         known = {path: names[label] for path, label in theirs.samples}

@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -271,18 +271,11 @@ class TestFaults:
 
     def test_a_disk_that_goes_away_for_a_moment_ends_the_build(self, split, tmp_path, monkeypatch):
         cache, real = tmp_path / "cache", os.fdopen
-
-        def lost(number, *mode):
-            file = real(number, *mode)
-            return Failing(file, errno.EIO) if lost.now else file
-
-        lost.now = False
-        monkeypatch.setattr(os, "fdopen", lost)
         content.prints(split)
-        lost.now = True
+        monkeypatch.setattr(os, "fdopen", lambda *how: Failing(real(*how), errno.EIO))
         with pytest.raises(Unreadable, match=r"16x16\.png: cannot be read: Input/output error"):
             open_store(split, RECIPE, cache)
-        lost.now = False
+        monkeypatch.setattr(os, "fdopen", real)
         assert open_store(split, RECIPE, cache).failed == (), "nothing was kept of the moment"
 
     @pytest.mark.parametrize("code", ["ESTALE", "EACCES", "ENOENT", "EMFILE", "ENOMEM"])
@@ -332,7 +325,7 @@ class TestFaults:
 class Failing:
     """A file whose bytes cannot be read."""
 
-    file: BinaryIO
+    file: IO[Any]
     code: int
 
     def __enter__(self):

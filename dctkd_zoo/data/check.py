@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -124,7 +124,7 @@ class _Seen:
 
 def _seen(split: Split) -> list[_Seen]:
     """Each image of a split, read once."""
-    known = recorded(split) or [None] * len(split)
+    known: Sequence[str | None] = recorded(split) or [None] * len(split)
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(lambda index: _look(split, index, known[index]), range(len(split))))
 
@@ -147,12 +147,16 @@ def _look(split: Split, index: int, known: str | None) -> _Seen:
 
 
 def _images(name: str, images: Sequence[_Seen]) -> Iterator[Finding]:
-    for severity, told in (
-        ("error", [fault for image in images for fault in image.faults]),
-        ("note", [(note, image.place) for image in images for note in image.notes]),
-    ):
-        for what in dict.fromkeys(what for what, _ in told):
-            yield _finding(severity, f"{name} images {what}", [place for each, place in told if each == what])
+    yield from _by_kind("error", name, [fault for image in images for fault in image.faults])
+    yield from _by_kind("note", name, [(note, image.place) for image in images for note in image.notes])
+
+
+def _by_kind(severity: Severity, name: str, told: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for what, place in told:
+        places[what].append(place)
+    for what, where in places.items():
+        yield _finding(severity, f"{name} images {what}", where)
 
 
 def _same_bytes(train: Sequence[_Seen], test: Sequence[_Seen]) -> Iterator[Finding]:
@@ -195,7 +199,7 @@ def _unlisted(splits: Mapping[str, Split]) -> Iterator[Finding]:
 def _otherwise(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]:
     """Where other readers of the same layout read something else."""
     compare = getattr(load.source_of(dataset), "otherwise", None)
-    files = {name: split for name, split in splits.items() if isinstance(split.images, Files)}
-    for name, split in files.items() if compare else ():
-        for what, places in compare(split).items():
-            yield _finding("note", f"{name}: {what}", places)
+    for name, split in splits.items():
+        if compare and isinstance(split.images, Files):
+            for what, places in compare(split).items():
+                yield _finding("note", f"{name}: {what}", places)

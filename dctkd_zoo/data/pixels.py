@@ -125,7 +125,7 @@ def _converted(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     seen = image.convert("RGB")
     if not deep:
         return seen, ()
-    highest = max(int(high) for _, high in seen.getextrema())  # type: ignore[arg-type,misc]
+    highest = max(int(high) for _, high in seen.getextrema())  # type: ignore[misc]
     if highest < DARKEST:
         raise ValueError(f"values up to {256 * highest + 255:,} of 65,535, which would be black: convert it to 8 bits")
     return seen, (UPPER,)
@@ -135,9 +135,8 @@ def _grey(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     """An image of one channel of more than 8 bits as RGB, and how."""
     if is_deep(image):
         values = np.asarray(image.convert("I"))
-        high = int(values.max())
-        if 0 < high < 256 * DARKEST:
-            raise ValueError(f"values up to {high:,} of 65,535, which would be black: convert it to 8 bits")
+        if 0 < values.max() < 256 * DARKEST:
+            raise ValueError(f"values up to {values.max():,} of 65,535, which would be black: convert it to 8 bits")
         return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB"), (UPPER,)
     values = np.asarray(image)
     low, high = float(values.min()), float(values.max())  # not a number where any is none
@@ -168,5 +167,5 @@ def _is_transparent(image: Image.Image) -> bool:
         return True
     if "A" not in image.getbands():
         return False
-    lowest, _ = image.getchannel("A").getextrema()
-    return isinstance(lowest, int) and lowest < 255
+    lowest: int = image.getchannel("A").getextrema()[0]  # type: ignore[assignment]  # of one channel
+    return lowest < 255
