@@ -32,12 +32,12 @@ FORMATS: list[str] = [
 ]
 
 UPPER = "seen in 8 bits, as in evaluation: the upper 8 of 16"
-UNIT = "seen in 8 bits, as in evaluation: its values from 0 to 1 go from black to white"
-WITHIN = "seen in 8 bits, as in evaluation: its values of 32 bits lie within 0 to 255"
-TURNED = "seen as its pixels lie: the EXIF orientation is not applied, nor is it in evaluation"
-MOVING = "seen as its first frame, as in evaluation"
-TRANSPARENT = "seen without its transparency, as in evaluation: the colours below it are taken"
-DAMAGED = "seen without its metadata, which is damaged"
+UNIT = "seen in 8 bits, as in evaluation: values from 0 to 1 go from black to white"
+WITHIN = "seen in 8 bits, as in evaluation: 32-bit values within 0 to 255 are taken as they are"
+TURNED = "seen as the pixels lie: the EXIF orientation is not applied, nor is it in evaluation"
+MOVING = "seen as the first frame, as in evaluation"
+TRANSPARENT = "seen without transparency, as in evaluation: the colours below it are taken"
+DAMAGED = "seen without metadata, which are damaged"
 
 _ALONE = Lock()
 _WARNINGS = Lock()  # what is done with warnings is one state for all threads
