@@ -291,6 +291,24 @@ def test_overlays_of_the_same_stem_stay_apart(capsys):
             np.testing.assert_array_equal(panel(picture, 0, 200), np.asarray(large))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have shorter paths")
+def test_a_folder_nested_1500_deep(capsys, tmp_path):
+    inner = "in/" + "d/" * 1500
+    try:
+        Path("in").mkdir()
+        os.chdir("in")
+        for _ in range(1500):
+            Path("d").mkdir()
+            os.chdir("d")
+        noise().save("x.png")
+        os.chdir(tmp_path)
+        (image,) = told(capsys, NAME, "in", "--overlay", "maps")["images"]
+        assert image["path"] == f"{inner}x.png" and Path(image["overlay"]).is_file()
+    finally:  # what shutil.rmtree of this Python cannot do
+        os.chdir(tmp_path)
+        subprocess.run(["rm", "-rf", "in", "maps"], check=True)
+
+
 def test_no_two_overlays_have_one_name():
     places = [*["a.png", "a-2.png", "a.jpg", "A.png", "a-2.gif", "b/a.png", "a.b.png", "a"] * 2, *["x.png"] * 2000]
     names = overlay_names(map(PurePath, places))

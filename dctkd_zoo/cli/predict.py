@@ -100,7 +100,7 @@ def predict(options: Namespace) -> int:
         if isinstance(answer, prediction.Failure):
             failed.append(answer)
             continue
-        drawn = _draw(predictor, answer, options.overlay / name) if options.overlay else None
+        drawn = _draw(predictor, answer, options.overlay, name) if options.overlay else None
         told.append(_facts(predictor, answer, options.top, drawn))
         _show(console, predictor, answer, options.top, drawn)
     for failure in failed:
@@ -156,14 +156,18 @@ def overlay_names(places: Iterable[PurePath]) -> list[PurePath]:
     return names
 
 
-def _draw(predictor: Predictor, answer: Prediction, path: Path) -> Path:
-    """Write an image's attention, captioned with the likeliest class."""
+def _draw(predictor: Predictor, answer: Prediction, folder: Path, name: PurePath) -> Path:
+    """Write an image's attention, captioned with the likeliest class, to a place below a folder."""
     from dctkd_zoo import atomic
     from dctkd_zoo.overlay import strip
 
     ((label, probability),) = answer.top(1)
     best = f"{predictor.classes[label]} {_percent(probability)}"
     picture = strip(answer.image, answer.maps, printable(f"{answer.path.name}: {best}, says {predictor.name}"))
+    for part in name.parent.parts:  # one by one, for `mkdir(parents=True)` calls itself for each
+        folder /= part
+        folder.mkdir(exist_ok=True)
+    path = folder / name.name
     with atomic.replacing(path) as temporary:
         picture.save(temporary, compress_level=3)  # a tenth larger than at its smallest, in a fifth of the time
     return path
