@@ -56,6 +56,14 @@ class UnsupportedNetwork(ZooError, TypeError):
     """A network that cannot be used here: no feature maps, another number of channels, or an error in its code."""
 
 
+class Unreadable(DatasetError):
+    """A file or folder that could not be read: nothing is known of its bytes, so nothing may be concluded from them."""
+
+
+class Undecodable(DatasetError):
+    """An image whose bytes were read, and are no picture that is taken."""
+
+
 class TeacherMismatch(ZooError):
     """A teacher that does not fit its student: classes, map sizes, or accuracy at chance."""
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import Image
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
@@ -107,7 +107,7 @@ def _classes(found: Weights, count: int) -> tuple[str, ...]:
 
 def predict(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Prediction | Failure]:
     """What the network says of each image, in order; what cannot be read or answered is a `Failure`."""
-    with ThreadPoolExecutor() as pool:  # Pillow lets go of the interpreter while it decodes
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of the interpreter while it decodes
         for start in range(0, len(paths), BATCH_SIZE):
             chunk = list(pool.map(lambda path: _open(predictor, path), paths[start : start + BATCH_SIZE]))
             answers = _run(predictor, [each for each in chunk if isinstance(each, _Opened)])
@@ -117,34 +117,18 @@ def predict(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Prediction 
 
 def _open(predictor: Predictor, path: Path) -> _Opened | Failure:
     try:
-        return _Opened(path, predictor.transform(pixels.read(path)), _notes(path))
+        seen = pixels.read(path)
+        return _Opened(path, predictor.transform(seen.image), seen.notes)
     except Exception as error:  # whatever its bytes or its shape lead to, the other images go on
-        return Failure(path, _reason(error.__cause__ or error))
+        return Failure(path, _reason(path, error))
 
 
-def _notes(path: Path) -> tuple[str, ...]:
-    """What evaluation makes of some images that viewers show otherwise."""
-    with Image.open(path, formats=pixels.FORMATS) as header:
-        deep, moving, turned = pixels.is_deep(header), False, False
-        with suppress(Exception):  # damaged facts, or later frames, of a picture that is whole
-            turned = header.getexif().get(ExifTags.Base.Orientation, 1) != 1
-            moving = getattr(header, "is_animated", False)
-    notes = {
-        "seen as its pixels lie: the EXIF orientation is not applied, nor is it in evaluation": turned,
-        "seen in 8 bits, as in evaluation: the upper 8 of 16": deep,
-        "seen as its first frame, as in evaluation": moving,
-    }
-    return tuple(note for note, holds in notes.items() if holds)
-
-
-def _reason(error: BaseException) -> str:
-    match error:
-        case UnidentifiedImageError():
-            return "not an image that can be read"
+def _reason(path: Path, error: Exception) -> str:
+    match error.__cause__:
         case OSError(strerror=str(words)):
             return words
         case _:
-            return reason_of(error)
+            return reason_of(error).removeprefix(f"{path}: ")
 
 
 def _run(predictor: Predictor, opened: Sequence[_Opened]) -> Iterator[Prediction | Failure]:

@@ -43,8 +43,10 @@ def include(path: Path) -> None:
         spec.loader.exec_module(module)
         _check_types(module)
         _check(_tables((*_modules(), module)), module.ENTRIES)
-    except Exception as error:  # it is the user's code, and may fail in any way
-        raise CatalogError(f"{path}: {named(error)}") from error
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # it is the user's code, and may fail in any way, or call sys.exit
+        raise CatalogError(f"{path}: {' '.join(named(error).split())}") from error
     _modules().append(module)
     _bundled_and_included.cache_clear()
 
@@ -100,6 +102,7 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
     """Refuse entries that name what there is not, and what rests on itself."""
     terms = discover.modules("dctkd_zoo.losses")
     sources = discover.modules("dctkd_zoo.data.sources")
+    ends: set[str] = set()
     for entry in entries:
         if entry.arch not in tables.archs:
             raise ValueError(f"{entry.name}: no architecture {entry.arch!r}; ARCHS gives a timm network a short name")
@@ -119,9 +122,19 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
             entry.start not in tables.entries or tables.entries[entry.start].arch != entry.arch
         ):
             raise ValueError(f"{entry.name}: it starts from {entry.start!r}, which is no entry of its architecture")
-        line = lineage(entry.name, tables.entries)
-        if line[-1] in line[:-1]:
-            raise ValueError(f"entries that rest on each other: {' <- '.join(line[line.index(line[-1]) :])}")
+        _check_line(entry.name, tables.entries, ends)
+
+
+def _check_line(name: str, known: Mapping[str, Entry], ends: set[str]) -> None:
+    """Refuse an entry that rests on itself; `ends` are those known not to, of which each is walked from once."""
+    line: dict[str, None] = {}
+    while name in known and name not in ends:
+        if name in line:
+            names = list(line)
+            raise ValueError(f"entries that rest on each other: {' <- '.join([*names[names.index(name) :], name])}")
+        line[name] = None
+        name = known[name].rests_on or ""
+    ends.update(line)
 
 
 def archs() -> Mapping[str, Arch]:
@@ -193,12 +206,20 @@ def resolve(patterns: Iterable[str]) -> list[str]:
 
 def teachers_first(names: Iterable[str]) -> list[str]:
     """The same names, those that others of them learn or start from before these."""
-    return sorted(names, key=_generation)
+    generations: dict[str, int] = {}
+    return sorted(names, key=lambda name: _generation(name, generations))
 
 
-def _generation(name: str) -> int:
+def _generation(name: str, found: dict[str, int]) -> int:
     """0 for an entry that rests on none of the catalog, else one more than that of the one it rests on."""
-    return len(lineage(name, entries())) - 1
+    known, line = entries(), []
+    while name in known and name not in found:
+        line.append(name)
+        name = known[name].rests_on or ""
+    for each in reversed(line):
+        below = known[each].rests_on
+        found[each] = found.get(below, 0) + 1 if below else 0
+    return found.get(line[0] if line else name, 0)
 
 
 def lineage(name: str, known: Mapping[str, Entry]) -> list[str]:

@@ -118,7 +118,6 @@ def _where(options: argparse.Namespace) -> Where:
 
 def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int:
     from dctkd_zoo import device, ranks
-    from eval import results
     from eval.outcome import Status
 
     device.keep_memory()
@@ -133,11 +132,28 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
                 if outcome.result:
                     found[outcome.entry.name] = outcome.result
                 if options.write and records[-1]["row"] and leads:  # at once: what is measured is kept
-                    results.write([records[-1]["row"]], options.results)
+                    lost |= not _write(records[-1], options.results)
     finally:  # what has been measured is kept and shown, whatever ends it: Ctrl-C, a rank that is lost, a full disk
         if leads:
-            lost = not _show(records, found, where, options)
+            lost |= not _show(records, found, where, options)
     return int(lost or any(each["status"] == Status.FAILED for each in records))
+
+
+def _write(record: Record, path: Path) -> bool:
+    """Put a record's row into the results, and say whether that was allowed: its digest names all of the test images."""
+    from eval import results
+
+    lost = record["undecodable"]
+    if lost:
+        shell.complain(
+            f"not written: {len(lost):,} test images do not decode, and a row stands for all images under its digest. "
+            "Fetch them again; those that their release itself has damaged are taken out of the data, and out of the "
+            f"number of its catalog: {lost[0]}",
+            record["name"],
+        )
+        return False
+    results.write([record["row"]], path)
+    return True
 
 
 def _told(outcome: Outcome) -> Record:

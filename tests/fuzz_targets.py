@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from dctkd_zoo import models, sealed, weights
 from dctkd_zoo.data import pixels
 from dctkd_zoo.data.unpack import unpack
-from dctkd_zoo.errors import CorruptCache, CorruptFile, CorruptWeights, DatasetError
+from dctkd_zoo.errors import CorruptCache, CorruptFile, CorruptWeights, DatasetError, Undecodable
 from eval import kept, left, results
 from train import checkpoint
 
@@ -162,7 +162,7 @@ TARGETS: Mapping[str, Callable[[], Target]] = {
     ),
     "published": lambda: Target("published.csv", (PUBLISHED.encode(),), published, (CorruptFile,)),
     "archive": lambda: Target("archive", archives(), unpacked, (DatasetError,)),
-    "image": lambda: Target("image.jpg", images(), pixels.read, (OSError,)),
+    "image": lambda: Target("image.jpg", images(), pixels.read, (Undecodable,)),
     "sealed": lambda: Target(
         "note.json", (written(lambda p: sealed.write(p, {"a": [1, None, "ä"]})),), sealed.read, (CorruptCache,)
     ),

@@ -1,12 +1,11 @@
 """What the errors say, and how the commands end whatever stream they print to."""
 
 import ast
-import io
 
 import pytest
 
 from dctkd_zoo.data import pixels
-from dctkd_zoo.errors import named, reason_of
+from dctkd_zoo.errors import Undecodable, named, reason_of
 from tests.test_layers import TREES, every_module
 
 
@@ -22,14 +21,13 @@ def test_a_reason_is_never_empty(error, reason, name):
     assert (reason_of(error), named(error)) == (reason, name)
 
 
-class Exhausted(io.BytesIO):
-    def read(self, *_):
-        raise MemoryError
+def test_an_image_that_fails_without_a_word_is_told_by_the_kind_of_failure(monkeypatch):
+    def fail(*_, **__):
+        raise SyntaxError
 
-
-def test_an_image_that_fails_without_a_word_is_told_by_the_kind_of_failure():
-    with pytest.raises(OSError, match=r"^a\.png: MemoryError$"):
-        pixels.read(Exhausted(), "a.png")
+    monkeypatch.setattr(pixels.Image, "open", fail)
+    with pytest.raises(Undecodable, match=r"^a\.png: SyntaxError$"):
+        pixels.decode(b"", "a.png")
 
 
 @every_module

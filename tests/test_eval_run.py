@@ -403,6 +403,29 @@ def test_write_puts_rows_into_the_results_file(home, tmp_path, monkeypatch):
     assert rows[1]["ssim"] == ""
 
 
+def test_write_refuses_a_row_that_images_are_missing_from(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results.csv")
+    copy = tmp_path / "copy"
+    shutil.copytree(home / "data", copy)
+    (copy / "animals/test/ant/03.png").write_bytes(b"not an image")
+    assert evaluate(home, "r8_animals", "--data", str(copy)) == 0, "measured, with what does not decode named"
+    assert evaluate(home, "r8_animals", "--data", str(copy), "--write") == 1
+    assert "error: r8_animals: not written: 1 test images do not decode" in capsys.readouterr().err
+    assert not results.RESULTS.exists()
+
+
+def test_what_was_measured_without_some_images_is_not_what_is_measured_with_them(home, tmp_path):
+    """Of the same bytes, another Pillow may decode more."""
+    views = run.open_views(
+        registry.get_entry("r8_animals"),
+        run.test_split(registry.get_dataset("animals"), home / "data", None),
+        torch.device("cpu"),
+    )
+    heights = views.store.heights.clone()
+    heights[3] = 0
+    assert replace(views, store=replace(views.store, heights=heights)).facts() != views.facts()
+
+
 def test_another_seed_is_another_network(home, capsys):
     folder = export_untrained("r8_animals", home / "elsewhere", ANIMALS)
     shutil.rmtree(home / "out" / "r8_animals-seed3", ignore_errors=True)

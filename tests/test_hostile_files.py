@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
+import socket
 import struct
+import tarfile
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,11 +20,15 @@ import timm
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from dctkd_zoo import discover, models, weights
-from dctkd_zoo.data import sources, tree
-from dctkd_zoo.errors import CorruptFile, CorruptWeights, DatasetError
+from dctkd_zoo.__main__ import main as cli
+from dctkd_zoo.data import check, content, load, sources, tree
+from dctkd_zoo.data.sources import wds
+from dctkd_zoo.errors import CorruptFile, CorruptWeights, DatasetError, Unreadable
+from dctkd_zoo.spec import Dataset
 from eval import kept, left, record
 from tests.fuzz import snapshot
 from tests.fuzz_targets import measured
@@ -43,7 +52,7 @@ def folder(tmp_path) -> Path:
     return into
 
 
-def load(folder: Path) -> torch.nn.Module:
+def loaded(folder: Path) -> torch.nn.Module:
     return models.load("r20", weights.from_folder(folder, "given folder"))
 
 
@@ -62,7 +71,7 @@ def load(folder: Path) -> torch.nn.Module:
 def test_any_field_of_a_config_is_taken_or_refused(folder, name, value):
     (folder / "config.json").write_text(json.dumps(CONFIG | {name: value}))
     try:
-        model = load(folder)
+        model = loaded(folder)
     except CorruptWeights as error:
         assert str(folder) in str(error)
     else:
@@ -86,7 +95,7 @@ def test_any_json_is_a_config_or_none(folder, value):
 def test_what_is_no_json_object_is_refused(folder, text):
     (folder / "config.json").write_text(text, errors="surrogateescape")
     with pytest.raises(CorruptWeights, match=r"config\.json"):
-        load(folder)
+        loaded(folder)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +132,7 @@ def test_what_is_no_json_object_is_refused(folder, text):
 def test_what_a_config_cannot_mean_is_refused_by_field_and_value(folder, change, words):
     (folder / "config.json").write_text(json.dumps(CONFIG | change))
     with pytest.raises(CorruptWeights, match=rf"config\.json: {words}"):
-        load(folder)
+        loaded(folder)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +149,7 @@ def test_what_a_config_cannot_mean_is_refused_by_field_and_value(folder, change,
 def test_what_is_no_json_is_refused(folder, text, words):
     (folder / "config.json").write_text(text)
     with pytest.raises(CorruptWeights, match=rf"config\.json: .*{words}"):
-        load(folder)
+        loaded(folder)
 
 
 @pytest.mark.parametrize("classes", [12, 5])
@@ -171,17 +180,17 @@ def test_tensors_of_another_kind_of_number(folder, dtype, taken):
     whole = load_file(BUNDLED / "model.safetensors")
     save_file({**whole, "fc.weight": whole["fc.weight"].to(dtype)}, folder / "model.safetensors")
     if taken:
-        assert load(folder).state_dict()["fc.weight"].dtype == torch.float32
+        assert loaded(folder).state_dict()["fc.weight"].dtype == torch.float32
     else:
         with pytest.raises(CorruptWeights, match=r"fc\.weight is of I8, it should be of floating-point numbers"):
-            load(folder)
+            loaded(folder)
 
 
 def test_a_pickle_that_is_called_safetensors_is_refused(folder, monkeypatch):
     torch.save(load_file(BUNDLED / "model.safetensors"), folder / "model.safetensors")
     monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
     with pytest.raises(CorruptWeights, match=r"model\.safetensors"):
-        load(folder)
+        loaded(folder)
 
 
 def tensors(header: Any, data: bytes = bytes(64), length: int | None = None) -> bytes:
@@ -224,14 +233,14 @@ HEADERS: Mapping[str, bytes] = {
 def test_a_header_that_lies_is_refused(folder, name):
     (folder / "model.safetensors").write_bytes(HEADERS[name])
     with pytest.raises(CorruptWeights, match=r"model\.safetensors"):
-        load(folder)
+        loaded(folder)
 
 
 def test_a_head_of_the_size_that_a_config_says_is_not_even_made(folder, monkeypatch):
     (folder / "config.json").write_text(json.dumps(CONFIG | {"num_classes": 999_999}))
     monkeypatch.setattr("dctkd_zoo.models.timm.create_model", None)
     with pytest.raises(CorruptWeights, match="says 999,999 classes, no tensor has as many rows"):
-        load(folder)
+        loaded(folder)
 
 
 @given(st.binary(max_size=200))
@@ -337,3 +346,156 @@ def test_a_name_that_is_no_text_is_refused(tmp_path):
 @pytest.mark.parametrize("name", ["x" * 300, "a\0b", "a/" * 3000])
 def test_a_name_that_no_disk_takes_is_missing(tmp_path, name):
     assert tree.absent(tmp_path, [f"{name}/x.jpg"]) == [f"{name}/x.jpg"]
+
+
+# --- what is no regular file, and metadata of any type
+
+
+@pytest.fixture
+def never(tmp_path):
+    """A folder of data whose one class has an image and a pipe that nobody writes to."""
+    for part, colour in (("train", "red"), ("test", "blue")):
+        (tmp_path / "pipes" / part / "a").mkdir(parents=True)
+        Image.new("RGB", (20, 20), colour).save(tmp_path / "pipes" / part / "a" / "1.png")
+    os.mkfifo(tmp_path / "pipes" / "train" / "a" / "2.png")
+    return tmp_path
+
+
+PIPES = Dataset("pipes", "Pipes", "folders", num_classes=1, train=2, test=1)
+
+
+def test_a_pipe_among_the_images_is_named_and_not_waited_for(never, monkeypatch):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(never / "home"))
+    splits = load.load(PIPES, never)
+    with pytest.raises(Unreadable, match=r"2\.png: cannot be read: not a regular file but a named pipe"):
+        content.prints(splits["train"])
+    found = check.check(PIPES, load.read(PIPES, never))
+    (fault,) = (each for each in found.findings if each.severity == "error")
+    assert fault.what == "train images that cannot be read" and "a named pipe" in fault.first[0]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder", "link", "huge", "socket"])
+def test_what_is_no_regular_file_is_a_failure_of_predict(tmp_path, monkeypatch, capsys, kind):
+    path = tmp_path / "x.png"
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "folder":
+        path = tmp_path / "nothing"
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to(path)
+    elif kind == "huge":
+        with path.open("wb") as file:
+            file.truncate(2**40)
+    else:
+        monkeypatch.chdir(tmp_path)  # for their paths may not be long
+        with socket.socket(socket.AF_UNIX) as end:
+            end.bind(path.name)
+    whole = tmp_path / "whole.png"
+    Image.new("RGB", (40, 40)).save(whole)
+    assert cli(["predict", "r20_synthscenes", str(path), str(whole), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out)
+    assert [each["path"] for each in told["images"]] == [str(whole)]
+    assert [each["path"] for each in told["failed"]] == [str(path)]
+    words = {
+        "pipe": "not a regular file but a named pipe",
+        "device": "not a regular file but a device",
+        "folder": "no image in this folder",
+        "link": "Too many levels of symbolic links",
+        "huge": "1,099,511,627,776 bytes, at most",
+        "socket": "No such device or address",
+    }
+    assert words[kind] in told["failed"][0]["error"]
+
+
+@pytest.mark.parametrize("source", ["lists", "mit67", "sun397", "ade20k", "cifar100", "wds"])
+def test_a_pipe_in_place_of_a_list_is_named(tmp_path, source):
+    for name in (*FILES.get(source, ()), "train-0.tar"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(DatasetError, match=str(tmp_path)):
+        discover.load(sources.__name__, source).read(tmp_path, "train")
+
+
+def tarred(path: Path, label: bytes, kind: str = "json") -> None:
+    path.parent.mkdir(exist_ok=True)
+    with tarfile.open(path, "w") as tar:
+        for name, data in (("0.png", b"x"), (f"0.{kind}", label)):
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+LABELS = [
+    b"null", b"[]", b"3", b"{}", b'{"label": null}', b'{"label": [1]}', b'{"label": 1e400}', b'{"label": 1.5}',
+    b'{"label": {}}', b'{"label": true}', b'{"label": "x"}', b'{"label": -1}', b'{"label": NaN}', b"[" * 100_000,
+    b'{"label": 1' + b"0" * 30 + b"}", b"\xff", b"", b'{"label": "\xd9\xa3"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("label", LABELS, ids=lambda label: label[:20].decode(errors="replace"))
+def test_a_label_of_another_type_is_refused_by_the_name_of_its_tar(tmp_path, monkeypatch, label):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+    tarred(tmp_path / "train-0.tar", label)
+    with pytest.raises(DatasetError, match=r"train-0\.tar: the sample 0"):
+        wds.read(tmp_path, "train")
+
+
+@pytest.mark.parametrize("source", ["wds", "hfds"])
+def test_labels_that_are_ids_allocate_nothing(tmp_path, monkeypatch, source):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+    if source == "wds":
+        tarred(tmp_path / "set" / "train-0.tar", b"3000000000", "cls")
+    else:
+        import datasets
+
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+        rows = {"image": [{"bytes": b"x", "path": None}], "label": [3_000_000_000]}
+        (tmp_path / "set").mkdir()
+        kinds = datasets.Features({"image": datasets.Image(), "label": datasets.Value("int64")})
+        datasets.Dataset.from_dict(rows, features=kinds).to_parquet(tmp_path / "set" / "train.parquet")
+    tracemalloc.start()
+    with pytest.raises(DatasetError, match="the label 3,000,000,000 is no number of a class"):
+        discover.load(sources.__name__, source).read(tmp_path / "set", "train")
+    assert tracemalloc.get_traced_memory()[1] < 2**26
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("label", "kind"), [(None, "int64"), (1.5, "float64"), (True, "bool"), ("a", "string")])
+def test_a_label_of_another_type_in_a_table_is_refused(tmp_path, monkeypatch, label, kind):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "hub")
+    (tmp_path / "set").mkdir()
+    kinds = datasets.Features({"image": datasets.Image(), "label": datasets.Value(kind)})
+    rows = {"image": [{"bytes": b"x", "path": None}], "label": [label]}
+    datasets.Dataset.from_dict(rows, features=kinds).to_parquet(tmp_path / "set" / "train.parquet")
+    with pytest.raises(DatasetError, match=f"the label is {label!r}, not a whole number"):
+        discover.load(sources.__name__, "hfds").read(tmp_path / "set", "train")
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        (None, "not an object"),
+        ([], "not an object"),
+        ({"splits": None}, "its splits are None"),
+        ({"splits": {"train": {"filenames": None}}}, "the filenames of train are None"),
+        ({"splits": {"train": {"filenames": [3]}}}, r"the filenames of train are \[3\]"),
+        ({"splits": {"train": None}}, "finds no split train"),
+        ({"splits": {"train": {"filenames": ["../out.tar"]}}}, "1 names lead out of this folder"),
+        ({"splits": {"train": {"filenames": ["/etc/out.tar"]}}}, "1 names lead out of this folder"),
+        ({"splits": {"train": {"filenames": ["in/../../out.tar"]}}}, "1 names lead out of this folder"),
+        (
+            {"splits": {"train": {"filenames": ["a.tar"], "num_samples": 1, "shard_lengths": None, "name": "train"}}},
+            "finds no split train",
+        ),
+    ],
+)
+def test_an_info_of_any_shape_leads_nowhere_else(tmp_path, told, message):
+    tarred(tmp_path / "a.tar", b"0", "cls")
+    (tmp_path / "_info.json").write_text(json.dumps(told))
+    with pytest.raises(DatasetError, match=message):
+        wds.read(tmp_path, "train")

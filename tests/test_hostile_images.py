@@ -5,7 +5,11 @@ from __future__ import annotations
 import io
 import json
 import struct
+import subprocess
+import sys
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +24,7 @@ from dctkd_zoo.__main__ import main
 from dctkd_zoo.data import pixels
 from dctkd_zoo.data.split import Files
 from dctkd_zoo.data.store import resized
+from dctkd_zoo.errors import Undecodable
 from dctkd_zoo.registry import get_entry
 from tests.fuzz_targets import images
 
@@ -68,7 +73,7 @@ def test_of_sixteen_bits_the_upper_eight_are_seen(mode):
 
 def test_sixteen_bits_of_a_pgm_too(tmp_path):
     (tmp_path / "a.pgm").write_bytes(b"P5 3 1 1023\n\x00\x00\x02\x00\x03\xff")
-    assert np.asarray(pixels.read(tmp_path / "a.pgm"))[0, :, 0].tolist() == [0, 128, 255]
+    assert np.asarray(pixels.read(tmp_path / "a.pgm").image)[0, :, 0].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize(
@@ -96,11 +101,11 @@ def test_values_within_eight_bits_are_taken_as_they_are():
 
 def test_the_first_frame_is_seen_as_its_pixels_lie(tmp_path):
     red, blue = Image.new("RGB", (4, 2), "red"), Image.new("RGB", (4, 2), "blue")
-    seen = pixels.read(saved(tmp_path / "a.gif", red, save_all=True, append_images=[blue]))
+    seen = pixels.read(saved(tmp_path / "a.gif", red, save_all=True, append_images=[blue])).image
     assert seen.getpixel((0, 0)) == (255, 0, 0)
     turned = Image.Exif()
     turned[0x0112] = 6
-    assert pixels.read(saved(tmp_path / "a.jpg", red, exif=turned)).size == (4, 2)
+    assert pixels.read(saved(tmp_path / "a.jpg", red, exif=turned)).image.size == (4, 2)
 
 
 BOMBS = {
@@ -114,14 +119,12 @@ BOMBS = {
 
 
 @pytest.mark.parametrize("name", BOMBS)
-@pytest.mark.filterwarnings("ignore")  # as users have them: a warning there, and an error here in any case
 def test_bombs_are_images_that_do_not_decode(tmp_path, name):
     (tmp_path / name).write_bytes(BOMBS[name])
-    with pytest.raises(OSError, match=name):
+    with pytest.raises(Undecodable, match=name):
         Files(tmp_path, (name,)).load(0)
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_predict_names_them_and_goes_on(tmp_path, capsys):
     for name, data in BOMBS.items():
         (tmp_path / name).write_bytes(data)
@@ -133,7 +136,6 @@ def test_predict_names_them_and_goes_on(tmp_path, capsys):
     assert [each["path"] for each in told["failed"]] == paths and all(each["error"] for each in told["failed"])
 
 
-@pytest.mark.filterwarnings("ignore")
 def test_damaged_facts_do_not_spoil_a_picture_that_is_whole(tmp_path, capsys):
     data = bytearray(io.BytesIO(SEEDS[0]).getvalue())
     at = data.index(b"Exif") + 14
@@ -149,12 +151,134 @@ def test_damaged_facts_do_not_spoil_a_picture_that_is_whole(tmp_path, capsys):
     st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=4),
 )
 @example(0, 0.0, [])
-def test_whatever_the_bytes_it_is_an_image_or_an_os_error(tmp_path, seed, share, changes):
+def test_whatever_the_bytes_it_is_an_image_or_does_not_decode(tmp_path, seed, share, changes):
     data = bytearray(SEEDS[seed][: int(share * len(SEEDS[seed]))])
     for at, value in changes if data else ():
         data[int(at * len(data))] = value
     (tmp_path / "a.jpg").write_bytes(data)
     try:
-        assert pixels.read(tmp_path / "a.jpg").mode == "RGB"
-    except OSError as error:
+        assert pixels.read(tmp_path / "a.jpg").image.mode == "RGB"
+    except Undecodable as error:
         assert str(tmp_path / "a.jpg") in str(error)
+
+
+def colours(values: np.ndarray) -> bytes:
+    """A PNG of three channels of 16 bits, which Pillow does not write."""
+    height, width, _ = values.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+RAMP = np.linspace(0, 1, 64).reshape(8, 8)
+
+
+def tiff(values: np.ndarray) -> bytes:
+    Image.fromarray(values).save(file := io.BytesIO(), "TIFF")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "due", "note"),
+    [
+        (tiff((RAMP * 65535).astype(np.uint16)), (RAMP * 65535).astype(np.uint16) >> 8, pixels.UPPER),
+        (colours(np.dstack([RAMP * 65535] * 3)), (RAMP * 65535).astype(np.uint16) >> 8, pixels.UPPER),
+        (tiff(RAMP.astype(np.float32)), (RAMP.astype(np.float32) * 255).round(), pixels.UNIT),
+        (tiff((RAMP * 255).round().astype(np.float32)), (RAMP * 255).round(), pixels.WITHIN),
+        (tiff((RAMP * 255).round().astype(np.int32)), (RAMP * 255).round(), pixels.WITHIN),
+        (tiff(np.zeros((8, 8), np.uint16)), np.zeros((8, 8)), pixels.UPPER),
+        (tiff(RAMP > 0.5), 255 * (RAMP > 0.5), None),
+    ],
+    ids=["16 bits", "16 bits of colour", "0 to 1", "float", "32 bits", "all black", "1 bit"],
+)
+def test_another_range_than_8_bits_is_converted_with_a_note(data, due, note):
+    seen = pixels.decode(data, "a")
+    np.testing.assert_array_equal(np.asarray(seen.image)[..., 0], due.astype(np.uint8))
+    assert seen.notes == ((note,) if note else ())
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (tiff((RAMP * 255).astype(np.uint16)), "values up to 255 of 65,535, which would be black"),
+        (tiff((RAMP * 4095).astype(np.uint16)), "values up to 4,095 of 65,535"),
+        (colours(np.dstack([RAMP * 1023] * 3)), "values up to 1,023 of 65,535"),
+        (tiff((RAMP * 2**31).astype(np.int64).clip(0, 2**31 - 1).astype(np.int32)), "mode I with values from 0 to 2.1"),
+        (tiff((RAMP * 5).round().astype(np.int32)), "mode I with values from 0 to 5: convert it to 8 bits"),
+        (tiff((RAMP * 2 - 1).astype(np.float32)), "mode F with values from -1 to 1"),
+        (tiff((RAMP * 9).astype(np.float32)), "mode F with values from 0 to 9"),
+    ],
+    ids=["8 in 16", "12 in 16", "10 in 16 of colour", "32 bits", "labels", "-1 to 1", "small"],
+)
+def test_another_range_than_8_bits_is_never_shown_as_black(data, message):
+    with pytest.raises(Undecodable, match=message):
+        pixels.decode(data, "a")
+
+
+def palette() -> Image.Image:
+    return Image.linear_gradient("L").convert("RGB").quantize(8)
+
+
+def damaged_exif() -> bytes:
+    data = bytearray(SEEDS[0])
+    at = data.index(b"Exif") + 14
+    data[at : at + 2] = b"\xff\xff"  # more entries than there are
+    return bytes(data)
+
+
+def test_what_pillow_warns_of_is_a_note(tmp_path):
+    """A warning is an error here: none comes through."""
+    saved(tmp_path / "p.png", palette(), transparency=bytes(range(8)))
+    saved(tmp_path / "g.gif", palette(), transparency=3)
+    saved(tmp_path / "a.png", Image.new("LA", (9, 9), (200, 100)))
+    saved(tmp_path / "opaque.png", Image.new("RGBA", (9, 9), (200, 100, 50, 255)))
+    (tmp_path / "e.jpg").write_bytes(damaged_exif())
+    notes = {path.name: pixels.read(path).notes for path in sorted(tmp_path.iterdir())}
+    assert notes == {
+        "a.png": (pixels.TRANSPARENT,),
+        "e.jpg": (pixels.TURNED, pixels.DAMAGED),
+        "g.gif": (pixels.TRANSPARENT,),
+        "opaque.png": (),
+        "p.png": (pixels.TRANSPARENT,),
+    }
+    plain = np.asarray(palette().convert("RGB"))
+    np.testing.assert_array_equal(np.asarray(pixels.read(tmp_path / "p.png").image), plain)
+    with Image.open(tmp_path / "p.png") as picture:
+        np.testing.assert_array_equal(np.asarray(pixels.rgb(picture)), plain)
+        assert "transparency" in picture.info, "the user's image is as it was"
+
+
+def test_no_line_of_pillow_s_own_is_printed(tmp_path):
+    saved(tmp_path / "p.png", palette(), transparency=bytes(range(8)))
+    (tmp_path / "e.jpg").write_bytes(damaged_exif())
+    (tmp_path / "b.png").write_bytes(BOMBS["warning.png"])
+    (tmp_path / "c.png").write_bytes(BOMBS["error.png"])
+    command = [sys.executable, "-m", "dctkd_zoo", "predict", NAME, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "Warning" not in done.stderr and "PIL" not in done.stderr
+    assert pixels.TRANSPARENT in done.stdout and pixels.DAMAGED in done.stdout
+    for name, size in (("b.png", "10,000 x 10,000 px"), ("c.png", "more than 178,956,970 px")):
+        assert f"error: {tmp_path / name}: {size}: at most 89,478,485 px are read" in done.stderr
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    """Their number of threads does not multiply the memory."""
+    monkeypatch.setattr(pixels, "LARGE", 100)
+    real, now, most = Image.Image.convert, [], []
+
+    def convert(image, mode):
+        now.append(1)
+        most.append(len(now))
+        time.sleep(0.01)
+        now.pop()
+        return real(image, mode)
+
+    monkeypatch.setattr(Image.Image, "convert", convert)
+    with ThreadPoolExecutor(8) as pool:
+        assert len(list(pool.map(lambda _: pixels.decode(SEEDS[2], "a"), range(16)))) == 16
+    assert max(most) == 1

@@ -203,3 +203,41 @@ def test_a_catalog_file_of_any_bytes_is_refused(tmp_path, data):
     (tmp_path / "mine.py").write_bytes(b"(" + data)
     with pytest.raises(ZooError):
         registry.include(tmp_path / "mine.py")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        ("raise SystemExit", "SystemExit"),
+        ("class Strange(BaseException): pass\nraise Strange('a\\nb')", "Strange: a b"),
+        ("def f(:", "SyntaxError: "),
+        ("import nothing_of_this_name", "ModuleNotFoundError: No module named"),
+    ],
+)
+def test_a_catalog_file_that_ends_the_program_is_one_line(tmp_path, capsys, text, told):
+    (tmp_path / "mine.py").write_text(text)
+    assert main(["list", "--catalog", str(tmp_path / "mine.py")]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'mine.py'}: {told}")
+
+
+def test_stopping_a_catalog_file_stops_the_command(tmp_path):
+    (tmp_path / "mine.py").write_text("raise KeyboardInterrupt")
+    assert main(["list", "--catalog", str(tmp_path / "mine.py")]) == 130
+
+
+def test_a_large_catalog_is_looked_through_once(tmp_path, monkeypatch):
+    """Each entry of a long line of teachers is come to once, not once for each that rests on it."""
+    asked = [0]
+
+    def rests_on(entry: Entry) -> str | None:
+        asked[0] += 1
+        return entry.teacher or entry.start
+
+    monkeypatch.setattr(Entry, "rests_on", property(rests_on))
+    (tmp_path / "mine.py").write_text(CATALOG + CHAIN)
+    registry.include(tmp_path / "mine.py")
+    names = [name for name in registry.entries() if name.endswith(tuple("0123456789")) and "_mine" in name]
+    assert registry.teachers_first(reversed(names)) == names
+    assert len(names) == 3000 and asked[0] < 4 * len(registry.entries())

@@ -78,6 +78,22 @@ def test_wrong_number_of_classes(data):
         load(replace(TINY, num_classes=15), data)
 
 
+def test_a_wrong_number_of_classes_names_them_and_those_without_an_image(data):
+    (data / "tiny/train/__MACOSX").mkdir()
+    with pytest.raises(DatasetError, match="3 classes, 2 expected: __MACOSX, a, b; without an image: __MACOSX\n"):
+        load(TINY, data)
+
+
+def test_what_is_taken_though_it_may_not_be_expected_is_said(data, caplog):
+    (data / "tiny/train/c").mkdir()
+    (data / "tiny/test/c").mkdir()
+    load(replace(TINY, train=2, num_classes=3), data)
+    assert caplog.messages == [
+        "tiny: 3 train images, more than the 2 of its catalog",
+        "tiny: there is no training image of class c: never learned",
+    ]
+
+
 def test_partial_copy(data):
     with pytest.raises(DatasetError, match=r"(?s)2 of 2,000 test images are there.*it comes from https://example.org"):
         load(replace(TINY, test=2000), data)

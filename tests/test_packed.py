@@ -194,9 +194,9 @@ class TestShards:
         load(WDS, tars)
         real, opened = tarfile.open, []
 
-        def told(path, *more):
+        def told(path, *more, **how):
             opened.append(path.name)
-            return real(path, *more)
+            return real(path, *more, **how)
 
         monkeypatch.setattr(tarfile, "open", told)
         load(WDS, tars)

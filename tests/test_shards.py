@@ -39,8 +39,8 @@ from dctkd_zoo.spec import Recipe, Step
 folder, cache, pause, processes = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 shards.SIZE = {EACH * SQUARE}
 write = store._write
-def told(split, recipe, shard, path):
-    facts = write(split, recipe, shard, path)
+def told(split, known, recipe, shard, path):
+    facts = write(split, known, recipe, shard, path)
     os.write(1, f"{{os.getpid()}} {{shard.place.name}}\\n".encode())
     time.sleep(pause)
     return facts
@@ -110,9 +110,9 @@ def made(monkeypatch):
     """Names of the shards that this process makes."""
     names, write = [], stores._write
 
-    def told(split, recipe, shard, path):
+    def told(split, known, recipe, shard, path):
         names.append(shard.place.name)
-        return write(split, recipe, shard, path)
+        return write(split, known, recipe, shard, path)
 
     monkeypatch.setattr(stores, "_write", told)
     return names

@@ -1,5 +1,8 @@
 """dctkd_zoo.data.sources on small trees of each layout, and on the released class orders and lists."""
 
+import errno
+import os
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,10 +10,11 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
+from timm.data import create_reader  # type: ignore[attr-defined]
 
 from dctkd_zoo import registry
 from dctkd_zoo.data.sources import ade20k, cifar100, folders, held, lists, mit67, places365, sun397
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, Unreadable
 
 
 def draw(path, shade):
@@ -324,3 +328,110 @@ class TestHeld:
         before = [name for name in held.read(root, "test", "scene15").ids if "/a/" in name]
         touch(root.parent / "scene15", [f"train/b/more{n}.jpg" for n in range(9)])
         assert [name for name in held.read(root, "test", "scene15").ids if "/a/" in name] == before
+
+
+class TestAsOtherReadersRead:
+    """A folder with everything that readers may make something else of, beside torchvision's and timm's own."""
+
+    @pytest.fixture
+    def root(self, tmp_path):
+        for name in ("ant", "bee", "Cat", "c10", "c2", "cafe\u0301"):
+            for part in ("train", "test"):
+                draw(tmp_path / part / name / f"{part}.JPG", 1)
+        train = tmp_path / "train"
+        draw(train / "ant" / "deep" / "er" / "2.png", 2)
+        draw(train / "ant" / "3.gif", 3)
+        draw(train / "bee" / ".4.png", 4)
+        draw(train / ".ipynb_checkpoints" / "5.png", 5)
+        draw(tmp_path / "elsewhere" / "6.png", 6)
+        (train / "bee" / "linked").symlink_to(tmp_path / "elsewhere")
+        (train / "bee" / "7.png").symlink_to(tmp_path / "elsewhere" / "6.png")
+        touch(train, ["ant/notes.txt", "bee/Thumbs.db", "loose.jpg"])
+        (train / "empty").mkdir()
+        (tmp_path / "test" / "empty").mkdir()
+        return tmp_path
+
+    def test_what_differs_from_torchvision_is_said(self, root):
+        ours = folders.read(root, "train")
+        theirs = torchvision.datasets.ImageFolder(str(root / "train"), allow_empty=True)
+        assert [name for name in theirs.classes if not name.startswith(".")] == list(ours.classes)
+        seen = {str(root / name): ours.classes[label] for name, label in zip(ours.ids, ours.labels, strict=True)}
+        known = {path: theirs.classes[label] for path, label in theirs.samples}
+        assert {path for path in seen if not path.endswith(".gif")} == {path for path in known if "/." not in path}
+        assert all(seen[path] == name for path, name in known.items() if path in seen)
+        said = folders.otherwise(ours)
+        who = "torchvision's ImageFolder"
+        assert (
+            said[f"images that {who} leaves out"] == sorted(set(seen) - set(known)) == [str(root / "train/ant/3.gif")]
+        )
+        assert said[f"files, left out here, that {who} takes for images"] == sorted(set(known) - set(seen))
+        assert said[f"images that {who} takes for another class"] == []
+        assert said[f"classes that {who} numbers otherwise or lacks"]  # it takes the hidden folder for a class
+
+    def test_what_differs_from_timm_is_said(self, root):
+        ours = folders.read(root, "train")
+        theirs = create_reader("", root=str(root / "train"))
+        seen = {str(root / name): ours.classes[label] for name, label in zip(ours.ids, ours.labels, strict=True)}
+        names = {label: name for name, label in theirs.class_to_idx.items()}
+        known = {path: names[label] for path, label in theirs.samples}
+        said = folders.otherwise(ours)
+        assert said["images that timm's reader leaves out"] == sorted(set(seen) - set(known))
+        assert said["files, left out here, that timm's reader takes for images"] == sorted(set(known) - set(seen))
+        assert said["images that timm's reader takes for another class"] == sorted(
+            f"{path}: {known[path]}" for path in seen if path in known and known[path] != seen[path]
+        )
+        assert any("linked/6.png: linked" in line for line in said["images that timm's reader takes for another class"])
+        assert sorted(theirs.class_to_idx, key=theirs.class_to_idx.get) != list(ours.classes)
+        assert said["classes that timm's reader numbers otherwise or lacks"]
+
+    def test_a_plain_folder_is_read_alike_by_all(self, tmp_path):
+        for name in ("a", "b"):
+            for number in range(3):
+                draw(tmp_path / "train" / name / f"{number}.png", number)
+        assert not any(folders.otherwise(folders.read(tmp_path, "train")).values())
+
+    def test_names_of_the_same_letters_in_another_form_are_told_apart(self, tmp_path):
+        touch(tmp_path, ["train/caf\u00e9/1.jpg", "test/cafe\u0301/1.jpg"])
+        with pytest.raises(DatasetError, match=r"among the 1 \(the same letters are there in another Unicode form"):
+            folders.read(tmp_path, "test")
+        write(tmp_path / "train.txt", "train/cafe\u0301/1.jpg")
+        with pytest.raises(DatasetError, match=r"are missing \(the same letters are there in another Unicode form"):
+            lists.read(tmp_path, "train")
+
+    @pytest.mark.parametrize("back", [".", "..", "../b"])
+    def test_a_link_that_leads_back_is_refused(self, tmp_path, back):
+        touch(tmp_path, ["train/a/1.jpg", "train/b/1.jpg"])
+        (tmp_path / "train/b/l").symlink_to(tmp_path / "train/a")
+        (tmp_path / "train/a/l").symlink_to(back)
+        with pytest.raises(DatasetError, match="a link that leads back to a folder that it lies in"):
+            folders.read(tmp_path, "train")
+
+    def test_folders_nested_1500_deep(self, tmp_path):
+        touch(tmp_path, ["train/a/1.jpg"])
+        here, at = os.open(tmp_path / "train/a", os.O_RDONLY), Path.cwd()
+        try:
+            os.chdir(here)
+            for _ in range(1500):
+                Path("d").mkdir()
+                os.chdir("d")
+            Path("x.png").touch()
+            os.chdir(at)
+            split = folders.read(tmp_path, "train")
+            assert split.ids[1:] == (f"train/a/{'d/' * 1500}x.png",) and len(split) == 2
+        finally:  # what shutil.rmtree of this Python cannot do
+            os.close(here)
+            os.chdir(at)
+            subprocess.run(["rm", "-r", str(tmp_path / "train")], check=True)
+
+    def test_a_folder_that_cannot_be_looked_into_is_no_empty_one(self, tmp_path, monkeypatch):
+        touch(tmp_path, ["train/a/1.jpg", "train/a/deep/1.jpg"])
+        real = os.scandir
+
+        def lost(path):
+            if str(path).rstrip("/").endswith("deep"):
+                raise OSError(errno.EIO, "Input/output error")
+            return real(path)
+
+        monkeypatch.setattr(os, "scandir", lost)
+        with pytest.raises(Unreadable, match="deep: cannot be read: Input/output error"):
+            folders.read(tmp_path, "train")

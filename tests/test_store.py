@@ -1,18 +1,25 @@
 """dctkd_zoo.data.store against Pillow and NumPy alone."""
 
+import errno
+import hashlib
 import itertools
+import os
 import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from dctkd_zoo.data.split import Arrays, Files, Split, digest
+from dctkd_zoo.data import content
+from dctkd_zoo.data.pixels import Picture
+from dctkd_zoo.data.split import Arrays, Files, Images, Split, digest
 from dctkd_zoo.data.store import Store, open_store
+from dctkd_zoo.errors import DatasetError, Undecodable, Unreadable
 from dctkd_zoo.spec import Recipe, Step
 
 RECIPE = Recipe(epochs=1, batch_size=2, lr=0.1, schedule=Step(1), resize=16, crop=12)
@@ -85,7 +92,7 @@ def folders(cache):
 
 
 @dataclass(frozen=True)
-class Counting:
+class Counting(Images):
     """Images that keep a list of what was decoded."""
 
     images: Files
@@ -94,27 +101,27 @@ class Counting:
     def __len__(self):
         return len(self.images)
 
-    def load(self, index):
+    def picture(self, index, payload):
         self.loaded.append(index)
-        return self.images.load(index)
+        return self.images.picture(index, payload)
 
     def payload(self, index):
         return self.images.payload(index)
 
 
 @dataclass(frozen=True)
-class Listed:
-    """PIL images, whose payload is their pixels; an exception among them is raised when it is loaded."""
+class Listed(Images):
+    """PIL images, whose payload is their pixels; an exception among them is raised when it is decoded."""
 
     images: tuple[Image.Image | BaseException, ...]
 
     def __len__(self):
         return len(self.images)
 
-    def load(self, index):
+    def picture(self, index, payload):
         if isinstance(self.images[index], BaseException):
             raise self.images[index]
-        return self.images[index]
+        return Picture(self.images[index], ())
 
     def payload(self, index):
         return repr(self.images[index]).encode() if self._raises(index) else self.images[index].tobytes()
@@ -226,29 +233,112 @@ class TestFaults:
             np.testing.assert_array_equal(image(store, index), image(good, index))
 
     def test_decoder_that_raises_what_no_one_expects(self, split, folder, tmp_path, monkeypatch):
-        def strange(path, **how):
-            if Path(path).name == split.ids[2]:
+        whole = (folder / split.ids[2]).read_bytes()
+
+        def strange(file, **how):
+            if file.getvalue() == whole:
                 raise TypeError("'IFDRational' object cannot be interpreted as an integer")
-            return real(path, **how)
+            return real(file, **how)
 
         real = Image.open
         monkeypatch.setattr(Image, "open", strange)
         (failed,) = open_store(split, RECIPE, tmp_path / "cache").failed
         assert str(folder / split.ids[2]) in failed and "IFDRational" in failed
 
-    @pytest.mark.parametrize("death", [KeyboardInterrupt, MemoryError, SystemExit])
-    def test_build_that_dies_leaves_nothing(self, tmp_path, death):
+    @pytest.mark.parametrize(
+        ("death", "told"),
+        [
+            (KeyboardInterrupt(), KeyboardInterrupt),
+            (SystemExit(), SystemExit),
+            (MemoryError(), Unreadable),
+            (OSError(errno.EIO, "Input/output error"), Unreadable),
+            (Unreadable("a disk"), Unreadable),
+        ],
+        ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+    )
+    def test_build_that_dies_leaves_nothing(self, tmp_path, death, told):
         pictures = [noise(20, 20, seed) for seed in range(80)]
-        dying = split_of(Listed((*pictures[:40], death(), *pictures[41:])))
-        with pytest.raises(death):
+        dying = split_of(Listed((*pictures[:40], death, *pictures[41:])))
+        with pytest.raises(told):
             open_store(dying, RECIPE, tmp_path)
         assert not list((tmp_path / "stores").rglob("*.bin")) and not list((tmp_path / "stores").rglob("*.json"))
         store = open_store(split_of(Listed(tuple(pictures))), RECIPE, tmp_path)
         np.testing.assert_array_equal(image(store, 40), reference(pictures[40], RECIPE))
 
     def test_nothing_decodes(self, tmp_path):
-        store = open_store(split_of(Listed((OSError("a"), OSError("b")))), RECIPE, tmp_path)
+        store = open_store(split_of(Listed((Undecodable("a"), Undecodable("b")))), RECIPE, tmp_path)
         assert len(store.failed) == 2 and store.heights.tolist() == [0, 0] and len(joined(store)) == 0
+
+    def test_a_disk_that_goes_away_for_a_moment_ends_the_build(self, split, tmp_path, monkeypatch):
+        cache, real = tmp_path / "cache", os.fdopen
+        content.prints(split)
+        monkeypatch.setattr(os, "fdopen", lambda *how: Failing(real(*how), errno.EIO))
+        with pytest.raises(Unreadable, match=r"16x16\.png: cannot be read: Input/output error"):
+            open_store(split, RECIPE, cache)
+        monkeypatch.setattr(os, "fdopen", real)
+        assert open_store(split, RECIPE, cache).failed == (), "nothing was kept of the moment"
+
+    @pytest.mark.parametrize("code", ["ESTALE", "EACCES", "ENOENT", "EMFILE", "ENOMEM"])
+    def test_no_error_of_reading_means_that_an_image_does_not_decode(self, split, tmp_path, monkeypatch, code):
+        content.prints(split)
+
+        def refuse(*path):
+            raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(Unreadable, match=os.strerror(getattr(errno, code))):
+            split.images.payload(0)
+
+    def test_no_memory_to_decode_one_ends_the_build(self, split, tmp_path, monkeypatch):
+        def short(image, mode):
+            raise MemoryError
+
+        content.prints(split)
+        monkeypatch.setattr(Image.Image, "convert", short)
+        with pytest.raises(Unreadable, match=r"16x16\.png: cannot be read: there is not enough memory"):
+            open_store(split, RECIPE, tmp_path / "cache")
+
+    def test_an_image_that_rots_is_found_where_its_time_does_not_tell(self, split, folder, tmp_path):
+        before = digest(split, content.prints(split))
+        path = folder / split.ids[3]
+        data, stat = bytearray(path.read_bytes()), path.stat()
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert digest(split, content.prints(split)) == before, "its size and time are the same"
+        with pytest.raises(DatasetError, match=rf"{split.ids[3]}: its bytes are not those that were hashed before"):
+            open_store(split, RECIPE, tmp_path / "cache")
+        path.touch()
+        store = open_store(split, RECIPE, tmp_path / "cache")
+        assert store.digest == digest(split, [hashlib.sha256((folder / n).read_bytes()).hexdigest() for n in split.ids])
+
+    def test_how_images_are_seen_is_said_once(self, folder, tmp_path, caplog):
+        caplog.set_level("INFO", "dctkd_zoo")
+        deep = Image.fromarray(np.full((20, 20), 40_000, np.uint16))
+        split = written(folder, {"a.png": noise(20, 20), "b.png": deep, "c.tif": deep})
+        for _ in range(2):
+            open_store(split, RECIPE, tmp_path / "cache")
+        assert caplog.messages == ["2 images seen in 8 bits, as in evaluation: the upper 8 of 16: b.png, c.tif"]
+
+
+@dataclass
+class Failing:
+    """A file whose bytes cannot be read."""
+
+    file: IO[Any]
+    code: int
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.file.close()
+
+    def fileno(self):
+        return self.file.fileno()
+
+    def read(self, size):
+        raise OSError(self.code, os.strerror(self.code))
 
 
 class TestThreads:
@@ -257,9 +347,9 @@ class TestThreads:
         shades = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in range(200)]
 
         class Slow(Listed):
-            def load(self, index):
+            def picture(self, index, payload):
                 time.sleep(0.002 * (index % 5 == 0))
-                return super().load(index)
+                return super().picture(index, payload)
 
         store = open_store(split_of(Slow(tuple(shades))), RECIPE, tmp_path)
         assert joined(store).view(200, -1)[:, 0].tolist() == list(range(200))
@@ -276,11 +366,11 @@ class TestThreads:
         first, loaded = threading.Event(), []
 
         class Slow(Listed):
-            def load(self, index):
+            def picture(self, index, payload):
                 loaded.append(index)
                 first.set()
                 time.sleep(0.01)
-                return super().load(index)
+                return super().picture(index, payload)
 
         split = split_of(Slow(tuple(noise(20, 30, seed) for seed in range(20))))
         stores: list[Store] = []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dctkd_zoo import registry, shell
 from dctkd_zoo.cli.common import Commands
-from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo.errors import DatasetError, ZooError, printable
 from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def predict(options: Namespace) -> int:
             if isinstance(answer, prediction.Failure):
                 failed.append(answer)
                 continue
-            drawn = _draw(predictor, answer, options.overlay / name) if options.overlay else None
+            drawn = _draw(predictor, answer, options.overlay, name) if options.overlay else None
             told.append(_facts(predictor, answer, options.top, drawn))
             _show(console, predictor, answer, options.top, drawn)
     finally:  # also of what was answered before Ctrl-C
@@ -121,7 +121,11 @@ def _sources(names: Iterable[str]) -> tuple[list[Source], list[Failure]]:
         if not path.is_dir():
             images.append(Source(path, PurePath(path.name)))
             continue
-        inside = [name for name in tree.below(path) if tree.is_image(name) and not name.endswith(OVERLAY)]
+        try:
+            inside = [name for name in tree.below(path) if tree.is_image(name) and not name.endswith(OVERLAY)]
+        except DatasetError as error:  # a folder that cannot be looked into; the others go on
+            empty.append(Failure(path, str(error)))
+            continue
         images += [Source(path / name, PurePath(name)) for name in inside]
         if not inside:
             empty.append(Failure(path, f"no image in this folder; {' '.join(sorted(tree.IMAGES))} count as such"))
@@ -153,14 +157,18 @@ def overlay_names(places: Iterable[PurePath]) -> list[PurePath]:
     return names
 
 
-def _draw(predictor: Predictor, answer: Prediction, path: Path) -> Path:
-    """Write an image's attention, captioned with the likeliest class."""
+def _draw(predictor: Predictor, answer: Prediction, folder: Path, name: PurePath) -> Path:
+    """Write an image's attention, captioned with the likeliest class, to a place below a folder."""
     from dctkd_zoo import atomic
     from dctkd_zoo.overlay import strip
 
     ((label, probability),) = answer.top(1)
     best = f"{predictor.classes[label]} {_percent(probability)}"
     picture = strip(answer.image, answer.maps, printable(f"{answer.path.name}: {best}, says {predictor.name}"))
+    for part in name.parent.parts:  # one by one, for `mkdir(parents=True)` calls itself for each
+        folder /= part
+        folder.mkdir(exist_ok=True)
+    path = folder / name.name
     with atomic.replacing(path) as temporary:
         picture.save(temporary, compress_level=3)  # a tenth larger than at its smallest, in a fifth of the time
     return path

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from typing import Literal
 
 from rich.text import Text
 
-from dctkd_zoo.data import tree
-from dctkd_zoo.data.content import prints, twins
+from dctkd_zoo.data import load, tree
+from dctkd_zoo.data.content import WAY_ON, recorded
 from dctkd_zoo.data.split import Files, Split
-from dctkd_zoo.errors import printable, reason_of
+from dctkd_zoo.errors import Undecodable, Unreadable, printable, reason_of
 from dctkd_zoo.shell import Column, Grid
 from dctkd_zoo.spec import Dataset
 
@@ -49,15 +50,20 @@ class Report:
 
 
 def check(dataset: Dataset, splits: Mapping[str, Split]) -> Report:
-    """Look at every image of `splits` ("train" and "test", as `load.read` gives them): decodes and hashes all."""
+    """Look at every image of `splits` ("train" and "test", as `load.read` gives them): decodes and hashes all.
+
+    Errors are what training refuses; what it takes is at most a warning.
+    """
+    seen = {name: _seen(split) for name, split in splits.items()}
     found = [
         *_classes(dataset, splits),
         *_sizes(dataset, splits),
-        *_undecodable(splits),
-        *_same_bytes(splits["train"], splits["test"]),
+        *(finding for name, images in seen.items() for finding in _images(name, images)),
+        *_same_bytes(seen["train"], seen["test"]),
         *_same_names(splits["train"], splits["test"]),
         *_without_images(splits),
         *_unlisted(splits),
+        *_otherwise(dataset, splits),
     ]
     findings = tuple(finding for finding in found if finding.count)
     return Report(dataset.name, {name: len(split) for name, split in splits.items()}, findings)
@@ -86,47 +92,83 @@ def _finding(severity: Severity, what: str, places: Sequence[str]) -> Finding:
 
 def _classes(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]:
     train, test = splits["train"].classes, splits["test"].classes
-    if len(train) != dataset.num_classes:
-        yield Finding("error", f"{len(train):,} classes, {dataset.num_classes:,} expected", (), 1)
+    if wrong := load.wrong_classes(splits["train"], dataset.num_classes):
+        yield Finding("error", wrong, (), 1)
     yield _finding("error", "classes in train or test alone", sorted(set(train) ^ set(test)))
     if set(train) == set(test):
         moved = [f"{a} in train, {b} in test" for a, b in zip(train, test, strict=True) if a != b]
         yield _finding("error", "labels that mean another class in test", moved)
     unsorted = [f"{a} before {b}" for a, b in pairwise(train) if a > b]
     yield _finding("warning", "classes out of alphabetical order", unsorted)
+    forms = Counter(map(tree.composed, train))
+    alike = [f"{name} ({name!a})" for name in train if forms[tree.composed(name)] > 1]
+    yield _finding("warning", "classes of the same letters in two Unicode forms", alike)
 
 
 def _sizes(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]:
     for name, due in (("train", dataset.train), ("test", dataset.test)):
         there = len(splits[name])
-        if there != due:
-            kind = "missing" if there < due else "too many"
-            yield Finding("error", f"{name} images {kind}: {there:,}, {due:,} expected", (), abs(due - there))
+        if there < due:
+            yield Finding("error", f"{name} images missing: {there:,}, {due:,} expected", (), due - there)
+        elif there > due:
+            yield Finding("warning", f"{name} images too many: {there:,}, {due:,} expected", (), there - due)
 
 
-def _undecodable(splits: Mapping[str, Split]) -> Iterator[Finding]:
-    for name, split in splits.items():
-        with ThreadPoolExecutor(THREADS) as pool:
-            faults = pool.map(lambda index, split=split: _fault(split, index), range(len(split)))
-        yield _finding("error", f"{name} images that do not decode", [fault for fault in faults if fault])
+@dataclass(frozen=True)
+class _Seen:
+    """An image: the sha256 of its bytes if they could be read, what was wrong with it by kind, and notes on it."""
+
+    place: str
+    sha256: str | None = None
+    faults: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
 
-def _fault(split: Split, index: int) -> str:
+def _seen(split: Split) -> list[_Seen]:
+    """Each image of a split, read once."""
+    known: Sequence[str | None] = recorded(split) or [None] * len(split)
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(lambda index: _look(split, index, known[index]), range(len(split))))
+
+
+def _look(split: Split, index: int, known: str | None) -> _Seen:
+    place, found = split.ids[index], None
+    faults: list[tuple[str, str]] = []
+    notes: tuple[str, ...] = ()
     try:
-        split.images.load(index)
-    except OSError as error:
-        return reason_of(error)
-    return ""
+        data = split.images.payload(index)
+        found = hashlib.sha256(data).hexdigest()
+        if known not in (None, found):
+            faults.append((f"whose bytes are others than those that were hashed before: {WAY_ON}", place))
+        notes = split.images.picture(index, data).notes
+    except Undecodable as error:
+        faults.append(("that do not decode", str(error)))
+    except (Unreadable, OSError, MemoryError) as error:
+        faults.append(("that cannot be read", reason_of(error)))
+    return _Seen(place, found, tuple(faults), notes)
 
 
-def _same_bytes(train: Split, test: Split) -> Iterator[Finding]:
-    leaked = [f"{test.ids[a]} = {train.ids[b]}" for a, b in twins(train, test).items()]
-    yield _finding("warning", "test images whose bytes also stand in train", leaked)
+def _images(name: str, images: Sequence[_Seen]) -> Iterator[Finding]:
+    yield from _by_kind("error", name, [fault for image in images for fault in image.faults])
+    yield from _by_kind("note", name, [(note, image.place) for image in images for note in image.notes])
+
+
+def _by_kind(severity: Severity, name: str, told: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+    places: defaultdict[str, list[str]] = defaultdict(list)
+    for what, place in told:
+        places[what].append(place)
+    for what, where in places.items():
+        yield _finding(severity, f"{name} images {what}", where)
+
+
+def _same_bytes(train: Sequence[_Seen], test: Sequence[_Seen]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     doubled = []
-    for name, content in zip(train.ids, prints(train), strict=True):
-        if first.setdefault(content, name) != name:
-            doubled.append(f"{name} = {first[content]}")
+    for image in train:
+        if image.sha256 and first.setdefault(image.sha256, image.place) != image.place:
+            doubled.append(f"{image.place} = {first[image.sha256]}")
+    leaked = [f"{image.place} = {first[image.sha256]}" for image in test if image.sha256 in first]
+    yield _finding("warning", "test images whose bytes also stand in train", leaked)
     yield _finding("warning", "train images whose bytes stand there before", doubled)
 
 
@@ -144,9 +186,7 @@ def _names(split: Split) -> set[str]:
 
 def _without_images(splits: Mapping[str, Split]) -> Iterator[Finding]:
     for name, split in splits.items():
-        counts = Counter(split.labels.tolist())
-        absent = [known for label, known in enumerate(split.classes) if not counts[label]]
-        yield _finding("warning", f"classes without an image in {name}", absent)
+        yield _finding("warning", f"classes without an image in {name}", load.without_images(split))
 
 
 def _unlisted(splits: Mapping[str, Split]) -> Iterator[Finding]:
@@ -156,3 +196,12 @@ def _unlisted(splits: Mapping[str, Split]) -> Iterator[Finding]:
     beside = (path for folder in sorted({path.parent for path in named}) for path in sorted(folder.iterdir()))
     extra = [str(path) for path in beside if tree.is_image(path.name) and path not in named]
     yield _finding("note", "images beside the others that belong to no split", extra)
+
+
+def _otherwise(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]:
+    """Where other readers of the same layout read something else."""
+    compare = getattr(load.source_of(dataset), "otherwise", None)
+    for name, split in splits.items():
+        if compare and isinstance(split.images, Files):
+            for what, places in compare(split).items():
+                yield _finding("note", f"{name}: {what}", places)

@@ -7,23 +7,39 @@ import logging
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 from dctkd_zoo import sealed
 from dctkd_zoo.data.split import Images, Signed, Split, Subset
-from dctkd_zoo.errors import CorruptCache
+from dctkd_zoo.errors import CorruptCache, DatasetError
 from dctkd_zoo.home import cache_home
 
 T = TypeVar("T")
 
+WAY_ON = "restore them; if they are as they should be, give the file another time (touch it)"
 TOGETHER = 16  # images of a thread's turn: few, for streams are read in order
 
 log = logging.getLogger(__name__)
 
 
 def prints(split: Split) -> list[str]:
-    """sha256 of each image's payload, in order, as `split.fingerprints`; `DatasetError` where a file is gone."""
+    """sha256 of each image's payload, in order, as `split.fingerprints`; `DatasetError` where one cannot be read."""
     return _hashes(split.images)
+
+
+def verified(split: Split, index: int, known: str) -> bytes:
+    """The payload of an image whose sha256 is `known`; `DatasetError` for other bytes, `Unreadable` for none."""
+    data = split.images.payload(index)
+    if hashlib.sha256(data).hexdigest() != known:
+        what = "its bytes are not those that were hashed before, though its size and time are"
+        raise DatasetError(f"{split.ids[index]}: {what}: a disk may have damaged them: {WAY_ON}")
+    return data
+
+
+def recorded(split: Split) -> list[str] | None:
+    """The hashes that are remembered of a split, if they are."""
+    return _recorded(split.images)
 
 
 def twins(train: Split, test: Split) -> dict[int, int]:
@@ -45,6 +61,25 @@ def _hashes(images: Images) -> list[str]:
             return _computed(images)
 
 
+def _recorded(images: Images) -> list[str] | None:
+    match images:
+        case Subset():
+            every = _recorded(images.images)
+            return None if every is None else [every[index] for index in images.keep]
+        case Signed():
+            try:
+                found: list[str] = sealed.read(_place("fingerprints", images.signature()))
+                return found
+            except (OSError, CorruptCache):
+                return None
+        case _:
+            return None
+
+
+def _place(kind: str, signature: str) -> Path:
+    return cache_home() / kind / f"{signature}.json"
+
+
 def _computed(images: Images) -> list[str]:
     def some(start: int) -> list[str]:
         indices = range(start, min(start + TOGETHER, len(images)))
@@ -56,7 +91,7 @@ def _computed(images: Images) -> list[str]:
 
 def remembered(kind: str, signature: str, make: Callable[[], T], what: str) -> T:
     """What `make` gives, as JSON can hold it; kept in the cache, and made anew where what is kept is damaged."""
-    path = cache_home() / kind / f"{signature}.json"
+    path = _place(kind, signature)
     try:
         known: T = sealed.read(path)
         return known

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, Undecodable
 
 AHEAD = 3  # batches that are decoded while one is trained on
 
@@ -45,5 +45,5 @@ def crops(load: Callable[[int], Pixels], batches: Iterable[Iterable[Window]], si
 def _stacked(futures: list[Future[Pixels]]) -> Tensor:
     try:
         return torch.from_numpy(np.stack([future.result() for future in futures]))
-    except OSError as error:
+    except Undecodable as error:
         raise DatasetError(f"{error}: it decoded when the data set was first read") from error

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 from dctkd_zoo import discover
-from dctkd_zoo.data import sources
+from dctkd_zoo.data import sources, tree
 from dctkd_zoo.data.content import twins
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.tree import incomplete
@@ -17,18 +18,24 @@ from dctkd_zoo.errors import DatasetError, DatasetMissing
 from dctkd_zoo.home import data_root
 from dctkd_zoo.spec import Dataset
 
+NAMED = 20  # classes that a message lists
+
 log = logging.getLogger(__name__)
 
 
 def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     """Both splits as they lie on disk, unchecked and with every image; `DatasetError` where files are missing."""
-    kind, _, name = dataset.source.partition("/")
-    source = discover.load(sources.__name__, kind)
+    _, _, name = dataset.source.partition("/")
     inside = (name,) if name else ()
     root = data_root(data) / dataset.name
     with way_on(dataset, root):
-        splits: dict[str, Split] = {split: source.read(root, split, *inside) for split in ("train", "test")}
+        splits: dict[str, Split] = {split: source_of(dataset).read(root, split, *inside) for split in ("train", "test")}
     return {name: replace(split, streamed=dataset.streamed) for name, split in splits.items()}
+
+
+def source_of(dataset: Dataset) -> ModuleType:
+    """The module of `dctkd_zoo.data.sources` that reads a dataset."""
+    return discover.load(sources.__name__, dataset.source.partition("/")[0])
 
 
 @contextmanager
@@ -53,6 +60,7 @@ def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
         for name, due in (("train", dataset.train), ("test", dataset.test)):
             _check(root, name, splits[name], due, dataset.num_classes)
     _check_order(root, splits["train"].classes, splits["test"].classes)
+    _say(dataset, splits)
     return without_leaks(splits) if dataset.drop_leaked else splits
 
 
@@ -65,11 +73,36 @@ def without_leaks(splits: dict[str, Split]) -> dict[str, Split]:
     return {"train": train, "test": test.take(kept)}
 
 
+def without_images(split: Split) -> list[str]:
+    """The classes that no image of a split is of."""
+    there = set(split.labels.tolist())
+    return [name for label, name in enumerate(split.classes) if label not in there]
+
+
+def wrong_classes(split: Split, due: int) -> str:
+    """What is wrong with the number of classes, and what they are called; the empty string where nothing is."""
+    if len(split.classes) == due:
+        return ""
+    told = f"{len(split.classes):,} classes, {due:,} expected: {tree.brief(split.classes, NAMED)}"
+    empty = without_images(split)
+    return f"{told}; without an image: {tree.brief(empty)}" if empty else told
+
+
 def _check(root: Path, name: str, split: Split, due: int, num_classes: int) -> None:
-    if len(split.classes) != num_classes:
-        raise incomplete(root, f"{len(split.classes):,} classes, {num_classes:,} expected")
+    if wrong := wrong_classes(split, num_classes):
+        raise incomplete(root, wrong)
     if len(split) < due:
         raise incomplete(root, f"{len(split):,} of {due:,} {name} images are there")
+
+
+def _say(dataset: Dataset, splits: dict[str, Split]) -> None:
+    """Say what is taken as it is, though a user may not expect it."""
+    for name, due in (("train", dataset.train), ("test", dataset.test)):
+        if len(splits[name]) > due:
+            log.warning("%s: %d %s images, more than the %d of its catalog", dataset.name, len(splits[name]), name, due)
+    if empty := without_images(splits["train"]):
+        what = f"{'classes' if len(empty) > 1 else 'class'} {tree.brief(empty, NAMED)}"
+        log.warning("%s: there is no training image of %s: never learned", dataset.name, what)
 
 
 def _check_order(root: Path, train: tuple[str, ...], test: tuple[str, ...]) -> None:

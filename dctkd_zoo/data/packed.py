@@ -5,23 +5,23 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from dctkd_zoo.data import pixels
-from dctkd_zoo.data.split import stat_of
+from dctkd_zoo.data import files, pixels
+from dctkd_zoo.data.pixels import Picture
+from dctkd_zoo.data.split import Images, stat_of
+from dctkd_zoo.errors import Unreadable
 
 HELD = 4 * 1024  # images a stream keeps for who asks for them later: twice the reach of `views.REACH`
 
 
 @dataclass(frozen=True, eq=False)
-class Tars:
+class Tars(Images):
     """Members of uncompressed tar files, which are read where they lie: `where` (N, 3) is tar, offset and size."""
 
     root: Path
@@ -37,20 +37,23 @@ class Tars:
         return tuple(np.bincount(self.where[:, 0], minlength=len(self.names)).tolist())
 
     def payload(self, index: int) -> bytes:
-        """The member's bytes; `OSError` where the tar ends before."""
+        """The member's bytes; `Unreadable` where the tar ends before."""
         tar, offset, size = self.where[index].tolist()
         path = self.root / self.names[tar]
-        with path.open("rb") as file:
-            file.seek(offset)
-            data: bytes = file.read(size)
+        with files.opened(path) as file:
+            try:
+                file.seek(offset)
+                data = file.read(size)
+            except (OSError, MemoryError) as error:
+                raise files.unreadable(path, error) from error
         if len(data) < size:
-            raise OSError(f"{path}: ends within a member")
+            raise Unreadable(f"{path}: ends within a member")
         return data
 
-    def load(self, index: int) -> Image.Image:
-        """One image as RGB; `OSError` with its place where it does not decode."""
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """One image as RGB."""
         tar, offset, _ = self.where[index].tolist()
-        return pixels.read(BytesIO(self.payload(index)), f"{self.root / self.names[tar]} at byte {offset:,}")
+        return pixels.decode(payload, f"{self.root / self.names[tar]} at byte {offset:,}")
 
     def signature(self) -> str:
         """What changes whenever a tar is written to."""
@@ -58,7 +61,7 @@ class Tars:
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class Rows(Images):
     """The images of a table that timm's `hfds` reader opened."""
 
     reader: Any
@@ -69,13 +72,21 @@ class Rows:
 
     def payload(self, index: int) -> bytes:
         """The bytes in the table, or of the file that it names."""
-        with self.reader[index][0] as file:
-            data: bytes = file.read()
-        return data
+        try:
+            told = self.reader.dataset[index][self.reader.image_key]
+        except (OSError, MemoryError) as error:
+            raise files.unreadable(f"{self.what}, row {index:,}", error) from error
+        match told:
+            case {"bytes": bytes(data)} if data:
+                return data
+            case {"path": str(path)} if path:
+                return files.contents(Path(path))
+            case _:
+                raise Unreadable(f"{self.what}, row {index:,}: there is no image: {told!r:.60}")
 
-    def load(self, index: int) -> Image.Image:
-        """One image as RGB; `OSError` with its row where it does not decode."""
-        return pixels.read(BytesIO(self.payload(index)), f"{self.what}, row {index:,}")
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """One image as RGB."""
+        return pixels.decode(payload, f"{self.what}, row {index:,}")
 
     def signature(self) -> str:
         """The table's own fingerprint."""
@@ -83,7 +94,7 @@ class Rows:
 
 
 @dataclass(eq=False)
-class Stream:
+class Stream(Images):
     """Images that can be read from the first on only: asked for in nearly that order, each is read once.
 
     `start` begins a reading. What is read on the way to an image is held until it is asked for, the last `HELD`;
@@ -114,9 +125,9 @@ class Stream:
                 self._read_to(index)
             return self._held.pop(index)
 
-    def load(self, index: int) -> Image.Image:
-        """One image as RGB; `OSError` with its position where it does not decode."""
-        return pixels.read(BytesIO(self.payload(index)), f"{self.what}, image {index:,}")
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """One image as RGB."""
+        return pixels.decode(payload, f"{self.what}, image {index:,}")
 
     def signature(self) -> str:
         """What tells this stream from others."""

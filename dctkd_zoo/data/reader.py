@@ -10,6 +10,7 @@ from typing import Any
 from dctkd_zoo.data.tree import incomplete
 from dctkd_zoo.errors import DatasetError, ZooError, reason_of
 
+REFUSED = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)  # datasets' own, and of bad facts
 NEEDS = {"wds": "webdataset", "hfds": "datasets", "hfids": "datasets"}
 
 
@@ -26,7 +27,7 @@ def open_reader(kind: str, name: str, root: Path, split: str, **options: Any) ->
             _refuse_tars(name or str(root))
         place = str(root) if kind == "wds" else None
         return create_reader(f"{kind}/{name or root}", root=place, split=split, **options)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:  # datasets' own errors are of these
+    except REFUSED as error:
         raise incomplete(
             root, f"timm's reader {kind} finds no split {split} of {name or root}: {reason_of(error)}"
         ) from error

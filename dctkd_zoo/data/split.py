@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dctkd_zoo.data import pixels
+from dctkd_zoo.data.files import contents, is_missing, unreadable
+from dctkd_zoo.data.pixels import Picture
 from dctkd_zoo.errors import DatasetMissing
 
 
@@ -21,13 +23,17 @@ class Images(Protocol):
 
     def __len__(self) -> int: ...
 
-    def load(self, index: int) -> Image.Image:
-        """The image as RGB; raises `OSError` where it does not decode."""
+    def payload(self, index: int) -> bytes:
+        """The bytes that stand for the image: its file's, or its pixels'; raises `Unreadable` without them."""
         ...
 
-    def payload(self, index: int) -> bytes:
-        """The bytes that stand for the image: its file's, or its pixels'."""
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """The image of its payload as RGB, and notes on it; raises `Undecodable` where it is none."""
         ...
+
+    def load(self, index: int) -> Image.Image:
+        """The image as RGB: raises what `payload` and `picture` do."""
+        return self.picture(index, self.payload(index)).image
 
 
 @runtime_checkable
@@ -46,13 +52,15 @@ def stat_of(root: Path, names: Iterable[str]) -> str:
         try:
             stat = (root / name).stat()
         except OSError as error:
-            raise DatasetMissing(f"{root}: cannot be read: {error}") from error
+            lost = unreadable(root / name, error)
+            lost.__cause__ = error
+            raise DatasetMissing(str(lost)) if is_missing(lost) else lost from error
         hasher.update(f"\n{name}\t{stat.st_size}\t{stat.st_mtime_ns}".encode())
     return hasher.hexdigest()
 
 
 @dataclass(frozen=True)
-class Files:
+class Files(Images):
     """Images in files below a folder."""
 
     root: Path
@@ -61,13 +69,13 @@ class Files:
     def __len__(self) -> int:
         return len(self.names)
 
-    def load(self, index: int) -> Image.Image:
-        """Decode one file as RGB; raises `OSError` with its path where that fails."""
-        return pixels.read(self.root / self.names[index])
-
     def payload(self, index: int) -> bytes:
         """The file's bytes."""
-        return (self.root / self.names[index]).read_bytes()
+        return contents(self.root / self.names[index])
+
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """The file decoded as RGB."""
+        return pixels.decode(payload, str(self.root / self.names[index]))
 
     def signature(self) -> str:
         """What changes whenever a file is added, removed, renamed or written to."""
@@ -75,7 +83,7 @@ class Files:
 
 
 @dataclass(frozen=True)
-class Arrays:
+class Arrays(Images):
     """Images in one array, uint8 (N, H, W, 3)."""
 
     pixels: NDArray[np.uint8]
@@ -83,13 +91,13 @@ class Arrays:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def load(self, index: int) -> Image.Image:
-        """One image as RGB."""
-        return Image.fromarray(self.pixels[index])
-
     def payload(self, index: int) -> bytes:
         """The image's raw pixels."""
         return self.pixels[index : index + 1].tobytes()
+
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """One image as RGB."""
+        return Picture(Image.fromarray(self.pixels[index]), ())
 
 
 @dataclass(frozen=True)
@@ -119,7 +127,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class Subset:
+class Subset(Images):
     """The images at the positions `keep` of others."""
 
     images: Images
@@ -128,13 +136,13 @@ class Subset:
     def __len__(self) -> int:
         return len(self.keep)
 
-    def load(self, index: int) -> Image.Image:
-        """One image as RGB."""
-        return self.images.load(self.keep[index])
-
     def payload(self, index: int) -> bytes:
         """The bytes that stand for the image."""
         return self.images.payload(self.keep[index])
+
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """One image as RGB."""
+        return self.images.picture(self.keep[index], payload)
 
 
 def fingerprints(split: Split) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 from rich.progress import track
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
@@ -22,12 +24,17 @@ from torchvision.transforms import functional as F
 
 from dctkd_zoo.data import shards
 from dctkd_zoo.data.console import progress_options
-from dctkd_zoo.data.content import prints
+from dctkd_zoo.data.content import prints, verified
+from dctkd_zoo.data.files import unreadable
 from dctkd_zoo.data.shards import Facts, Shard
 from dctkd_zoo.data.split import Split, digest
+from dctkd_zoo.data.tree import brief
+from dctkd_zoo.errors import Undecodable
 from dctkd_zoo.spec import Recipe
 
-FORMAT = 3  # raise when the files' layout or the way to its pixels changes
+FORMAT = 4  # raise when the files' layout or the way to its pixels changes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,11 @@ class Store:
 
 def resized(split: Split, index: int, recipe: Recipe) -> NDArray[np.uint8]:
     """One image as a recipe stores it, uint8 (H, W, 3): Pillow's bilinear resize of the short side, then padding."""
-    image = F.resize(split.images.load(index), [recipe.resize], InterpolationMode.BILINEAR)
+    return _resized(split.images.load(index), recipe)
+
+
+def _resized(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
+    image = F.resize(image, [recipe.resize], InterpolationMode.BILINEAR)
     if recipe.pad:
         image = F.pad(image, [recipe.pad], padding_mode=recipe.pad_mode)
     return np.asarray(image)
@@ -61,13 +72,15 @@ def resized(split: Split, index: int, recipe: Recipe) -> NDArray[np.uint8]:
 def open_store(split: Split, recipe: Recipe, cache: Path) -> Store:
     """The store of a split under a recipe's resize and padding; built in `cache` on first use, then reused.
 
-    Its bytes are compared with their sha256 each time. Several processes may build one store at once, each its part;
-    `ZooError` where it cannot be written. Of a streamed split all but the pixels is kept.
+    Its bytes are compared with their sha256 each time, those of an image when it is decoded: a `DatasetError` for one
+    that cannot be read, or has changed since it was hashed, ends the build. Several processes may build one store at
+    once, each its part; `ZooError` where it cannot be written. Of a streamed split all but the pixels is kept.
     """
-    content = digest(split, prints(split))
+    known = prints(split)
+    content = digest(split, known)
     folder = cache / "stores" / _key(content, split, recipe)
     parts = shards.layout(folder, len(split), recipe, kept=not split.streamed)
-    facts = shards.complete(folder, parts, lambda shard, path: _write(split, recipe, shard, path))
+    facts = shards.complete(folder, parts, lambda shard, path: _write(split, known, recipe, shard, path))
     heights = torch.tensor([height for f in facts for height in f.heights], dtype=torch.int64)
     widths = torch.tensor([width for f in facts for width in f.widths], dtype=torch.int64)
     failed = tuple(name for f in facts for name in f.failed)
@@ -104,42 +117,63 @@ def _mapped(path: Path, size: int) -> Tensor:
     return torch.from_file(str(path), shared=False, size=size, dtype=torch.uint8)
 
 
-def _write(split: Split, recipe: Recipe, shard: Shard, path: Path) -> Facts:
-    """Resize the images of a shard into the file `path`."""
+@dataclass(frozen=True)
+class _Decoded:
+    """A resized image and the notes on it, or, without pixels, why it does not decode."""
+
+    pixels: NDArray[np.uint8]
+    notes: tuple[str, ...] = ()
+    failed: str = ""
+
+
+def _write(split: Split, known: Sequence[str], recipe: Recipe, shard: Shard, path: Path) -> Facts:
+    """Resize the images of a shard, whose hashes are `known`, into the file `path`."""
     heights: list[int] = []
     widths: list[int] = []
     failed: list[str] = []
+    noted: defaultdict[str, list[str]] = defaultdict(list)
     hasher = hashlib.sha256()
     with path.open("wb") as file:
         task = f"resizing, images from {shard.images.start:,} of {len(split):,}"
-        arrays = track(_decoded(split, recipe, shard.images), task, total=len(shard.images), **progress_options())
-        for index, array in zip(shard.images, arrays, strict=True):
-            if isinstance(array, OSError):
-                failed.append(f"{split.ids[index]}: {array}")
-                array = np.zeros((0, 0, 3), dtype=np.uint8)
-            heights.append(array.shape[0])
-            widths.append(array.shape[1])
-            pixels = array.tobytes()
+        images = _decoded(split, known, recipe, shard.images)
+        for index, image in zip(
+            shard.images, track(images, task, total=len(shard.images), **progress_options()), strict=True
+        ):
+            if image.failed:
+                failed.append(f"{split.ids[index]}: {image.failed}")
+            for note in image.notes:
+                noted[note].append(split.ids[index])
+            heights.append(image.pixels.shape[0])
+            widths.append(image.pixels.shape[1])
+            pixels = image.pixels.tobytes()
             hasher.update(pixels)
             file.write(pixels)
+    for note, names in noted.items():
+        log.info("%s %s: %s", f"{len(names):,} image{'s' * (len(names) > 1)}", note, brief(names))
     return Facts(heights, widths, failed, hasher.hexdigest())
 
 
-def _decoded(split: Split, recipe: Recipe, indices: Iterable[int]) -> Iterator[NDArray[np.uint8] | OSError]:
+def _decoded(split: Split, known: Sequence[str], recipe: Recipe, indices: Iterable[int]) -> Iterator[_Decoded]:
     """Resized images in order, decoded by one thread per core (Pillow releases the GIL), a bounded number ahead."""
 
-    def one(index: int) -> NDArray[np.uint8] | OSError:
+    def one(index: int) -> _Decoded:
         try:
-            return resized(split, index, recipe)
-        except OSError as error:
-            return error
+            seen = split.images.picture(index, verified(split, index, known[index]))
+            return _Decoded(_resized(seen.image, recipe), seen.notes)
+        except Undecodable as error:
+            return _Decoded(np.zeros((0, 0, 3), np.uint8), failed=str(error))
+        except (OSError, MemoryError) as error:  # nothing is known of the image then, so the build ends
+            raise unreadable(split.ids[index], error) from error
 
     workers = os.cpu_count() or 1
-    ahead: deque[Future[NDArray[np.uint8] | OSError]] = deque()
+    ahead: deque[Future[_Decoded]] = deque()
     with ThreadPoolExecutor(workers) as pool:
-        for index in indices:
-            ahead.append(pool.submit(one, index))
-            if len(ahead) > 16 * workers:
+        try:
+            for index in indices:
+                ahead.append(pool.submit(one, index))
+                if len(ahead) > 16 * workers:
+                    yield ahead.popleft().result()
+            while ahead:
                 yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+        finally:  # of a build that ends early
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -41,10 +41,11 @@ class Views:
     device: torch.device
 
     def facts(self) -> list[Any]:
-        """What decides how an image is seen, as JSON can hold it: its bytes, sizes, border and normalisation."""
+        """What decides how images are seen, as JSON can hold it: bytes, sizes, border, normalisation, what lacks."""
         recipe, dataset = self.recipe, self.dataset
         sizes = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip]
-        return [self.store.digest, *sizes, dataset.mean, dataset.std]
+        left_out = torch.nonzero(self.store.heights.cpu() == 0).flatten().tolist()
+        return [self.store.digest, *sizes, dataset.mean, dataset.std, *left_out]
 
     def train(self, seed: int, epoch: int, windows: Windows | None = None, start: int = 0) -> Iterator[Batch]:
         """All images once, in random order, each cropped and flipped at random, or by the given windows.

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from dctkd_zoo.data import tree
+from dctkd_zoo.data.files import contents
 from dctkd_zoo.data.split import Arrays, Split
 
 ARCHIVE = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
@@ -22,7 +23,7 @@ def read(root: Path, split: str) -> Split:
     path = root / FOLDER / f"{split}.bin"
     if not path.is_file():
         raise tree.incomplete(root, _missing(root, f"{FOLDER}/{split}.bin"))
-    data = np.fromfile(path, dtype=np.uint8)
+    data = np.frombuffer(contents(path), np.uint8)
     if not len(data) or len(data) % RECORD:
         raise tree.incomplete(root, f"{FOLDER}/{split}.bin has {len(data):,} bytes, no multiple of {RECORD:,}")
     records = data.reshape(-1, RECORD)

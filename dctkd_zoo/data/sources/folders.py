@@ -1,6 +1,7 @@
 """`{train,test}/<class>/**/<image>` -> Split; `val` serves where there is no `test`.
 
-Classes are the folders in `train`, sorted. Files are images by their suffix; hidden ones are left out.
+Classes are the folders in `train`, sorted by their letters' codes as torchvision's `ImageFolder` sorts them, and links
+are followed. Files are images by their suffix, small or capital; hidden ones are left out, which other readers take.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from dctkd_zoo.data import tree
-from dctkd_zoo.data.split import Split
+from dctkd_zoo.data.files import entries, is_folder
+from dctkd_zoo.data.split import Files, Split
 
 
 def read(root: Path, split: str) -> Split:
@@ -28,4 +30,45 @@ def _classes(root: Path, part: str) -> list[str]:
     folder = root / part
     if not folder.is_dir():
         raise tree.incomplete(root, f"there is no folder {part}")
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [entry.name for entry in entries(folder) if is_folder(entry) and not entry.name.startswith(".")]
+
+
+def otherwise(split: Split) -> dict[str, list[str]]:
+    """What torchvision's `ImageFolder` and timm's reader make otherwise of a split that was read here, and where."""
+    assert isinstance(split.images, Files)
+    part = split.images.root / split.ids[0].partition("/")[0]
+    ours = {
+        str(split.images.root / name): split.classes[label]
+        for name, label in zip(split.ids, split.labels.tolist(), strict=True)
+    }
+    found: dict[str, list[str]] = {}
+    for who, reader in {"torchvision's ImageFolder": _torchvision, "timm's reader": _timm}.items():
+        try:
+            theirs, order = reader(str(part))
+        except (OSError, RecursionError) as error:
+            found[f"folders that {who} cannot read"] = [str(error)]
+            continue
+        moved = [f"{path}: {name}" for path, name in theirs.items() if ours.get(path, name) != name]
+        numbers = [f"{a} is its {b}" for a, b in zip(split.classes, order, strict=False) if a != b]
+        found[f"images that {who} leaves out"] = sorted(ours.keys() - theirs.keys())
+        found[f"files, left out here, that {who} takes for images"] = sorted(theirs.keys() - ours.keys())
+        found[f"images that {who} takes for another class"] = sorted(moved)
+        found[f"classes that {who} numbers otherwise or lacks"] = numbers or sorted(set(split.classes) ^ set(order))
+    return found
+
+
+def _torchvision(part: str) -> tuple[dict[str, str], list[str]]:
+    """Files and their classes, and all classes in order."""
+    from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
+
+    order, numbers = find_classes(part)
+    samples = make_dataset(part, numbers, IMG_EXTENSIONS, allow_empty=True)
+    return {path: order[label] for path, label in samples}, order
+
+
+def _timm(part: str) -> tuple[dict[str, str], list[str]]:
+    from timm.data.readers.reader_image_folder import find_images_and_targets
+
+    samples, numbers = find_images_and_targets(part)
+    order = sorted(numbers, key=numbers.__getitem__)
+    return {path: order[label] for path, label in samples}, order

@@ -24,12 +24,13 @@ def read(root: Path, split: str) -> Split:
         return folders.read(root / EASY, split)
     classes = [_class(root, number, line) for number, line in enumerate(tree.lines(root, "categories_places365.txt"))]
     images = next((name for name in IMAGES[split] if (root / name).is_dir()), IMAGES[split][0])
+    numbers = {str(number): name for number, name in enumerate(classes)}
     rows = []
     for line in tree.lines(root, LIST[split]):
         path, _, label = line.rpartition(" ")
-        if not label.isdecimal() or int(label) >= len(classes):
+        if label not in numbers:
             raise tree.incomplete(root, f"{LIST[split]}: {line!r} is not an image and one of {len(classes)} labels")
-        rows.append((f"{images}/{path.lstrip('/')}", classes[int(label)]))
+        rows.append((f"{images}/{path.lstrip('/')}", numbers[label]))
     return tree.listed(root, rows, classes)
 
 

@@ -18,15 +18,19 @@ from typing import Any
 
 import numpy as np
 
+from dctkd_zoo import objects
+from dctkd_zoo.checked import fits
 from dctkd_zoo.data import tree
 from dctkd_zoo.data.content import remembered
+from dctkd_zoo.data.files import opened
 from dctkd_zoo.data.packed import Tars
 from dctkd_zoo.data.reader import open_reader
 from dctkd_zoo.data.split import Split, stat_of
 from dctkd_zoo.errors import DatasetError, reason_of
 
 PARTS = {"train": ("train",), "test": ("test", "val")}
-FORMAT = 1  # raise when the index of a tar changes
+MOST = 2**20  # bytes of a label's file
+FORMAT = 2  # raise when the index of a tar changes
 
 Row = tuple[str, int, int, int]  # a sample's name, its image's offset and size, its label
 
@@ -39,8 +43,11 @@ def read(root: Path, split: str) -> Split:
         raise tree.incomplete(root, f"the tars of {split} hold no images")
     ids = tuple(f"{names[number].removesuffix('.tar')}/{key}" for number, key, *_ in rows)
     labels = np.array([row[-1] for row in rows], np.int64)
-    classes = _classes(root) or tuple(str(label) for label in range(_largest(root) + 1))
-    if labels.max() >= len(classes) or labels.min() < 0:
+    try:
+        classes = _classes(root) or tree.numbered(_largest(root))
+    except ValueError as error:
+        raise tree.incomplete(root, f"{error}; name the classes in classes.txt, one a line") from error
+    if labels.max() >= len(classes):
         raise tree.incomplete(root, f"{split} has labels {labels.min()} to {labels.max()} of {len(classes)} classes")
     where = np.array([(number, offset, size) for number, _, offset, size, _ in rows], np.int64)
     return Split(classes, ids, labels, Tars(root, names, where))
@@ -49,14 +56,22 @@ def read(root: Path, split: str) -> Split:
 def _tars(root: Path, split: str) -> tuple[str, ...]:
     info = next((root / name for name in ("_info.json", "info.json") if (root / name).is_file()), None)
     if info is not None:
-        known = json.loads(info.read_text())["splits"]
+        known = objects.read(info, DatasetError).get("splits")
+        if not isinstance(known, dict):
+            raise DatasetError(f"{info}: its splits are {known!r:.60}, not an object")
         part = next((part for part in (*PARTS[split], "validation") if part in known), split)
+        told = known.get(part)
+        names = told.get("filenames", []) if isinstance(told, dict) else []
+        if not fits(names, list[str]):
+            raise DatasetError(f"{info}: the filenames of {part} are {names!r:.60}, not a list of names")
+        tree.refuse_outside(root, names)
         reader = open_reader("wds", "", root, part)
         return tuple(map(str, reader.split_info.filenames))
+    there = tree.below(root) if root.is_dir() else []
     for part in PARTS[split]:
-        found = [name for name in tree.below(root) if name.startswith(part) and name.endswith(".tar")]
+        found = tuple(name for name in there if name.startswith(part) and name.endswith(".tar"))
         if found:
-            return tuple(found)
+            return found
     raise tree.incomplete(root, f"there is no {' or '.join(f'{part}*.tar' for part in PARTS[split])}")
 
 
@@ -82,7 +97,7 @@ def _index(root: Path, name: str) -> list[Row]:
 
 def _samples(path: Path) -> Iterator[Row]:
     samples: dict[str, dict[str, Any]] = {}
-    with tarfile.open(path, "r:") as tar:
+    with opened(path) as file, tarfile.open(path, "r:", fileobj=file) as tar:
         for member in tar:
             if member.isreg() and not member.issparse():
                 stem, _, kind = PurePosixPath(member.name).name.partition(".")
@@ -97,14 +112,25 @@ def _samples(path: Path) -> Iterator[Row]:
 
 
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > MOST:
+        raise ValueError(f"{member.name} has {member.size:,} bytes, a label at most {MOST:,}")
     file = tar.extractfile(member)
     assert file is not None
     return file.read()
 
 
 def _label(key: str, sample: dict[str, Any]) -> int:
-    if "cls" in sample:
-        return int(sample["cls"])
-    if "json" in sample:
-        return int(json.loads(sample["json"])["label"])
+    try:
+        if "cls" in sample:
+            return tree.whole(sample["cls"].decode())
+        if "json" in sample:
+            return tree.whole(_field(json.loads(sample["json"])))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the sample {key}: {error}") from error
     raise ValueError(f"the sample {key} has neither a .cls nor a .json")
+
+
+def _field(told: object) -> object:
+    if not isinstance(told, dict) or "label" not in told:
+        raise ValueError(f"its .json is {told!r:.60}, not an object with a label")
+    return told["label"]
