@@ -17,7 +17,7 @@ from benchmarks.rows import ROWS
 from benchmarks.setting import Setting, full, home, quick
 from dctkd_zoo import atomic, device
 from dctkd_zoo.data.console import progress_options
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, reason_of
 from eval import results
 
 WIDTH = 170  # columns, where there is no terminal to ask
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
                 return show_profile(setting, options.profile)
             return show_table(setting, [row for row in ROWS if row.name in (options.only or [row.name])], options.json)
         except (ZooError, OSError) as error:
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {reason_of(error)}", file=sys.stderr)
             return 1
         except KeyboardInterrupt:
             print("stopped", file=sys.stderr)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import sys
 
-from dctkd_zoo import registry
+from dctkd_zoo import registry, shell
 from dctkd_zoo.cli import cards, common, data, listing, predict, publish, verify
-from dctkd_zoo.errors import ZooError, printable
 
 COMMANDS = (listing, predict, data, verify, publish, cards)
 
@@ -26,22 +24,16 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status."""
+    return shell.run(lambda: _run(arguments))
+
+
+def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dctkd_zoo").setLevel(logging.INFO)
-    try:
-        if options.catalog:
-            registry.include(options.catalog)
-        status: int = options.run(options)
-        sys.stdout.flush()
-    except BrokenPipeError:  # `list | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
-        print(f"error: {printable(error, keep=chr(10))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    if options.catalog:
+        registry.include(options.catalog)
+    status: int = options.run(options)
     return status
 
 

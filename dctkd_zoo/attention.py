@@ -10,13 +10,16 @@ from torch.autograd.function import FunctionCtx
 
 from dctkd_zoo.features import wide
 
+CONSTANT = 1e-30  # a map of a smaller range is constant: the gradient of a range below it leaves float32
 
-def activation_map(features: Tensor) -> Tensor:
+
+def activation_map(features: Tensor, counts: Tensor | None = None) -> Tensor:
     """Mean over channels of the squared features (B, C, H, W) -> (B, H, W), at least float32.
 
     The abstract speaks of maximum activation maps; the released code computes this mean (docs/method.md).
+    Images for which `counts` (B,) is False get a zero gradient, also where their features are not finite.
     """
-    result: Tensor = _MeanSquare.apply(features)
+    result: Tensor = _MeanSquare.apply(features, counts)
     return result
 
 
@@ -24,8 +27,8 @@ class _MeanSquare(torch.autograd.Function):
     """Reads the features once each way: the plain formula writes a widened and a squared copy of them."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, features: Tensor) -> Tensor:
-        ctx.save_for_backward(features)
+    def forward(ctx: FunctionCtx, features: Tensor, counts: Tensor | None) -> Tensor:
+        ctx.save_for_backward(features, counts)  # type: ignore[arg-type]  # which takes None
         if features.is_contiguous(memory_format=torch.channels_last):
             dtype = torch.promote_types(features.dtype, torch.float32)
             length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
@@ -33,11 +36,13 @@ class _MeanSquare(torch.autograd.Function):
         return wide(features).square().mean(dim=1)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (features,) = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        features, counts = ctx.saved_tensors
         slope = gradient * (2 / features.shape[1])
         result: Tensor = features * slope.to(features.dtype)[:, None]
-        return result
+        if counts is not None:  # a zero gradient times features that are not finite would be NaN
+            result.masked_fill_(~counts[:, None, None, None], 0)
+        return result, None
 
 
 def minmax(maps: Tensor) -> Tensor:
@@ -52,7 +57,7 @@ def extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def over(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """A quotient that is zero, with a zero gradient, where the denominator is zero."""
-    zero = denominator == 0
+    """A quotient that is zero, with a zero gradient, where the denominator (not negative) is at most `CONSTANT`."""
+    zero = denominator <= CONSTANT
     quotient = numerator / torch.where(zero, 1, denominator)
     return torch.where(zero, 0, quotient)

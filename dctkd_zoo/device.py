@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dctkd_zoo import ranks
-from dctkd_zoo.errors import DeviceNotFound
+from dctkd_zoo.errors import DeviceNotFound, reason_of
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 
@@ -28,7 +28,7 @@ def choose(name: str | None = None) -> torch.device:
             torch.cuda.set_device(device)  # whose generator is seeded, and which NCCL takes for the rank's own
         return device
     except (RuntimeError, AssertionError, ImportError) as error:
-        raise DeviceNotFound(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+        raise DeviceNotFound(f"device {name!r} cannot be used: {reason_of(error).splitlines()[0]}") from error
 
 
 def seed(device: torch.device, number: int) -> None:

@@ -8,6 +8,16 @@ def printable(words: object, keep: str = "") -> str:
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(words))
 
 
+def reason_of(error: BaseException) -> str:
+    """What an error says, or its type where it says nothing, as a bare `MemoryError()`."""
+    return str(error).strip() or type(error).__name__
+
+
+def named(error: BaseException) -> str:
+    """An error's type and what it says, `ValueError: no such name`; the type alone where it says nothing."""
+    return f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
+
+
 class ZooError(Exception):
     """What every error of this package is, so that a command line prints it without a traceback."""
 
@@ -40,6 +50,10 @@ class DatasetError(ZooError):
 
 class DatasetMissing(DatasetError):
     """A dataset whose files are not there, or not all of them; the message ends with the command that fetches them."""
+
+
+class UnsupportedNetwork(ZooError, TypeError):
+    """A network that cannot be used here: no feature maps, another number of channels, or an error in its code."""
 
 
 class TeacherMismatch(ZooError):

@@ -13,12 +13,13 @@ import torch
 from timm.models import save_for_hf
 from torch import nn
 
-from dctkd_zoo import atomic
+from dctkd_zoo import atomic, licence
+from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Dataset, Entry
-from dctkd_zoo.weights import WEIGHTS, write_hashes
+from dctkd_zoo.weights import WEIGHTS, portable, write_hashes
 
 
-def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...]) -> dict[str, Any]:
+def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...], terms: str | None) -> dict[str, Any]:
     """What `save_for_hf` has to be told, or timm would evaluate with the architecture's own preprocessing."""
     size = (3, entry.recipe.crop, entry.recipe.crop)
     data = {
@@ -29,8 +30,8 @@ def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...]) -> dict[str
         "mean": dataset.mean,
         "std": dataset.std,
     }
-    lineage = {"name": entry.name, "teacher": entry.teacher, "weights": dict(entry.weights)}
-    told = {"tag": entry.name, "license": "apache-2.0", "origin_url": None, "paper_ids": "arXiv:2205.01997"}
+    lineage = {"name": entry.name, "teacher": portable(entry.teacher), "weights": dict(entry.weights)}
+    told = {"tag": entry.name, "license": terms, "origin_url": None, "paper_ids": "arXiv:2205.01997"}
     model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": told}
     return {"data_config": data, "model_config": model}
 
@@ -42,11 +43,21 @@ def crop_pct(crop: int, resize: int) -> float:
 
 
 def write(model: nn.Module, entry: Entry, dataset: Dataset, classes: tuple[str, ...], folder: Path) -> None:
-    """Write `config.json` and `model.safetensors` so that plain timm loads the network and its preprocessing."""
+    """Write `config.json` and `model.safetensors` so that plain timm loads the network and its preprocessing.
+
+    The config tells the licence of the weights where it is stated or follows, and that of their start otherwise.
+    """
     plain = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     with _staged(folder) as beside:
-        save_for_hf(plain, str(beside), safe_serialization=True, **config(entry, dataset, classes))
+        save_for_hf(plain, str(beside), safe_serialization=True, **config(entry, dataset, classes, _licence(entry)))
     write_hashes(folder)
+
+
+def _licence(entry: Entry) -> str | None:
+    try:
+        return licence.of_weights(entry)
+    except ZooError:  # not to be published as they are, which is told when that is asked for
+        return licence.of_start(entry)
 
 
 @contextmanager

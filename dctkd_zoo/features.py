@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from dctkd_zoo import ranks
+from dctkd_zoo.errors import UnsupportedNetwork
 
 LEVELS = 4
 
@@ -27,7 +30,7 @@ class Output(NamedTuple):
 
 
 def run(model: nn.Module, images: Tensor) -> Output:
-    """Run a timm model on images (B, 3, S, S); `TypeError` for one without `forward_intermediates`.
+    """Run a timm model on images (B, 3, S, S); `UnsupportedNetwork` says what keeps a model from being used.
 
     The maps are those that `taps` names. Where the head sees one of other channels, that is the deepest:
     for MobileNetV2 the 1280-channel map after `conv_head`, as released. Elsewhere it is the last block's,
@@ -35,14 +38,52 @@ def run(model: nn.Module, images: Tensor) -> Output:
     Where the head sees tokens or channels last (ViT, Swin), the embedding is the head's own pooled vector.
     """
     if not hasattr(model, "forward_intermediates"):
-        raise TypeError(f"{type(model).__name__} has no forward_intermediates: its maps cannot be tapped")
-    seen, maps = model.forward_intermediates(images, indices=taps(model))  # type: ignore[operator]
-    logits = model.forward_head(seen)  # type: ignore[operator]
+        raise UnsupportedNetwork(f"{_called(model)} has no forward_intermediates: its feature maps cannot be had")
+    try:
+        return _run(model, images)
+    except (UnsupportedNetwork, torch.cuda.OutOfMemoryError):
+        raise
+    except Exception as error:  # a network's own code may fail in any way
+        if ranks.is_lost(error):  # its batch statistics are of all ranks
+            raise
+        raise UnsupportedNetwork(f"{_called(model)} {_why(model, images, error)}") from error
+
+
+def _run(model: Any, images: Tensor) -> Output:
+    seen, maps = model.forward_intermediates(images, indices=taps(model))
+    if not maps or not all(isinstance(each, Tensor) and each.dim() == 4 for each in maps):
+        raise UnsupportedNetwork(f"{_called(model)} has no feature maps (B, C, H, W), one a level, to compare")
+    if not isinstance(seen, Tensor):
+        raise UnsupportedNetwork(f"{_called(model)} has several last feature maps, one (B, C, H, W) is needed")
+    logits = model.forward_head(seen)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        shape = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__} of them"
+        raise UnsupportedNetwork(f"{_called(model)} gives logits of {shape}, (B, K) is needed")
     if seen.dim() == 4 and seen.shape[2:] == maps[-1].shape[2:]:
         # Not the head's `pre_logits`: in training, those of MobileNetV2 have gone through dropout.
         deepest = maps[-1] if seen.shape == maps[-1].shape else seen
         return Output(logits, (*maps[:-1], deepest), seen.mean(dim=(2, 3)))
-    return Output(logits, tuple(maps), model.forward_head(seen, pre_logits=True))  # type: ignore[operator]
+    return Output(logits, tuple(maps), model.forward_head(seen, pre_logits=True))
+
+
+def _called(model: nn.Module) -> str:
+    """A network's name in timm, or its class."""
+    known = getattr(model, "pretrained_cfg", None) or {}
+    return str(known.get("architecture") or type(model).__name__)
+
+
+def channels(count: int) -> str:
+    """`1 channel`, `3 channels`."""
+    return f"{count} channel{'s' if count != 1 else ''}"
+
+
+def _why(model: nn.Module, images: Tensor, error: Exception) -> str:
+    """What went wrong in a network's own code, in words."""
+    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if stem is not None and stem.in_channels != images.shape[1]:
+        return f"takes images of {channels(stem.in_channels)}, these have {images.shape[1]}"
+    reason = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+    return f"fails on images of {' x '.join(map(str, images.shape[2:]))} px: {reason}"
 
 
 def taps(model: nn.Module) -> list[int]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import digest
-from dctkd_zoo.errors import CorruptWeights, HubError, WeightsNotFound
+from dctkd_zoo.errors import CorruptWeights, HubError, WeightsNotFound, named
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -29,22 +29,31 @@ def fetch(repo: str, revision: str, wanted: Mapping[str, str | None]) -> Path:
     `wanted` gives each file its sha256; for None it is compared with the hash that the Hub keeps it under. A damaged
     file is fetched once more, then removed: `CorruptWeights`. `WeightsNotFound` says why a file cannot be had.
     """
-    folder = Path()
+    folder: Path | None = None
     for name, due in wanted.items():
-        folder = _sound(repo, revision, name, due).parent
+        found = _sound(repo, revision, name, due).parent
+        if folder is not None and found.name != folder.name:
+            raise WeightsNotFound(
+                f"hf-hub:{repo}@{revision}: {name} came from commit {found.name}, the file before it from "
+                f"{folder.name}: try again, or set HF_ENDPOINT to another mirror"
+            )
+        folder = found
         revision = folder.name  # the commit: a branch may move between two files
+    assert folder is not None
     return folder
 
 
 def _sound(repo: str, revision: str, name: str, due: str | None) -> Path:
     """A file of the cache without damage."""
     path = _downloaded(repo, revision, name)
+    due = due or _kept_under(path) or _told_by_hub(repo, path.parent.name, name)
     damage = _damage(path, due)
     if damage:
         log.warning("hf-hub:%s@%s: %s is damaged, fetching it once more", repo, revision, name)
+        _discard(path)  # the client would keep a copy that is no link, whatever it is told
         try:
             path = _downloaded(repo, revision, name, again=True)
-            damage = _damage(path, due)
+            damage = _damage(path, due or _kept_under(path))
         except WeightsNotFound as error:
             damage += f"; {error}"
     if damage:
@@ -57,16 +66,18 @@ def _downloaded(repo: str, revision: str, name: str, *, again: bool = False) -> 
     from huggingface_hub import hf_hub_download  # a slow import that finding weights on disk does without
 
     try:
-        return Path(hf_hub_download(repo, name, revision=revision, force_download=again))
+        path = Path(hf_hub_download(repo, name, revision=revision, force_download=again))
     except Exception as error:  # the client lets its HTTP library's errors through, and changes the library
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             raise
         raise WeightsNotFound(f"hf-hub:{repo}@{revision} cannot be fetched: {explain(error)}") from error
+    if not path.is_file():
+        raise WeightsNotFound(f"hf-hub:{repo}@{revision}: {path} is no file: remove it from the cache, then try again")
+    return path
 
 
 def _damage(path: Path, due: str | None) -> str:
     """How a file differs from what it should be; empty where it does not, or where nothing is known."""
-    due = due or _kept_under(path)
     if due is None or (found := digest.like(due, path)) == due:
         return ""
     return f"its hash is {found}, it should be {due}"
@@ -78,12 +89,35 @@ def _kept_under(path: Path) -> str | None:
     return name if HASH.fullmatch(name) else None
 
 
+def _told_by_hub(repo: str, commit: str, name: str) -> str | None:
+    """The hash that the Hub keeps a file under: for a cache without links. None where the Hub cannot be asked."""
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    try:
+        etag = get_hf_file_metadata(hf_hub_url(repo, name, revision=commit)).etag or ""
+    except Exception as error:  # offline, say: then nothing is known
+        log.info("hf-hub:%s@%s: the hash of %s is not known: %s", repo, commit, name, explain(error))
+        return None
+    return etag if HASH.fullmatch(etag) else None
+
+
 def _discard(path: Path) -> None:
-    path.resolve().unlink(missing_ok=True)  # the blob behind the snapshot's link
-    path.unlink(missing_ok=True)
+    """Remove a file of the cache: its name in the snapshot, and what that links to within the cache.
+
+    That is a blob of this repository, or of the store that repositories share. Whatever else a link leads to is not
+    the cache's, and stays.
+    """
+    repository = path.parents[2]
+    blobs = (repository / "blobs", repository.parent / "blobs")
+    while True:
+        target = path.parent / path.readlink() if path.is_symlink() else None
+        path.unlink(missing_ok=True)
+        if target is None or not any(target.parent.resolve().is_relative_to(place.resolve()) for place in blobs):
+            return
+        path = target
 
 
-def explain(error: BaseException) -> str:
+def explain(error: BaseException, *, publishing: bool = False) -> str:
     """What an error of the Hub's client means, and the way on; no address in it keeps its query, which may sign."""
     from huggingface_hub import constants, errors
 
@@ -100,19 +134,28 @@ def explain(error: BaseException) -> str:
         errors.RemoteEntryNotFoundError: "that file is not in it",
         errors.LocalTokenNotFoundError: f"there is no token on this machine: {LOG_IN}",
         errors.OfflineModeIsEnabled: offline,
+        errors.DisabledRepoError: "the Hub has closed that repository: its page says why",
+        errors.FileMetadataError: f"what answers at {here} is no Hub: is there a login page or a proxy in between? Log "
+        "in to this network, or set HF_ENDPOINT to a mirror",
+        errors.HFValidationError: "that is no name of a repository: ORG/NAME",
     }
+    refused = "publishing wants write access to the organisation" if publishing else "it has to be allowed to read this"
     statuses = {
         0: f"{here} does not answer, or breaks off: try again later, or set HF_ENDPOINT to a mirror",
         401: f"{here} does not know the token, or wants one: {LOG_IN}",
-        403: f"the token may not do this, publishing wants write access to the organisation: {LOG_IN}",
+        403: f"the token may not do this, {refused}: {LOG_IN}",
+        404: "there is no such thing on it",
+        409: "someone else is changing it: run the same command again",
         412: "someone else changed the repository meanwhile: run the same command again",
         429: f"{here} was asked too often: wait a while, then run the same command again",
     }
-    failing = f"{here} is in trouble (status {status}): try again later" if status >= 500 else ""
-    answered = statuses.get(status, failing) if isinstance(error, library) else ""
+    other = f"{here} is in trouble (status {status}): try again later"
+    if status < 500:
+        other = f"{here} refuses the request (status {status}): a proxy in between may, or HF_ENDPOINT is no Hub"
+    answered = statuses.get(status, other) if isinstance(error, library) else ""
     way = next((words for kind, words in ways.items() if isinstance(error, kind)), answered)
-    said = re.sub(r"\?\S*", "", str(error).strip().partition("\n")[0])
-    return f"{way} ({type(error).__name__})" if way else f"{type(error).__name__}: {said}"
+    said = re.sub(r"\?\S*", "", named(error).partition("\n")[0])
+    return f"{way} ({type(error).__name__})" if way else said
 
 
 def push(folder: Path, repo: str, message: str, *, private: bool = False) -> str:
@@ -184,4 +227,5 @@ def _explained(repo: str) -> Iterator[HfApi]:
     except CorruptWeights:
         raise
     except Exception as error:  # as in fetching
-        raise HubError(f"hf-hub:{repo}: {explain(error)}" if repo else explain(error)) from error
+        words = explain(error, publishing=True)
+        raise HubError(f"hf-hub:{repo}: {words}" if repo else words) from error

@@ -18,10 +18,13 @@ def feature_pairs(student: Output, teacher: Output) -> Pairs:
     return tuple(zip(student.maps[-count:], teacher.maps[-count:], strict=True))
 
 
-def map_pairs(student: Output, teacher: Output, keep: int | None = None) -> Pairs:
-    """Activation maps (B, H, W) of each level, the two of a level at one size; at most `keep` px a side."""
+def map_pairs(student: Output, teacher: Output, keep: int | None = None, counts: Tensor | None = None) -> Pairs:
+    """Activation maps (B, H, W) of each level, the two of a level at one size; at most `keep` px a side.
+
+    Only images for which `counts` (B,) is True, or all for None, get a gradient.
+    """
     pairs = feature_pairs(student, teacher)
-    return tuple(common(activation_map(s), activation_map(t), keep) for s, t in pairs)
+    return tuple(common(activation_map(s, counts), activation_map(t), keep) for s, t in pairs)
 
 
 def pooled(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

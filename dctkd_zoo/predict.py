@@ -18,7 +18,7 @@ from dctkd_zoo import models, registry, weights
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data import pixels
 from dctkd_zoo.device import exactly, place
-from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from dctkd_zoo.errors import CorruptWeights, WeightsNotFound, reason_of
 from dctkd_zoo.features import Tapped
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import Weights
@@ -144,7 +144,7 @@ def _reason(error: BaseException) -> str:
         case OSError(strerror=str(words)):
             return words
         case _:
-            return str(error) or type(error).__name__
+            return reason_of(error)
 
 
 def _run(predictor: Predictor, opened: Sequence[_Opened]) -> Iterator[Prediction | Failure]:

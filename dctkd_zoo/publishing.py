@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
 
 import dctkd_zoo
-from dctkd_zoo import atomic, hub, registry, weights
-from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError
+from dctkd_zoo import atomic, hub, licence, registry, rows, weights
+from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError, reason_of
 from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
-from eval import cards, figure, results
+from eval import card_figures, cards, figure, left, results
 from eval.run import Where, evaluate, silent
 
 COLLECTION = "dctkd_zoo"
 SAMPLE = 200  # test images that a network is tried on before it is published
-KEPT = ("recipe.json", "train_log.csv", "environment.json")  # of what training wrote, beside the network
+ENVIRONMENT = "environment.json"
+KEPT = ("recipe.json", "train_log.csv", ENVIRONMENT)  # of what training wrote, beside the network
 RESULTS, CARD, FIGURE = "results.json", "README.md", "attention.png"
 
 
@@ -48,8 +48,12 @@ class Plan:
         return (self.folder / weights.WEIGHTS).stat().st_size if self.folder else 0
 
 
-def plan(entry: Entry, org: str, where: Where) -> Plan:
-    """Look over what there is of an entry; nothing is sent, and nothing wrong is raised."""
+def plan(entry: Entry, org: str, where: Where, stated: str | None = None) -> Plan:
+    """Look over what there is of an entry; nothing is sent, and nothing wrong is raised.
+
+    The licence `stated` for the weights goes before the entry's own.
+    """
+    entry = replace(entry, license=stated or entry.license)
     row = weights.published().get(entry.run_name)
     repo = row["repo"] if row and row["repo"].startswith(f"{org}/") else f"{org}/{entry.run_name}"
     folder = trained(entry, where.trained)
@@ -90,7 +94,7 @@ def _loads_with_timm(entry: Entry, folder: Path, where: Where) -> None:
         with torch.inference_mode():
             logits = model(torch.zeros(1, 3, entry.recipe.crop, entry.recipe.crop))
     except Exception as error:  # whatever a damaged or foreign folder makes timm raise
-        raise ZooError(f"{folder}: timm does not load it: {error}") from error
+        raise ZooError(f"{folder}: timm does not load it: {reason_of(error)}") from error
     if logits.shape != (1, dataset.num_classes) or not logits.isfinite().all():
         raise ZooError(f"{folder}: {tuple(logits.shape)} outputs or not finite, {dataset.num_classes} are due")
     told = weights.read_config(folder).get("label_names") or []
@@ -123,15 +127,12 @@ def measured(entry: Entry, folder: Path) -> results.Row:
 
 
 def _may_be_published(entry: Entry, folder: Path, where: Where) -> None:
-    each: Entry | None = entry
-    while each:
-        dataset = registry.get_dataset(each.dataset)
-        if dataset.license == "unknown":
-            learnt = f"{dataset.title}, which {each.name} was trained on,"
-            raise ZooError(f"the licence of {learnt} is not known: its catalog file has to say")
-        each = registry.get_entry(each.start) if each.start else None
-    if not weights.read_config(folder)["pretrained_cfg"].get("license"):
-        raise ZooError(f"{folder}: its config says no licence of the weights")
+    terms(entry, folder)
+
+
+def terms(entry: Entry, folder: Path) -> str:
+    """The licence of the weights in a folder, whatever its config says; `ZooError` where they may have none."""
+    return licence.of_weights(entry, left.facts(folder / ENVIRONMENT).get("start_license"))
 
 
 def _has_a_card(entry: Entry, folder: Path, where: Where) -> None:
@@ -152,8 +153,8 @@ CHECKS: tuple[Checked, ...] = (
 
 def card(entry: Entry, folder: Path, repo: str) -> str:
     """The card as it stands in the repository: with what was measured of these weights."""
-    rows = results.read(results.RESULTS)
-    return cards.render(cards.gather(entry, rows, folder=folder, repo=repo, figure=FIGURE))
+    told = results.read(results.RESULTS)
+    return cards.render(cards.gather(entry, told, folder=folder, repo=repo, figure=FIGURE))
 
 
 @contextmanager
@@ -165,15 +166,35 @@ def assembled(ready: Plan, where: Where) -> Iterator[Path]:
         beside = Path(name)
         for file in (weights.CONFIG, weights.WEIGHTS, weights.HASHES, *KEPT):
             shutil.copyfile(folder / file, beside / file)
-        atomic.write_text(beside / RESULTS, results.as_json(dict(measured(ready.entry, folder))))
+        for file in ("recipe.json", ENVIRONMENT):
+            _rewrite(beside / file, weights.portable)
+        _rewrite(beside / weights.CONFIG, lambda config: _licensed(config, terms(ready.entry, folder)))
+        weights.write_hashes(beside)
+        row = dict(measured(ready.entry, folder))
+        row |= {"note": card_figures.note(row)} if row.get("note") else {}
+        atomic.write_text(beside / RESULTS, results.as_json(weights.portable(row)))
         figure.write(ready.entry, where, beside / FIGURE)
         atomic.write_text(beside / CARD, card(ready.entry, folder, ready.repo))
         yield beside
 
 
-def publish(ready: Plan, where: Where, *, private: bool = False) -> dict[str, str]:
+def _licensed(config: dict[str, Any], terms: str) -> dict[str, Any]:
+    told = weights.portable(config)
+    return {**told, "pretrained_cfg": {**told["pretrained_cfg"], "license": terms}}
+
+
+def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Change the object in a JSON file; where nothing changes its bytes stay."""
+    old = json.loads(path.read_text(encoding="utf-8"))
+    new = change(old)
+    if new != old:
+        atomic.write_text(path, json.dumps(new, indent=2) + "\n")
+
+
+def publish(ready: Plan, where: Where, noted: Path | None = None, *, private: bool = False) -> dict[str, str]:
     """Upload an entry, tag it, put it into the collection, and note commit and hashes; its row of `published.csv`.
 
+    It is put into the file `noted`, if given, in place of the package's.
     Each step that was done before is left as it is, so that the same call goes on where one was stopped.
     """
     if ready.folder is None or ready.problems:
@@ -190,7 +211,7 @@ def publish(ready: Plan, where: Where, *, private: bool = False) -> dict[str, st
         "sha256": hashes[weights.WEIGHTS],
         "config_sha256": hashes[weights.CONFIG],
     }
-    note(row)
+    note(row, noted or weights.PUBLISHED)
     return row
 
 
@@ -199,12 +220,8 @@ def version() -> str:
     return dctkd_zoo.__version__
 
 
-def note(row: dict[str, str]) -> None:
-    """Put a row into `published.csv` in place of the entry's last one."""
-    rows = {**weights.published(), row["name"]: row}
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(row), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows[name] for name in sorted(rows, key=registry.natural))
-    atomic.write_text(weights.PUBLISHED, text.getvalue())
+def note(row: dict[str, str], path: Path) -> None:
+    """Put a row into `published.csv`, or another such file, in place of the entry's last one."""
+    kept = {**(weights.read_published(path) if path.exists() else {}), row["name"]: row}
+    atomic.write_text(path, rows.as_csv(list(row), [kept[name] for name in sorted(kept, key=registry.natural)]))
     weights.published.cache_clear()

@@ -61,13 +61,18 @@ def _attempt() -> str:
     return os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether an error is what torch says where another rank has died."""
+    return _size > 1 and isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST)
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Inside, what torch says where another rank has died is a `RankLost`."""
     try:
         yield
     except RuntimeError as error:
-        if _size == 1 or not any(sign in str(error) for sign in LOST):
+        if not is_lost(error):
             raise
         reason = str(error).strip().splitlines()[0]
         raise RankLost(f"another rank has stopped; go on with --resume ({reason})") from error

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from dctkd_zoo import catalog, discover
 from dctkd_zoo.catalog._archs import ARCHS
 from dctkd_zoo.checked import fits
-from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry
+from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry, named
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ def include(path: Path) -> None:
         _check_types(module)
         _check(_tables((*_modules(), module)), module.ENTRIES)
     except Exception as error:  # it is the user's code, and may fail in any way
-        raise CatalogError(f"{path}: {type(error).__name__}: {error}") from error
+        raise CatalogError(f"{path}: {named(error)}") from error
     _modules().append(module)
     _bundled_and_included.cache_clear()
 

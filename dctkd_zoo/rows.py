@@ -1,16 +1,44 @@
-"""A CSV file to its rows, and whatever is no such file to an error that names the line."""
+"""Rows to the text of a CSV file, and back; whatever is no such file to an error that names the line."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 from dctkd_zoo.errors import CorruptFile
 
 Numbered = list[tuple[int, dict[str, str]]]
+END = "\r\n"  # what csv puts cells into quotes for; our lines end as those of any text
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how what a spreadsheet takes for one begins, also behind our quote
+NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+
+
+def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """Rows as CSV, a line each; of a column that a row lacks the cell is empty.
+
+    Words that a spreadsheet would run as a formula get a quote before them, which `read` takes away again.
+    """
+    lines: list[str] = []
+    writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator=END)
+    writer.writerow(map(_inert, columns))
+    writer.writerows([_inert(row.get(name, "")) for name in columns] for row in rows)
+    return "".join(f"{line.removesuffix(END)}\n" for line in lines)
+
+
+def _inert(cell: Any) -> Any:
+    if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
+        return f"'{cell}"
+    return cell
+
+
+def _told(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def read(path: Path, due: Collection[str], way_on: str) -> Numbered:
@@ -23,7 +51,7 @@ def read(path: Path, due: Collection[str], way_on: str) -> Numbered:
     try:
         text = path.read_bytes().decode()
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header = next(reader, [])
+        header = [*map(_told, next(reader, []))]
         _check(path, header, due, way_on)
         rows: Numbered = []
         for cells in reader:
@@ -31,7 +59,7 @@ def read(path: Path, due: Collection[str], way_on: str) -> Numbered:
             if cells and len(cells) != len(header):
                 told = f"{len(cells):,} fields, the first line names {len(header):,}"
                 raise CorruptFile(f"{path}, line {line:,}: {told}: the file was torn or edited: {way_on}")
-            rows += [(line, dict(zip(header, cells, strict=True)))] if cells else []
+            rows += [(line, dict(zip(header, map(_told, cells), strict=True)))] if cells else []
     except (csv.Error, UnicodeDecodeError) as error:
         raise CorruptFile(f"{path}, after line {line:,}: no CSV in UTF-8 ({error}): {way_on}") from error
     if not text.endswith("\n"):

@@ -19,7 +19,8 @@ NAME = re.compile(
 )
 
 
-EXTERNAL = ("hf-hub:", "local-dir:")  # how the name of a network outside the catalog begins
+HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings
+EXTERNAL = (*HUB, "local-dir:")  # how the name of a network outside the catalog begins
 ENTRY = "entry:"  # how that of one inside begins, where a recipe names the weights to start from
 
 
@@ -32,7 +33,7 @@ class Step(Checked):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.positive("every")
+        self.positive("every", "gamma")
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
@@ -45,6 +46,10 @@ class MultiStep(Checked):
 
     at: tuple[int, ...]
     gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("gamma")
 
     def factor(self, epoch: float, epochs: int) -> float:
         """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
@@ -102,6 +107,12 @@ class Recipe(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.positive("epochs", "batch_size", "resize", "crop", "test_every")
+        if min(self.lr, self.weight_decay, self.seed) < 0:
+            raise ValueError(f"lr {self.lr}, weight_decay {self.weight_decay} or seed {self.seed} is below 0")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum {self.momentum} is not from 0 to below 1")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
         if self.pad < 0 or (self.pad_mode == "reflect" and self.pad >= self.resize):
             raise ValueError(f"pad {self.pad} is below 0, or more than there is to reflect of resize {self.resize}")
         if self.crop > self.resize + 2 * self.pad:
@@ -186,7 +197,8 @@ class Entry(Checked):
 
     `teacher` is an entry's name, or `hf-hub:NAME[@REVISION]` or `local-dir:PATH` of a network in timm's
     format. `weights` weighs each term of the objective, `options` are keyword arguments of a term,
-    `reported` is what the authors reported of it.
+    `reported` is what the authors reported of it. `license` is that of the trained weights, where it does not follow
+    from those that they start from and from the data.
     """
 
     name: str
@@ -195,6 +207,7 @@ class Entry(Checked):
     teacher: str | None = None
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     reported: tuple[Reported, ...] = ()
+    license: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -203,6 +216,9 @@ class Entry(Checked):
             raise ValueError(f"{self.name!r} is not of the form <arch>[_<term>...]_<dataset>[.<variant>]")
         if set(self.weights) != {"ce", *self.terms}:
             raise ValueError(f"{self.name}: weights are for {sorted(self.weights)}, terms are {['ce', *self.terms]}")
+        negative = {term: weight for term, weight in self.weights.items() if weight < 0}
+        if negative:
+            raise ValueError(f"{self.name}: weights below 0: {negative}")
         if not set(self.options) <= set(self.weights):
             raise ValueError(f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, no such term")
         if self.terms and self.teacher is None:
@@ -269,9 +285,9 @@ class Entry(Checked):
         return self if seed is None else replace(self, recipe=replace(self.recipe, seed=seed))
 
     def facts(self) -> dict[str, Any]:
-        """How the entry is trained, without what was `reported`, as JSON can hold it: the schedule with its kind."""
+        """How the entry is trained, and no more of it, as JSON can hold it: the schedule with its kind."""
         told = asdict(self)
-        del told["reported"]
+        del told["reported"], told["license"]
         told["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
         plain: dict[str, Any] = json.loads(json.dumps(told))
         return plain

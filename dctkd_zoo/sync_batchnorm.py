@@ -25,6 +25,32 @@ def synced(module: nn.Module, device: torch.device) -> nn.Module:
     return _converted(module)
 
 
+def accept_single_values(module: nn.Module) -> None:
+    """Let batch normalisations train on a single value per channel, by their running statistics.
+
+    The last batch of an epoch may be one image, and some networks normalise its pooled vector. One value has no
+    spread: torch raises `ValueError` for it. All other batches are normalised as ever.
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.register_forward_pre_hook(_by_running_statistics)
+            layer.register_forward_hook(_by_batch_statistics, always_call=True)
+
+
+def _by_running_statistics(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Before a layer runs in training: a single value per channel is normalised as in evaluation."""
+    images = inputs[0]
+    layer.single = layer.training and ranks.size() == 1 and images.numel() == images.shape[1]  # type: ignore[assignment]
+    if layer.single:
+        layer.training = False
+
+
+def _by_batch_statistics(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    """After it: the layer trains on."""
+    if layer.single:
+        layer.training = True
+
+
 def _converted(module: nn.Module) -> nn.Module:
     if isinstance(module, nn.BatchNorm2d):
         return SyncedBatchNorm(module)

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from dctkd_zoo import models, registry, weights
 from dctkd_zoo.device import place
-from dctkd_zoo.errors import TeacherMismatch
-from dctkd_zoo.features import Output, Tapped, run
+from dctkd_zoo.errors import TeacherMismatch, UnsupportedNetwork
+from dctkd_zoo.features import Output, Tapped, channels, run
 from dctkd_zoo.spec import EXTERNAL, Dataset
 from dctkd_zoo.weights import Weights
 
@@ -36,6 +36,10 @@ class Adapted(Tapped):
     def __init__(self, model: nn.Module, dataset: Dataset) -> None:
         super().__init__(model)
         config = model.pretrained_cfg
+        taken, given = len(config["mean"]), len(dataset.mean)  # type: ignore[index]
+        if taken != given:
+            called = config.get("architecture")  # type: ignore[union-attr, operator]
+            raise UnsupportedNetwork(f"{called} takes images of {channels(taken)}, {dataset.name} has {given}")
         mean, std, own_mean, own_std = (
             torch.tensor(v).view(1, 3, 1, 1)
             for v in (dataset.mean, dataset.std, config["mean"], config["std"])  # type: ignore[index]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from dctkd_zoo.checked import fits
 from dctkd_zoo.digest import sha256
 from dctkd_zoo.errors import CorruptFile, CorruptWeights, WeightsNotFound
 from dctkd_zoo.home import checkpoints
-from dctkd_zoo.spec import Entry
+from dctkd_zoo.spec import HUB, Entry
 
 log = logging.getLogger(__name__)
 
@@ -31,12 +32,40 @@ FORMS = {  # the columns of published.csv
 }
 REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # which becomes the name of a file of the Hub's cache
 MOST = 1_000_000  # classes
+LOCAL = "local-dir:"
+PATH = re.compile(rf"{LOCAL}.*[/\\]|[/~]|[A-Za-z]:[/\\]")  # how a path on a machine begins
 FIELDS: Mapping[str, Any] = {  # of a config.json, where it has them; timm's own may name labels otherwise
     "architecture": str | None,
     "num_classes": int | None,
     "label_names": list[str] | dict[str, Any] | None,
     "model_args": dict[str, Any] | None,
     "pretrained_cfg": dict[str, Any] | None,
+}
+PREPROCESSING: Mapping[str, Any] = {  # of a config.json's `pretrained_cfg`
+    "input_size": list[int] | None,
+    "mean": list[float] | None,
+    "std": list[float] | None,
+    "crop_pct": float | None,
+    "interpolation": str | None,
+    "crop_mode": str | None,
+    "fixed_input_size": bool | None,
+}
+INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "lanczos3", "random")  # of timm
+CROP_MODES = ("center", "squash", "border")
+MOST_PX = 16_384
+# What timm takes beside a network's own arguments, and which says what is loaded: that is this package's to say.
+LOADING = {
+    "pretrained",
+    "pretrained_cfg",
+    "pretrained_cfg_overlay",
+    "pretrained_model_args",
+    "pretrained_filter_fn",
+    "checkpoint_path",
+    "cache_dir",
+    "features_only",
+    "scriptable",
+    "exportable",
+    "no_jit",
 }
 WEIGHTS, CONFIG, HASHES = "model.safetensors", "config.json", "SHA256SUMS"
 
@@ -52,14 +81,19 @@ class Weights:
 
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Mapping[str, str]]:
-    """Rows of `published.csv` by entry; `CorruptFile` names the line that is damaged."""
+    """Rows of `published.csv` by entry."""
+    return read_published(PUBLISHED)
+
+
+def read_published(path: Path) -> Mapping[str, Mapping[str, str]]:
+    """Rows of a file like `published.csv` by entry; `CorruptFile` names the line that is damaged."""
     way_on = "install the package again, or restore the file from version control"
     found: dict[str, Mapping[str, str]] = {}
-    for line, row in rows.read(PUBLISHED, tuple(FORMS), way_on):
+    for line, row in rows.read(path, tuple(FORMS), way_on):
         wrong = next((name for name, form in FORMS.items() if re.fullmatch(form, row[name], re.ASCII) is None), None)
         if wrong or row["name"] in found:
             what = f"{wrong} is {row[wrong]!r:.60}" if wrong else f"{row['name']} stands there before"
-            raise CorruptFile(f"{PUBLISHED}, line {line}: {what}: {way_on}")
+            raise CorruptFile(f"{path}, line {line}: {what}: {way_on}")
         found[row["name"]] = row
     return found
 
@@ -106,20 +140,28 @@ def find(entry: Entry, trained: Path | None = None) -> Weights:
     )
 
 
-def locate(source: str) -> Weights:
+def locate(source: str | Path) -> Weights:
     """Weights outside the catalog: a folder's path, `local-dir:` with it, or `hf-hub:org/name[@revision]`."""
-    if source.startswith("hf-hub:"):
-        repo, _, revision = source.removeprefix("hf-hub:").partition("@")
+    if isinstance(source, str) and source.startswith(HUB):
+        repo, _, revision = source.partition(":")[2].partition("@")
         if revision and REVISION.fullmatch(revision) is None:
             raise WeightsNotFound(f"{source}: {revision!r} is no branch, tag or commit")
         return from_hub(repo, revision or "main")
+    if source == "":
+        raise WeightsNotFound("no source of weights: give a folder's path, or hf-hub:ORG/NAME")
     try:
-        folder = Path(source.removeprefix("local-dir:")).expanduser()
-        there = all((folder / file).is_file() for file in (WEIGHTS, CONFIG))
-    except (OSError, RuntimeError) as error:  # a name that is too long, or of a user who is not
-        raise WeightsNotFound(f"{source[:80]!r}: {error}; nothing but safetensors in a folder is loaded") from error
-    if not there:
-        raise WeightsNotFound(f"{folder}: no {CONFIG} and {WEIGHTS} there; nothing but safetensors is loaded")
+        folder = Path(str(source).removeprefix("local-dir:")).expanduser()
+        missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
+        a_file, a_folder = folder.is_file(), folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, of a user who is not, or with a NUL in it
+        said = f"{str(source)[:80]!r}: {error}"
+        raise WeightsNotFound(f"{said}; nothing but safetensors in a folder is loaded") from error
+    if a_file:
+        raise WeightsNotFound(f"{folder} is a file: give the folder that holds {CONFIG} and {WEIGHTS}")
+    if missing and not a_folder and re.fullmatch(FORMS["repo"], str(source), re.ASCII):
+        raise WeightsNotFound(f"{folder}: no such folder; of the Hub's repository, write hf-hub:{source}")
+    if missing:
+        raise WeightsNotFound(f"{folder}: no {' and '.join(missing)} there; nothing but safetensors is loaded")
     return from_folder(folder, "given folder")
 
 
@@ -161,16 +203,56 @@ def trained_otherwise(folder: Path, due: Mapping[str, Any]) -> list[str]:
     """The facts of `due` that a folder's `recipe.json` tells otherwise, or not at all, by name."""
     path = folder / "recipe.json"
     told = objects.read(path, CorruptFile, "copy it again, or train again") if path.is_file() else {}
-    return sorted(name for name, fact in due.items() if told.get(name) != fact)
+    return sorted(name for name, fact in due.items() if portable(told.get(name)) != portable(fact))
+
+
+def portable(fact: Any) -> Any:
+    """A fact as it may leave this machine: of a path in it the last folder, and a hash that tells it from others."""
+    match fact:
+        case dict():
+            return {name: portable(value) for name, value in fact.items()}
+        case list() | tuple():
+            return [portable(value) for value in fact]
+        case str() if PATH.match(fact):
+            prefix = LOCAL if fact.startswith(LOCAL) else ""
+            last = fact.removeprefix(prefix).replace("\\", "/").rstrip("/").rpartition("/")[2]
+            return f"{prefix}{last}@{hashlib.sha256(fact.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return fact
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """The `config.json` of an exported network; `CorruptWeights` where it is none, or its fields are of other types."""
     path = folder / CONFIG
     loaded = objects.read(path, CorruptWeights)
-    for name, due in FIELDS.items():
-        if not fits(loaded.get(name), due):
-            raise CorruptWeights(f"{path}: {name} is {loaded[name]!r:.60}, it should be {due}")
+    _check_types(path, loaded, FIELDS)
     if not 0 <= (loaded.get("num_classes") or 0) <= MOST:
         raise CorruptWeights(f"{path}: num_classes is {loaded['num_classes']}, at most {MOST:,} are taken")
+    elsewhere = sorted(LOADING & (loaded.get("model_args") or {}).keys())
+    if elsewhere:
+        raise CorruptWeights(f"{path}: model_args has {', '.join(elsewhere)}, which are no arguments of a network")
+    _check_preprocessing(path, loaded.get("pretrained_cfg") or loaded)
     return {name: value for name, value in loaded.items() if value is not None or name not in FIELDS}
+
+
+def _check_types(path: Path, told: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+    for name, due in fields.items():
+        if not fits(told.get(name), due):
+            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60}, it should be {due}")
+
+
+def _check_preprocessing(path: Path, told: Mapping[str, Any]) -> None:
+    """Refuse what no image can be prepared by, as timm keeps it: size (C, H, W), share of the crop, mean and std."""
+    _check_types(path, told, PREPROCESSING)
+    size, mean, std = (told.get(name) for name in ("input_size", "mean", "std"))
+    if size is not None and not (len(size) == 3 and all(0 < side <= MOST_PX for side in size)):
+        raise CorruptWeights(f"{path}: input_size is {size}, it should be channels, height and width in px")
+    for name, values in (("mean", mean), ("std", std)):
+        if values is not None and len(values) != (size[0] if size else 3):
+            raise CorruptWeights(f"{path}: {name} is {values}, it should be a number for each channel")
+    if std is not None and min(std) <= 0:
+        raise CorruptWeights(f"{path}: std is {std}, it should be above 0")
+    if not 0 < (told.get("crop_pct") or 1) <= 2:
+        raise CorruptWeights(f"{path}: crop_pct is {told['crop_pct']}, it should be a share of the image")
+    for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+        if told.get(name) is not None and told[name] not in known:
+            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60}, it should be one of {', '.join(known)}")

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import registry
-from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError, printable
+from dctkd_zoo import registry, shell
+from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
 from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-images", action="store_true", help="no test images in that page, so that it can be shared"
     )
-    parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
+    parser.add_argument("--write", action="store_true", help="put the rows into the checkout's eval/results.csv")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="the file that --write puts them into instead")
     return parser
 
 
@@ -60,12 +61,18 @@ def main(arguments: list[str] | None = None) -> int:
         from eval import comparing
 
         return comparing.main(arguments[1:])
+    return shell.run(lambda: _command(arguments))
+
+
+def _command(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
     if options.all == bool(options.names):
         command.error("give either names of entries or --all")
     if options.write and options.limit:
         command.error("--write keeps figures over all images: leave out --limit")
+    if options.results and not options.write:
+        command.error("--results is about the file of --write: give both")
     if options.no_images and not options.report:
         command.error("--no-images is about the page of --report DIR: give both")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -77,14 +84,19 @@ def main(arguments: list[str] | None = None) -> int:
         where = _where(options)
     except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
-    try:
-        return _run(entries, where, options)
-    except (OSError, ZooError) as error:  # a file that cannot be written; one of several ranks that failed
-        print(f"error: {printable(error, chr(10))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+    if options.write:
+        options.results = _results(options.results)
+    return _run(entries, where, options)
+
+
+def _results(named: Path | None) -> Path:
+    """The file that rows are put into."""
+    from dctkd_zoo import home
+    from eval import results
+
+    path = named or results.RESULTS
+    home.refuse_installed(path, "name a file of your own, --write --results FILE")
+    return path
 
 
 def _where(options: argparse.Namespace) -> Where:
@@ -112,23 +124,20 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     device.keep_memory()
     records: list[Record] = []
     found: dict[str, Result] = {}
-    interrupted = False
-    with ranks.started(where.device):
-        try:
+    leads, lost = True, False
+    try:
+        with ranks.started(where.device):
+            leads = ranks.leads()
             for outcome in _evaluate(entries, where):
                 records.append(_told(outcome))
                 if outcome.result:
                     found[outcome.entry.name] = outcome.result
-                if options.write and records[-1]["row"] and ranks.leads():  # at once: what is measured is kept
-                    results.write([records[-1]["row"]], results.RESULTS)
-        except KeyboardInterrupt:  # what has been measured is shown and kept
-            interrupted = True
-        leads = ranks.leads()
-    if leads:
-        _show(records, found, where, options)
-    if interrupted:
-        raise KeyboardInterrupt
-    return int(any(each["status"] == Status.FAILED for each in records))
+                if options.write and records[-1]["row"] and leads:  # at once: what is measured is kept
+                    results.write([records[-1]["row"]], options.results)
+    finally:  # what has been measured is kept and shown, whatever ends it: Ctrl-C, a rank that is lost, a full disk
+        if leads:
+            lost = not _show(records, found, where, options)
+    return int(lost or any(each["status"] == Status.FAILED for each in records))
 
 
 def _told(outcome: Outcome) -> Record:
@@ -142,18 +151,28 @@ def _told(outcome: Outcome) -> Record:
         return record.record(replace(outcome, status=Status.FAILED, result=None, reason=str(error)))
 
 
-def _show(records: list[Record], found: dict[str, Result], where: Where, options: argparse.Namespace) -> None:
-    """The leaderboard, and the files that were asked for."""
-    from eval import leaderboard, report, results, shown
+def _show(records: list[Record], found: dict[str, Result], where: Where, options: argparse.Namespace) -> bool:
+    """Write the files that were asked for, then print the leaderboard; whether all of the files could be written."""
+    from eval import leaderboard, report, shown
 
+    whole, page = True, None
+    try:
+        if options.json:
+            shown.write_json(options.json, {"entries": records})
+    except OSError as error:
+        shell.complain(error, f"--json {options.json}")
+        whole = False
+    try:
+        if options.report:
+            page = report.write(records, found, options.report, where, not options.no_images)
+    except (OSError, ZooError) as error:
+        shell.complain(error, f"--report {options.report}")
+        whole = False
     console = shown.console(options.json)
-    console.print(leaderboard.render(records))
-    if options.report:
-        print(
-            f"report: {report.write(records, found, options.report, where, not options.no_images)}", file=console.file
-        )
-    if options.json:
-        shown.write_json(options.json, results.as_json({"entries": records}))
+    shell.show(console, leaderboard.render(records))
+    if page:
+        print(f"report: {page}", file=console.file)
+    return whole
 
 
 def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:

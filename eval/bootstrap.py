@@ -8,13 +8,13 @@ of their ids. The figures of two tables are then paired, resample by resample.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from eval.intervals import LEVEL
+from eval.intervals import LEVEL, Share
 
 RESAMPLES = 2000
 CHUNK = 2**21  # counts in memory at a time: 16 MiB
@@ -37,14 +37,16 @@ class Reducer:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Figures of a table, and of each the values (R,) that its resamples have."""
+    """Figures of a table, of each the values (R,) that its resamples have, and which are `shares` of its images."""
 
     figures: Mapping[str, float]
     values: Mapping[str, Values]
+    shares: Mapping[str, Share] = field(default_factory=dict)
 
     def interval(self, figure: str, level: float = LEVEL) -> tuple[float, float]:
-        """The percentile interval of a figure."""
-        return interval(self.values[figure], level)
+        """The percentile interval of a figure, or Wilson's of a share of which resamples say too little."""
+        exact = self.shares[figure].interval(level) if figure in self.shares else None
+        return exact or interval(self.values[figure], level)
 
 
 def resamples(n: int, seed: int, count: int = RESAMPLES) -> Iterator[Counts]:
@@ -81,12 +83,14 @@ def bootstrap(
     reducers: Mapping[str, Reducer],
     seed: int = 0,
     count: int = RESAMPLES,
+    shares: Mapping[str, Share] | None = None,
 ) -> Bootstrap:
     """Bootstrap the figures of a table (columns `id` and whatever the reducers read), in `count` resamples.
 
     `columns` are the figures that are means over images, of one number per image (n,), or of one per
     image and level (n, L), which give the mean over the levels of their means. NaN leaves an image out:
-    `np.where(mask, column, np.nan)` is the figure of a subset.
+    `np.where(mask, column, np.nan)` is the figure of a subset. `shares` tells which figures are shares of images, whose
+    images are put in the order of their ids too.
     """
     order = np.argsort(table["id"].to_numpy(str), kind="stable")
     table = table.iloc[order]
@@ -101,7 +105,8 @@ def bootstrap(
     parts = [measure(counts) for counts in resamples(len(table), seed, count)]
     drawn = {name: np.concatenate([part[name] for part in parts]) for name in figures}
     moved = {name: drawn[name] + figures[name] - drawn[name].mean() for name, each in reducers.items() if each.biased}
-    return Bootstrap(figures, drawn | moved)
+    kept = {name: each.take(order) for name, each in (shares or {}).items()}
+    return Bootstrap(figures, drawn | moved, kept)
 
 
 def interval(values: Values, level: float = LEVEL) -> tuple[float, float]:

@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from eval.bootstrap import Counts, Reducer, Values, sums
+from eval.intervals import Share
 
 BINS = 15  # as Guo et al. (ICML 2017)
 
@@ -53,6 +54,18 @@ def calibration_error(table: pd.DataFrame, edges: Values, counts: Counts) -> Val
 def ece(table: pd.DataFrame, counts: Counts) -> Values:
     """ECE of each resample with 15 equally wide bins, in percent, (R,)."""
     return calibration_error(table, equal_width(table["confidence"].to_numpy(np.float64)), counts)
+
+
+def widened(error: float, ends: tuple[float, float], accuracy: Share) -> tuple[float, float]:
+    """The interval of an ECE, in percent; no narrower than the accuracy's where resamples of that say too little.
+
+    The error moves by no more than the accuracy does, and by as much where all images are in a bin.
+    """
+    sure = accuracy.interval()
+    if sure is None:
+        return ends
+    reach = max(100 * accuracy.share - sure[0], sure[1] - 100 * accuracy.share)
+    return min(ends[0], max(error - reach, 0.0)), max(ends[1], min(error + reach, 100.0))
 
 
 # Chance moves each bin's accuracy, and the error takes that as miscalibration: the ECE of n images lies above that

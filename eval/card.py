@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo import registry, weights
-from dctkd_zoo.errors import CorruptFile
+from dctkd_zoo import licence, registry, weights
+from dctkd_zoo.errors import CorruptFile, ZooError
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
 from eval import left, results, seeds
 from eval.results import Row
@@ -38,7 +38,8 @@ class Card:
     with, `run` is there where its weights are, `base` is the entry that it is a variant of, `untrained` are the
     networks that it rests on, farthest first, whose weights nobody can have yet, `others` are the datasets that these
     were trained on where they are not its own, `published` is the sha256 of the weights in `repo`, `other_views` are
-    the numbers of fixed views, empty for new ones, that it was trained on too and that `rows` are not of.
+    the numbers of fixed views, empty for new ones, that it was trained on too and that `rows` are not of, `licence` is
+    that of its weights, None where none is stated and none follows.
     """
 
     entry: Entry
@@ -57,6 +58,7 @@ class Card:
     published: str | None
     figure: str | None
     other_views: tuple[str, ...]
+    licence: str | None
 
     @property
     def status(self) -> str:
@@ -156,10 +158,18 @@ def gather(
         weights.published().get(entry.run_name, {}).get("sha256") if repo else None,
         figure,
         tuple(each for each in groups if each != views),
+        _licence(entry, run),
     )
     names = [name for name in (card.compared_with, registry.baseline(entry)) if name and name != entry.name]
     beside = {name: tuple(seeds.most_trained(row for row in kept if row["name"] == name)) for name in names}
     return replace(card, beside={name: found for name, found in beside.items() if found})
+
+
+def _licence(entry: Entry, run: Run | None) -> str | None:
+    try:
+        return licence.of_weights(entry, run.environment.get("start_license") if run else None)
+    except ZooError:
+        return None
 
 
 def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:

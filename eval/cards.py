@@ -36,7 +36,6 @@ def render(facts: Card) -> str:
         variant=VARIANTS.get(facts.entry.variant),
         repo=told,
         head=Markdown(metadata.head(facts)),
-        licence=metadata.LICENSE,
     )
     return re.sub(r"\n{3,}", "\n\n", text)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from eval.bootstrap import Counts, Reducer, Values, sums
-from eval.intervals import wilson
+from eval.intervals import Share, wilson
 
 
 @dataclass(frozen=True)
@@ -102,6 +102,18 @@ def mean_class_accuracy(table: pd.DataFrame, counts: Counts) -> Values:
     images = sums(np.ones(len(table)), label, counts, len(present))
     share = np.divide(sums(right, label, counts, len(present)), images, out=np.zeros_like(images), where=images > 0)
     return np.asarray(100 * share.sum(axis=1) / (images > 0).sum(axis=1))
+
+
+def accuracy(table: pd.DataFrame) -> Share:
+    """Top-1 as a share of the images."""
+    right = np.asarray(table["prediction"] == table["label"], np.float64)
+    return Share(right, np.full(len(table), 1 / len(table)))
+
+
+def share(table: pd.DataFrame) -> Share:
+    """MCA as a share of the images, each of which counts the less the more its class has."""
+    _, label, images = np.unique(table["label"].to_numpy(), return_inverse=True, return_counts=True)
+    return replace(accuracy(table), weights=1 / (len(images) * images[label]))
 
 
 # Where many classes have an image or two, the interval is too narrow, for these say nothing of their own spread:

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pandas as pd
-from rich import box
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
+from dctkd_zoo.shell import Column, Grid
 from eval import skill
 from eval.bootstrap import RESAMPLES
 from eval.intervals import LEVEL
@@ -20,6 +19,7 @@ from eval.results import PERCENT
 from eval.uncertainty import REDUCERS, bootstrapped, per_image
 
 FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then skills, means over the levels
+HEADINGS = ("A", "B", "B − A", f"{LEVEL:.0%} interval", "p")
 NO_DIFFERENCE = "no difference shown"
 
 
@@ -87,18 +87,15 @@ def render(comparisons: Sequence[Comparison]) -> Group:
     return Group(*parts, caption(comparisons))
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(comparison: Comparison) -> Grid:
     title = Text(f"A {comparison.a}, B {comparison.b}: {comparison.images:,} test images", style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("figure", overflow="fold")
-    for heading in ("A", "B", "B − A", f"{LEVEL:.0%} interval", "p"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("B is", no_wrap=True)
-    for each in comparison.differences:
-        table.add_row(*cells(each, comparison.resamples), style=None if each.shown else "dim")
-    if comparison.note:
-        table.caption, table.caption_justify = Text(comparison.note, style="dim"), "left"
-    return table
+    columns = [Column("figure"), *(Column(heading, right=True) for heading in HEADINGS), Column("B is")]
+    rows = [
+        [Text(cell, "" if each.shown else "dim") for cell in cells(each, comparison.resamples)]
+        for each in comparison.differences
+    ]
+    note = Text(comparison.note, style="dim") if comparison.note else None
+    return Grid(columns, rows, title, note, ("p", "A", "B"), "--json FILE has all of it")
 
 
 def cells(each: Difference, resamples: int) -> tuple[str, ...]:

@@ -7,12 +7,14 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import registry
+from dctkd_zoo import registry, shell
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dctkd_zoo.spec import Entry
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,41 +27,57 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command."""
+    """Run the command: 0 where all were compared, 1 where one could not be, 2 for wrong usage."""
+    return shell.run(lambda: _run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
     names = list(dict.fromkeys(options.names))
     if len(names) < 2:
         command.error("give at least two entries: what is compared, and with what")
+    if options.catalog:
+        registry.include(options.catalog)
+    entries = [registry.get_entry(name).seeded(options.seed) for name in names]
+    tables: dict[str, pd.DataFrame] = {}
     try:
-        if options.catalog:
-            registry.include(options.catalog)
-        tables = {name: _table(name, options) for name in names}
-        return _show(tables, options.json)
-    except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
+        for entry in entries:
+            _measure(entry, tables, options)
+    finally:  # also of what was measured before Ctrl-C
+        if len(tables) > 1:
+            _show(tables, options.json)
+    return int(len(tables) < len(names))
 
 
-def _table(name: str, options: argparse.Namespace) -> pd.DataFrame:
-    """An entry's row per image: measured now, or kept from before."""
+def _measure(entry: Entry, tables: dict[str, pd.DataFrame], options: argparse.Namespace) -> None:
+    """Add an entry's row per image, measured now or kept from before; one that cannot be compared is told."""
     from dctkd_zoo import device
-    from eval.run import Where, evaluate
+    from eval import paired
+    from eval.outcome import attempt
+    from eval.run import Where, silent
 
     device.keep_memory()
-    print(f"{name} …", file=sys.stderr)
-    where = Where(options.data, device.choose(options.device), options.out)
-    return evaluate(registry.get_entry(name).seeded(options.seed), where).table
+    print(f"{entry.name} …", file=sys.stderr)
+    outcome = attempt(entry, Where(options.data, device.choose(options.device), options.out), silent)
+    if outcome.result is None:
+        if not tables:  # with which all others are compared
+            raise ZooError(outcome.reason)
+        shell.complain(outcome.reason)
+        return
+    try:
+        for first, table in [*tables.items()][:1]:
+            paired.align(table, outcome.result.table, (first, entry.name))
+    except ZooError as error:
+        shell.complain(error)
+    else:
+        tables[entry.name] = outcome.result.table
 
 
-def _show(tables: dict[str, pd.DataFrame], path: str | None) -> int:
-    from eval import compare, results, shown
+def _show(tables: dict[str, pd.DataFrame], path: str | None) -> None:
+    from eval import compare, shown
 
     comparisons = compare.compare(tables)
-    shown.console(path).print(compare.render(comparisons))
     if path:
-        shown.write_json(path, results.as_json([asdict(each) for each in comparisons]))
-    return 0
+        shown.write_json(path, [asdict(each) for each in comparisons])
+    shell.show(shown.console(path), compare.render(comparisons))

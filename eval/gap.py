@@ -45,11 +45,17 @@ def bootstrapped_gap(
     sides = [bootstrapped(table, frozenset({figure}), seed, count) for table in (baseline, student, teacher)]
     share = gap_closed(*(side.figures[figure] for side in sides))
     low, middle, high = (side.values[figure] for side in sides)
-    return Gap(share, *_interval(middle - low, high - low))
+    least, most = interval(high - low)
+    if not (least > 0 or most < 0):  # a share of what may be nothing has no bounds (Fieller 1954)
+        return Gap(share, math.nan, math.nan)
+    ends = [*_interval(middle - low, high - low)]
+    base, ours, theirs = (side.shares[figure] for side in sides)
+    nearest = least if least > 0 else most
+    for start, other in ((0.0, base), (1.0, theirs)):
+        alike = other.difference(ours)  # so few images apart that resamples say too little of how far
+        ends += [start + end / nearest for end in alike or ()]
+    return Gap(share, min(ends), max(ends))
 
 
 def _interval(closed: Values, gap: Values) -> tuple[float, float]:
-    least, most = interval(gap)
-    if not (least > 0 or most < 0):  # a share of what may be nothing has no bounds (Fieller 1954)
-        return math.nan, math.nan
     return interval(np.divide(closed, gap, out=np.full_like(gap, np.nan), where=gap != 0))

@@ -17,6 +17,7 @@ from pandas.api.types import is_numeric_dtype
 
 import dctkd_zoo
 from dctkd_zoo import atomic
+from dctkd_zoo.errors import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,6 @@ def read(path: Path) -> Measured | None:
             names = [name for name in file.files if name.startswith("column ")]
             table = pd.DataFrame({name.removeprefix("column "): file[name] for name in names})
     except Exception as error:  # the readers raise whatever damaged bytes lead them to
-        log.warning("%s is damaged (%s): measuring anew", path, error)
+        log.warning("%s is damaged (%s): measuring anew", path, reason_of(error))
         return None
     return Measured(table, together, facts)

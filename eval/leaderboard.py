@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from dctkd_zoo.errors import printable
 from dctkd_zoo.registry import natural
+from dctkd_zoo.shell import Column, Grid
 from eval.outcome import Status
 from eval.record import Record
 from eval.results import Row, figure
@@ -28,6 +27,7 @@ FIGURES = (
     ("skill", ("skill.ssim",), 3),
     ("CKA", ("cka",), 3),
 )
+HEADINGS = (*(heading for heading, _, _ in FIGURES), "params")  # where there is no room the last are left out first
 NAMED = 3  # entries without a result that are named one by one; more are counted
 
 
@@ -40,28 +40,21 @@ def render(records: Sequence[Record]) -> Group:
     return Group(*parts, *absent(records))
 
 
-def board(rows: Sequence[Row]) -> Table:
+def board(rows: Sequence[Row]) -> Grid:
     """One dataset's rows, the best first; the best student is bold."""
     rows = sorted(rows, key=lambda row: row["top1"], reverse=True)
     best = next((row for row in rows if row["teacher"]), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
     title = Text(f"{dataset}: {count:,} test images, protocol {rows[0]['protocol']}", style="bold")
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    table.add_column("entry", overflow="fold")  # what gives way in a narrow terminal, so that no number is cut
-    for heading, _, _ in FIGURES:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("params", justify="right", no_wrap=True)
-    for row in rows:
-        figures = (figure(row, columns, decimals) for _, columns, decimals in FIGURES)
-        style = "bold" if row is best else None
-        table.add_row(
-            f"{row['name']}, seed {row['seed']}" if row["seed"] else row["name"],
-            *figures,
-            f"{row['parameters'] / 1e6:.2f} M",
-            style=style,
-        )
-    table.caption, table.caption_justify = caption(rows), "left"
-    return table
+    columns = [Column("entry"), *(Column(heading, right=True) for heading in HEADINGS)]
+    cells = [[Text(cell, "bold" if row is best else "") for cell in _cells(row)] for row in rows]
+    return Grid(columns, cells, title, caption(rows), HEADINGS[1:], "--json FILE has all of it")
+
+
+def _cells(row: Row) -> list[str]:
+    name = f"{row['name']}, seed {row['seed']}" if row["seed"] else row["name"]
+    figures = (figure(row, columns, decimals) for _, columns, decimals in FIGURES)
+    return [name, *figures, f"{row['parameters'] / 1e6:.2f} M"]
 
 
 def caption(rows: Sequence[Row]) -> Text:

@@ -8,16 +8,17 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
+from dctkd_zoo.errors import reason_of
+from dctkd_zoo.licence import OURS
 from eval.card import Card
 from eval.results import Row
 
-LICENSE = "apache-2.0"  # of weights that this package trains
 TASK = "image-classification"
 
 # What the Hub knows, as far as a card of this zoo may need it; its client checks none of it offline.
 LICENSES = {
     "apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0",
-    "cc-by-nc-sa-4.0", "openrail", "other",
+    "cc-by-nc-sa-4.0", "openrail", "other", "unknown",
 }  # fmt: skip
 RELATIONS = {"adapter", "finetune", "merge", "quantized"}  # there is none for distillation
 METRICS = {"accuracy"}
@@ -33,7 +34,7 @@ def head(card: Card) -> str:
         base_model=card.base_model,
         eval_results=eval_results(card, here) if here else None,
         library_name="timm",
-        license=LICENSE,
+        license=card.licence or (OURS if card.status == "recipe" else "unknown"),  # a recipe itself is this project's
         metrics=sorted(METRICS),
         model_name=card.entry.name if here else None,
         pipeline_tag=TASK,
@@ -73,7 +74,7 @@ def check(text: str) -> list[str]:
     try:
         told = ModelCard(text).data.to_dict()
     except Exception as error:  # the YAML parser's errors are its own, and the client lets them through
-        return [f"not readable: {error}"]
+        return [f"not readable: {reason_of(error)}"]
     return [*_wrong_keys(told), *_wrong_relation(told), *_wrong_results(told.get("model-index", []))]
 
 

@@ -28,10 +28,12 @@ class Metric(ABC):  # noqa: B024  the two kinds below say what a metric must do
 class ImageMetric(Metric):
     """A number per image (B,), or one per image and level (B, L); a protocol takes its mean.
 
-    A metric with `needs_teacher` is left out where there is no teacher.
+    A metric with `needs_teacher` is left out where there is no teacher; of one that is a `share`
+    each number is 100 or 0.
     """
 
     needs_teacher = False
+    share = False
 
     @abstractmethod
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from dctkd_zoo import ranks
-from dctkd_zoo.errors import DatasetMissing, WeightsNotFound, ZooError
+from dctkd_zoo.errors import DatasetMissing, WeightsNotFound, ZooError, named
 from dctkd_zoo.spec import Entry
 from eval.run import Result, Where, evaluate
 from eval.table import Report
@@ -51,4 +51,4 @@ def attempt(entry: Entry, where: Where, report: Report) -> Outcome:
         if ranks.size() > 1:
             raise
         log.debug("%s failed", entry.name, exc_info=True)
-        return Outcome(entry, Status.FAILED, reason=f"{type(error).__name__}: {error}")
+        return Outcome(entry, Status.FAILED, reason=named(error))

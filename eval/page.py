@@ -8,8 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from dctkd_zoo import atomic
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo import atomic, home, shell
 
 
 def command(
@@ -26,14 +25,14 @@ def command(
     """
     parser = argparse.ArgumentParser(prog=program, description=words)
     parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")
-    check = parser.parse_args(arguments).check
-    try:
-        old = "" if whole and not path.exists() else path.read_text(encoding="utf-8")
-        new = filled(old)
-    except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return shell.run(lambda: _fill(path, filled, parser.parse_args(arguments).check, whole))
+
+
+def _fill(path: Path, filled: Callable[[str], str], check: bool, whole: bool) -> int:
+    old = "" if whole and not path.exists() else path.read_text(encoding="utf-8")
+    new = filled(old)
     if not check:
+        home.refuse_installed(path, "make it in a checkout of the project")
         if new != old:
             atomic.write_text(path, new)
         return 0

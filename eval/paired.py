@@ -101,11 +101,13 @@ def least_p(resamples: int) -> float:
 def difference(figure: str, a: Bootstrap, b: Bootstrap, p: float | None = None) -> Difference:
     """The paired difference of a figure of two tables of the same images, bootstrapped with one seed.
 
-    `p` is that of a test that fits the figure better than `bootstrap_p`.
+    `p` is that of a test that fits the figure better than `bootstrap_p`. The interval is of the resamples' percentiles,
+    or Tango's where the two get so few images differently that resamples say too little.
     """
     values = b.values[figure] - a.values[figure]
     found = bootstrap_p(values) if p is None else p
-    low, high = interval(values)
+    alike = a.shares[figure].difference(b.shares[figure]) if figure in a.shares else None
+    low, high = alike or interval(values)
     mine, other = a.figures[figure], b.figures[figure]
     one = Difference(figure, mine, other, other - mine, low, high, found, found, shown=False)
     return corrected([one])[0]

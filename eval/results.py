@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import math
 import re
@@ -146,11 +144,7 @@ def as_csv(told: Iterable[Mapping[str, str]]) -> str:
     sealed = [row | {"sha256": seal(row)} for row in plain]
     figures = {name for row in sealed for name in row} - {*HEAD, *TAIL}
     columns = [*HEAD, *sorted(figures, key=registry.natural), *TAIL]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(sealed)
-    return text.getvalue()
+    return rows.as_csv(columns, sealed)
 
 
 def figure(row: Row, columns: Iterable[str], decimals: int) -> str:
@@ -159,9 +153,9 @@ def figure(row: Row, columns: Iterable[str], decimals: int) -> str:
     return "–" if value is None else f"{float(value):.{decimals}f}"
 
 
-def as_json(document: Any) -> str:
-    """A document as JSON; what is not a number is null, since JSON has no word for it."""
-    return json.dumps(_finite(document), indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+def as_json(document: Any, ascii: bool = False) -> str:
+    """A document as JSON, in `ascii` alone if asked; what is not a number is null, since JSON has no word for it."""
+    return json.dumps(_finite(document), indent=2, allow_nan=False, ensure_ascii=ascii) + "\n"
 
 
 def _finite(value: Any) -> Any:

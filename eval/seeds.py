@@ -1,7 +1,6 @@
 """Figures of an entry's training seeds to their mean and spread, and of two entries to paired differences.
 
-The spread over seeds says what another training would give. The test, Student's, needs scipy, which only those who
-make the pages of results have to have.
+The spread over seeds says what another training would give; the test is Student's.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import mean, stdev
 
-from dctkd_zoo.errors import ZooError
 from dctkd_zoo.registry import natural
 from eval.intervals import LEVEL
 from eval.results import Row
@@ -97,10 +95,8 @@ def student(values: Iterable[float], resolution: float = 0.0) -> Test:
     found = spread(values)
     if found.n == 1 or found.sd <= resolution:
         return Test(found.mean, math.nan, math.nan, math.nan, found.n)
-    try:
-        from scipy import stats
-    except ImportError as error:
-        raise ZooError("tests over seeds need scipy: pip install 'dctkd-zoo[dev]'") from error
+    from scipy import stats  # takes half a second, which only the pages of results have to wait for
+
     error_of_mean, t = found.sd / math.sqrt(found.n), stats.t(found.n - 1)
     reach = float(t.ppf(0.5 + LEVEL / 2)) * error_of_mean
     p = 2 * float(t.sf(abs(found.mean) / error_of_mean))

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
-from dctkd_zoo import atomic
-
-WIDTH = 100  # columns, where there is no terminal to ask
+from dctkd_zoo import atomic, shell
+from eval import results
 
 
 def console(json: str | None) -> Console:
     """For tables: on the error stream where JSON goes to -, standard output."""
-    stream = sys.stderr if json == "-" else sys.stdout
-    return Console(file=stream, width=None if stream.isatty() else WIDTH)
+    return shell.console(sys.stderr if json == "-" else sys.stdout)
 
 
-def write_json(path: str, text: str) -> None:
-    """Write JSON to a file, or for - to standard output."""
+def write_json(path: str, document: Any) -> None:
+    """Write a document as JSON to a file, or for - to standard output, whose encoding may be any."""
     if path == "-":
-        print(text, end="")
+        print(results.as_json(document, ascii=True), end="", flush=True)
     else:
-        atomic.write_text(Path(path), text)
+        atomic.write_text(Path(path), results.as_json(document))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import pandas as pd
 
 from dctkd_zoo import discover
-from eval import calibration, classes, metrics, skill
+from eval import calibration, classes, metric, metrics, skill
 from eval.bootstrap import RESAMPLES, Bootstrap, Reducer, Values, bootstrap
+from eval.intervals import Share
+
+FULL = 100.0  # percent
 
 # Of the metrics that are no mean over images, those whose resamples are computed all at once.
 REDUCERS: Mapping[str, Reducer] = {"mca": classes.MCA, "ece": calibration.ECE}
@@ -33,6 +37,15 @@ def per_image(table: pd.DataFrame) -> dict[str, Values]:
     return found
 
 
+def shares(table: pd.DataFrame, figures: Iterable[str]) -> dict[str, Share]:
+    """Those of some figures that are shares of the images of a table."""
+    names = [name for name in figures if name in discover.modules(metrics.__name__) and name in table]
+    said = [each.name for each in metric.load(names) if isinstance(each, metric.ImageMetric) and each.share]
+    even = np.full(len(table), 1 / len(table))
+    found = {name: Share(table[name].to_numpy(np.float64) / FULL, even) for name in said}
+    return found | ({"mca": classes.share(table)} if "mca" in figures else {})
+
+
 def bootstrapped(
     table: pd.DataFrame, figures: frozenset[str] | None = None, seed: int = 0, count: int = RESAMPLES
 ) -> Bootstrap:
@@ -40,10 +53,11 @@ def bootstrapped(
     columns = {name: each for name, each in per_image(table).items() if figures is None or name in figures}
     known = {**REDUCERS, **skill.reducers(table)}
     reducers = {name: each for name, each in known.items() if figures is None or name in figures}
-    return bootstrap(table, columns, reducers, seed, count)
+    return bootstrap(table, columns, reducers, seed, count, shares(table, [*columns, *reducers]))
 
 
 def intervals(table: pd.DataFrame, seed: int = 0, count: int = RESAMPLES) -> dict[str, tuple[float, float]]:
     """The 95 % interval of every figure of a table, over its images."""
     found = bootstrapped(table, None, seed, count)
-    return {name: found.interval(name) for name in found.figures}
+    ends = {name: found.interval(name) for name in found.figures}
+    return ends | {"ece": calibration.widened(found.figures["ece"], ends["ece"], classes.accuracy(table))}

@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
-from rich.table import Table
 from rich.text import Text
 
 from dctkd_zoo import weights
 from dctkd_zoo.errors import DatasetMissing, ZooError, printable
+from dctkd_zoo.shell import Column, Grid
 from dctkd_zoo.spec import Entry
 from eval import metric, record, results, skill
 from eval.protocol import PROTOCOLS
@@ -138,20 +138,25 @@ def _short(value: str) -> str:
     return value[:12] + "…" if len(value) > 40 else value or "–"
 
 
-WORDS = {True: ("match", None), False: ("MISMATCH", "red"), None: ("not checked", "yellow")}
+COLUMNS = (
+    Column("what"),
+    Column("recorded", right=True),
+    Column("found", right=True),
+    Column("may differ"),
+    Column("verdict"),
+)
+WORDS = {True: ("match", ""), False: ("MISMATCH", "red"), None: ("not checked", "yellow")}
 
 
-def render(verified: Verified) -> Table:
+def render(verified: Verified) -> Grid:
     """The checks as a table, below what they come to; what does not match is red, what was not checked yellow."""
     total, wrong, left = len(verified.checks), verified.wrong, verified.left
     told = f"{wrong} of {total} do not match" if wrong else f"{'all ' * (not left)}{total - left} match"
     title = Text(f"{verified.entry.run_name}: {told}", style="bold red" if wrong else "bold green")
     title.append(f"; {left} not checked: {printable(verified.note)}" if left else "", style="yellow")
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "recorded", "found", "may differ", ""):
-        table.add_column(heading, justify="right" if heading in ("recorded", "found") else "left")
+    rows = []
     for check in verified.checks:
         verdict, style = WORDS[check.ok]
         cells = (check.name, check.recorded, check.found, check.tolerance, verdict)
-        table.add_row(*(Text(printable(cell)) for cell in cells), style=style)
-    return table
+        rows.append([Text(printable(cell), style) for cell in cells])
+    return Grid(COLUMNS, rows, title, spare=("may differ",))

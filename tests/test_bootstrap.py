@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binom, binomtest
 
 from eval import calibration, metric, uncertainty
 from eval.bootstrap import CHUNK, Bootstrap, Reducer, bootstrap, interval, means, resamples
 from eval.classes import MCA, mean_class_accuracy
-from eval.intervals import wilson
+from eval.intervals import Share, tango, wilson
 from eval.metric import TableMetric
 
 
@@ -127,12 +127,93 @@ def test_a_figure_of_no_image_is_no_number():
     assert interval(np.array([np.nan, 1.0, 3.0]), level=0.5) == (1.5, 2.5)
 
 
-def test_one_image_of_one_class_has_an_interval_without_width():
-    table = measured(images=1)
+def test_one_image_says_next_to_nothing():
+    table = measured(images=1).assign(prediction=lambda t: t["label"], top1=100.0)
     found = uncertainty.intervals(table, count=20)
-    right = table["top1"][0]
-    assert found["mca"] == found["top1"] == (right, right)
+    assert found["mca"] == found["top1"] == pytest.approx((20.65, 100), abs=0.01)
     assert all(np.isfinite(ends).all() for ends in found.values())
+
+
+@pytest.mark.parametrize("right", [0, 3, 597, 600])
+def test_shares_at_the_edge_have_the_interval_of_wilson(right):
+    """Resamples of images that are all right, or all but a few, say that none is ever wrong."""
+    table = measured(images=600, classes=1)
+    hits = np.arange(600) < right
+    table["prediction"], table["teacher_prediction"] = np.where(hits, 0, 1), 0
+    for name in ("top1", "top5", "agreement"):
+        table[name] = 100.0 * hits
+    table["confidence"] = 1.0
+    found = uncertainty.intervals(table.sample(frac=1, random_state=0), count=200)
+    due = binomtest(right, 600).proportion_ci(0.95, method="wilson")
+    for name in ("top1", "top5", "agreement", "mca"):
+        assert found[name] == pytest.approx((100 * due.low, 100 * due.high)), name
+    # All are in one bin, so that the error is the share of the wrong ones.
+    low, high = found["ece"]
+    assert low <= 100 * (1 - due.high) + 1e-9 and high >= 100 * (1 - due.low) - 1e-9
+
+
+def test_shares_away_from_the_edge_have_that_of_their_resamples():
+    table = measured()
+    found = uncertainty.bootstrapped(table, count=50)
+    assert found.shares.keys() == {"top1", "mca"}
+    assert all(found.interval(name) == interval(found.values[name]) for name in found.figures)
+
+
+def test_mca_is_as_sure_as_its_smallest_classes_let_it_be():
+    label = np.repeat([0, 1, 2], [2, 100, 100])
+    table = pd.DataFrame({"id": np.arange(202), "label": label, "prediction": label, "confidence": 0.9})
+    low, high = uncertainty.intervals(table, count=50)["mca"]
+    n = 9 / (1 / 2 + 1 / 100 + 1 / 100)  # the variance of the mean of three shares of p is p (1 - p) / n
+    assert (low, high) == pytest.approx((100 * wilson(1, n)[0], 100))
+
+
+def coverage(p, n, ends):
+    """How often the intervals (n + 1, 2) of 0 ... n hits hold a share p."""
+    chances = binom.pmf(np.arange(n + 1), n, p)
+    return chances[(ends[:, 0] <= p) & (p <= ends[:, 1])].sum()
+
+
+def test_fewer_than_five_is_where_percentiles_stop_to_hold():
+    """Exactly, by the distributions that resamples are drawn from."""
+    n = 400
+    hits = np.arange(n + 1)
+    percentiles = np.stack([binom.ppf(q, n, hits / n) / n for q in (0.025, 0.975)], axis=1)
+    chosen = percentiles.copy()
+    for k in hits:
+        share = Share((np.arange(n) < k).astype(float), np.full(n, 1 / n), full=1.0)
+        chosen[k] = share.interval() or percentiles[k]
+    shares = np.linspace(0.5, 20, 40) / n
+    assert min(coverage(p, n, percentiles) for p in shares) < 0.5
+    assert min(coverage(p, n, chosen) for p in shares) > 0.9
+    assert np.mean([coverage(p, n, chosen) for p in shares]) > 0.95
+
+
+def rejected(difference, only_a, only_b, n):
+    """The score statistic of a difference of paired shares, by likelihood over a grid."""
+    a = np.linspace(max(0, -difference), min(1, (1 - difference) / 2), 20_001)
+    b, both = a + difference, 1 - 2 * a - difference
+    with np.errstate(divide="ignore", invalid="ignore"):
+        parts = [k * np.log(q) if k else 0 * q for k, q in ((only_a, a), (only_b, b), (n - only_a - only_b, both))]
+        likelihood = np.nan_to_num(sum(parts), nan=-np.inf)
+    best = a[np.argmax(likelihood)]
+    variance = (2 * best + difference - difference**2) / n
+    return abs((only_b - only_a) / n - difference) / np.sqrt(variance)
+
+
+@pytest.mark.parametrize(
+    ("only_a", "only_b", "n"), [(0, 0, 54), (0, 3, 30), (1, 3, 400), (2, 12, 50), (4, 0, 5), (0, 1, 1), (2, 2, 100)]
+)
+def test_tango_is_what_a_score_test_does_not_reject(only_a, only_b, n):
+    low, high = tango(only_a, only_b, n)
+    assert -1 <= low < high <= 1 and low <= (only_b - only_a) / n <= high
+    for end in (low, high):
+        if abs(end) < 1:
+            assert rejected(end, only_a, only_b, n) == pytest.approx(1.959964, rel=2e-3)
+    assert tango(only_b, only_a, n) == pytest.approx((-high, -low))
+
+
+def test_tango_of_two_that_are_never_apart():
+    assert tango(0, 0, 54) == pytest.approx((-0.0664143, 0.0664143), abs=1e-6)  # z² / (n + z²)
 
 
 def test_a_table_without_columns_of_metrics_has_the_figures_that_need_none():

@@ -224,7 +224,7 @@ def test_the_best_student_is_bold_and_the_teacher_is_not():
         row("r20_synthscenes", 70.0),
         row("r8_synthscenes", 60.0),
     ]
-    assert [r.style for r in leaderboard.board(rows).rows] == [None, "bold", None]
+    assert [r[0].style for r in leaderboard.board(rows).rows] == ["", "bold", ""]
 
 
 def test_absent_entries_are_grouped_with_the_command_that_gets_them():
@@ -337,6 +337,7 @@ def test_readme_differs_in_no_other_line(files):
         (["--all", "--limit", "many"], "'many' is not a number of images"),
         (["--all", "--write", "--limit", "8"], "leave out --limit"),
         (["--all", "--no-images"], "give both"),
+        (["--all", "--results", "x.csv"], "give both"),
         (["--all", "--device", "abacus"], "device 'abacus'"),
         (["--all", "--protocol", "mine"], "invalid choice: 'mine'"),
         (["r8_synthscene"], "did you mean r8_synthscenes"),
@@ -369,6 +370,7 @@ def test_help_needs_no_torch_and_the_flags_say_where():
         "--limit",
         "--protocol",
         "--report",
+        "--results",
         "--json",
         "--write",
     }

@@ -1,5 +1,6 @@
 """Evaluation end to end: small networks, exported as training exports them, on a data set of a few images."""
 
+import io
 import json
 import os
 import shutil
@@ -340,7 +341,11 @@ def test_a_row_says_what_was_measured_on_what(home):
 
 
 def evaluate(home: Path, *arguments: str) -> int:
-    return main(["--data", str(home / "data"), "--out", str(home / "out"), "--device", "cpu", *arguments])
+    return main([*places(home), *arguments])
+
+
+def places(home: Path) -> list[str]:
+    return ["--data", str(home / "data"), "--out", str(home / "out"), "--device", "cpu"]
 
 
 def test_a_model_that_fails_leaves_its_reason_and_the_rest_go_on(home, tmp_path, monkeypatch, capsys):
@@ -424,6 +429,59 @@ def test_ctrl_c_ends_it_without_a_traceback(home, monkeypatch, capsys):
     monkeypatch.setattr("eval.outcome.evaluate", stop)
     assert evaluate(home, "r8_animals") == 130
     assert capsys.readouterr().err == "stopped\n"
+
+
+def test_what_was_measured_before_ctrl_c_is_kept_and_shown(home, tmp_path, monkeypatch, capsys):
+    def measure(entry, *arguments: object, real=run.evaluate):
+        if entry.name == "r8_kd_animals":
+            raise KeyboardInterrupt
+        return real(entry, *arguments)
+
+    monkeypatch.setattr("eval.outcome.evaluate", measure)
+    path, page = tmp_path / "x.json", tmp_path / "report"
+    assert evaluate(home, "r8_animals", "r8_kd_animals", "--json", str(path), "--report", str(page)) == 130
+    assert [entry["name"] for entry in json.loads(path.read_text())["entries"]] == ["r8_animals"]
+    assert (page / "index.html").is_file()
+    shown = capsys.readouterr()
+    assert shown.err == "stopped\n" and "r8_animals" in shown.out
+
+
+def test_a_row_that_cannot_be_written_costs_nothing_that_was_asked_for(home, tmp_path, monkeypatch, capsys):
+    (tmp_path / "results.csv").write_text("torn")
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results.csv")
+    path = tmp_path / "x.json"
+    assert evaluate(home, "r8_animals", "--json", str(path), "--write") == 1
+    assert [entry["status"] for entry in json.loads(path.read_text())["entries"]] == ["evaluated"]
+    shown = capsys.readouterr()
+    assert "results.csv, line 1" in shown.err and "r8_animals" in shown.out
+
+
+def test_of_two_files_the_one_that_can_be_written_is(home, tmp_path, capsys):
+    (tmp_path / "file").write_text("in the way")
+    page = tmp_path / "report"
+    json_path = str(tmp_path / "file" / "x.json")
+    assert evaluate(home, "r8_animals", "--json", json_path, "--report", str(page)) == 1
+    assert (page / "index.html").is_file()
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: --json {json_path}: ") and "r8_animals" in shown.out
+
+
+def test_files_are_written_where_the_stream_lacks_characters(home, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO(), encoding="ascii"))
+    path = tmp_path / "x.json"
+    assert evaluate(home, "r8_animals", "r20_animals", "--json", str(path)) == 0
+    assert len(json.loads(path.read_text())["entries"]) == 2
+    compared = ["compare", "r8_animals", "r14_animals", "--json", str(path), *places(home)]
+    assert main(compared) == 0 and [each["b"] for each in json.loads(path.read_text())] == ["r14_animals"]
+
+
+def test_compare_tells_which_entry_fails_and_compares_the_others(home, tmp_path, capsys):
+    path = tmp_path / "x.json"
+    names = ["r8_animals", "r20_animals", "r14_animals"]
+    assert main(["compare", *names, "--json", str(path), *places(home)]) == 1
+    assert [(each["a"], each["b"]) for each in json.loads(path.read_text())] == [("r8_animals", "r14_animals")]
+    shown = capsys.readouterr()
+    assert "error: no weights of r20_animals" in shown.err and "B r14_animals: 90 test images" in shown.out
 
 
 def test_a_file_that_cannot_be_written_is_an_error(home, tmp_path, capsys):

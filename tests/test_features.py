@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable
 from typing import Any
 
@@ -12,7 +13,9 @@ from torch import Tensor, nn
 
 from dctkd_zoo import models, registry
 from dctkd_zoo.attention import activation_map
+from dctkd_zoo.errors import UnsupportedNetwork
 from dctkd_zoo.features import Output, Tapped, run, taps, wide
+from dctkd_zoo.sync_batchnorm import accept_single_values
 
 # The release taps: channels and side of each map at 224 px, then at 32 px; the deepest has the embedding's channels.
 RESNET = ((64, 56), (128, 28), (256, 14), (512, 7))
@@ -264,8 +267,63 @@ def test_taps_are_the_deepest_of_each_resolution_or_equal_parts_of_one(name, opt
 
 
 def test_a_network_that_cannot_be_tapped_is_told_by_name():
-    with pytest.raises(TypeError, match="Sequential has no forward_intermediates"):
+    with pytest.raises(UnsupportedNetwork, match="Sequential has no forward_intermediates"):
         run(nn.Sequential(nn.Conv2d(3, 4, 1)), images(8))
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "side", "message"),
+    [
+        ("resnet20_cifar", {"in_chans": 1}, 32, "resnet20_cifar takes images of 1 channel, these have 3"),
+        ("resnet18", {"in_chans": 4}, 32, "resnet18 takes images of 4 channels, these have 3"),
+        ("vit_tiny_patch16_224", {"in_chans": 1}, 224, "takes images of 1 channel, these have 3"),
+        ("efficientvim_m1", {}, 64, "efficientvim_m1 has several last feature maps"),
+        ("hrnet_w18_small", {}, 100, "hrnet_w18_small fails on images of 100 x 100 px: RuntimeError: The size of"),
+        ("vit_tiny_patch16_224", {}, 64, "vit_tiny_patch16_224 fails on images of 64 x 64 px: AssertionError: Input"),
+        ("deit_tiny_distilled_patch16_224", {"training": True}, 224, "logits of a tuple of them"),
+    ],
+)
+def test_a_network_that_cannot_be_used_says_what_keeps_it(name, options, side, message):
+    training = options.pop("training", False)
+    model = timm.create_model(name, num_classes=3, **options).train(training)
+    if training:
+        model.set_distilled_training(True)  # type: ignore[operator]
+    with torch.no_grad(), pytest.raises(UnsupportedNetwork, match=message):
+        run(model, images(side))
+
+
+def test_a_device_out_of_memory_is_no_fault_of_the_network(monkeypatch):
+    model = create("r20", 3)
+
+    def full(*arguments: Any, **options: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("2 GiB")
+
+    monkeypatch.setattr(model, "forward_intermediates", full)
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        run(model, images(32))
+
+
+@pytest.mark.parametrize("name", ["mobilenetv4_conv_small_035", "resnet20_cifar"])
+def test_a_batch_of_one_image_is_normalised_by_running_statistics_where_it_has_no_spread(name):
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=3).train()
+    plain = copy.deepcopy(model)
+    accept_single_values(model)
+    three = torch.randn(3, 3, 64, 64)
+    assert torch.equal(model(three), plain(three))  # any other batch is normalised as ever
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model(three[:1]).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    assert all(layer.training for layer in model.modules())
+    single = {key for key, value in model.state_dict().items() if torch.equal(value, before[key])}
+    heads = {key for key in before if key.startswith("norm_head.running")}
+    assert heads <= single  # of the pooled vector nothing was learnt about the spread
+    assert model.state_dict().keys() == plain.state_dict().keys()
+    if heads:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            plain(three[:1])
+    else:
+        assert torch.equal(model(three[:1]), (plain(three[:1]), plain(three[:1]))[1])
 
 
 @pytest.mark.parametrize("given", [torch.bfloat16, torch.float16, torch.float32, torch.float64])

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from dctkd_zoo import discover, models, weights
 from dctkd_zoo.data import sources, tree
@@ -84,6 +86,101 @@ def test_any_json_is_a_config_or_none(folder, value):
 def test_what_is_no_json_object_is_refused(folder, text):
     (folder / "config.json").write_text(text, errors="surrogateescape")
     with pytest.raises(CorruptWeights, match=r"config\.json"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"num_classes": 12.0}, "num_classes is 12.0"),
+        ({"num_classes": True}, "num_classes is True"),
+        ({"num_classes": float("inf")}, "Infinity is no finite number"),
+        ({"label_names": [0, 1]}, r"label_names is \[0, 1\]"),
+        ({"model_args": []}, r"model_args is \[\]"),
+        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "model_args has checkpoint_path, which are no arguments"),
+        ({"model_args": {"pretrained_cfg_overlay": {"file": "x"}}}, "model_args has pretrained_cfg_overlay"),
+        ({"model_args": {"features_only": True}}, "model_args has features_only"),
+        ({"pretrained_cfg": {"mean": [0.5, 0.5]}}, "mean is .*, it should be a number for each channel"),
+        ({"pretrained_cfg": {"mean": ["0.5"] * 3}}, "mean is"),
+        ({"pretrained_cfg": {"mean": 0.5}}, "mean is 0.5"),
+        ({"pretrained_cfg": {"std": [0.2, 0.0, 0.2]}}, "std is .*, it should be above 0"),
+        ({"pretrained_cfg": {"std": [float("nan")] * 3}}, "NaN is no finite number"),
+        ({"pretrained_cfg": {"input_size": [3, 0, 32]}}, "input_size is"),
+        ({"pretrained_cfg": {"input_size": [32, 32]}}, "input_size is"),
+        ({"pretrained_cfg": {"input_size": [3, 10**6, 10**6]}}, "input_size is"),
+        ({"pretrained_cfg": {"input_size": [3, 32.5, 32]}}, "input_size is"),
+        ({"pretrained_cfg": {"crop_pct": -1}}, "crop_pct is -1"),
+        ({"pretrained_cfg": {"crop_pct": True}}, "crop_pct is True"),
+        (
+            {"pretrained_cfg": {"interpolation": "evil"}},
+            "interpolation is 'evil', it should be one of nearest",
+        ),
+        ({"pretrained_cfg": {"interpolation": 3}}, "interpolation is 3"),
+        ({"pretrained_cfg": {"crop_mode": "evil"}}, "crop_mode is 'evil'"),
+        ({"pretrained_cfg": {"fixed_input_size": 1}}, "fixed_input_size is 1"),
+    ],
+)
+def test_what_a_config_cannot_mean_is_refused_by_field_and_value(folder, change, words):
+    (folder / "config.json").write_text(json.dumps(CONFIG | change))
+    with pytest.raises(CorruptWeights, match=rf"config\.json: {words}"):
+        load(folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"num_classes": 1e400}', "1e400 is no finite number"),
+        ('{"num_classes": 12, "num_classes": 13}', "'num_classes' stands there twice"),
+        ("\ufeff{}", "BOM"),
+        ('{"architecture": "a\0b"}', "Invalid control character"),
+        ('{"num_classes": ' + "9" * 5000 + "}", "digits"),
+        (" " * (65 * 2**20), "bytes, at most"),
+    ],
+)
+def test_what_is_no_json_is_refused(folder, text, words):
+    (folder / "config.json").write_text(text)
+    with pytest.raises(CorruptWeights, match=rf"config\.json: .*{words}"):
+        load(folder)
+
+
+@pytest.mark.parametrize("classes", [12, 5])
+def test_a_folder_cannot_ask_for_fewer_tensors_than_the_network_has(folder, classes):
+    lost = "layer2.1.conv2.weight"
+    kept = {name: tensor for name, tensor in load_file(BUNDLED / "model.safetensors").items() if name != lost}
+    save_file(kept, folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps(CONFIG | {"model_args": {"pretrained_strict": False}}))
+    with pytest.raises(CorruptWeights, match=rf"model\.safetensors: tensors of the network are missing: {lost}"):
+        models._built(weights.from_folder(folder, "given folder"), num_classes=classes)
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    with pytest.raises(CorruptWeights, match="Missing key"):
+        models._built(weights.from_folder(folder, "given folder"), num_classes=classes)
+
+
+def test_a_start_with_another_head_has_all_else_from_the_file(folder):
+    torch.manual_seed(3)
+    model = models._built(weights.from_folder(folder, "given folder"), num_classes=5)
+    torch.manual_seed(3)
+    plain = timm.create_model(f"local-dir:{folder}", pretrained=True, num_classes=5)
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), plain.state_dict().values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "taken"), [(torch.float64, True), (torch.bfloat16, True), (torch.float16, True), (torch.int8, False)]
+)
+def test_tensors_of_another_kind_of_number(folder, dtype, taken):
+    whole = load_file(BUNDLED / "model.safetensors")
+    save_file({**whole, "fc.weight": whole["fc.weight"].to(dtype)}, folder / "model.safetensors")
+    if taken:
+        assert load(folder).state_dict()["fc.weight"].dtype == torch.float32
+    else:
+        with pytest.raises(CorruptWeights, match=r"fc\.weight is of I8, it should be of floating-point numbers"):
+            load(folder)
+
+
+def test_a_pickle_that_is_called_safetensors_is_refused(folder, monkeypatch):
+    torch.save(load_file(BUNDLED / "model.safetensors"), folder / "model.safetensors")
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("unpickled"))
+    with pytest.raises(CorruptWeights, match=r"model\.safetensors"):
         load(folder)
 
 

@@ -48,6 +48,10 @@ WRITER, READER, STRANGER, REVOKED = (SECRET + name for name in ("writer", "reade
 LATE = Fault(before=lambda: time.sleep(0.2))
 TOO_LATE = Fault(before=lambda: time.sleep(1.2))
 
+LOGIN_PAGE = Fault(status=200, headers={"Content-Type": "text/html"})
+TO_LOGIN_PAGE = Fault(status=302, headers={"Location": "http://localhost:9/login"})
+DISABLED = Fault(status=403, headers={"X-Error-Message": "Access to this resource is disabled."})
+
 DAMAGED = "it should be"
 SILENT = "does not answer, or breaks off: try again later, or set HF_ENDPOINT to a mirror"
 OFFLINE = "HF_HUB_OFFLINE is set: unset it, or fetch what is needed once where there is a network"
@@ -188,7 +192,7 @@ COLD = {
     "nothing for ever": ("body", [NOTHING] * EVER, SILENT),
     "flipped": ("body", [FLIPPED], ""),
     "401": ("head", [UNAUTHORIZED], "does not know the token, or wants one: log in"),
-    "403": ("head", [FORBIDDEN] * 2, "the token may not do this"),
+    "403": ("head", [FORBIDDEN] * 2, "the token may not do this, it has to be allowed to read this: log in"),
     "gated": ("head", [GATED], "its owners want to be asked: accept their terms on http"),
     "no repository": ("head", [NO_REPO], "there is no such repository, or it is private: log in"),
     "no revision": ("head", [NO_REVISION], "there is no such revision of it"),
@@ -203,6 +207,21 @@ COLD = {
     "slow storage": ("body", [LATE], ""),
     "drop": ("head", [DROP], SILENT),
     "storage drops": ("body", [DROP], ""),
+    "a login page": ("head", [LOGIN_PAGE] * 2, "what answers at http://"),
+    "a login page elsewhere": ("head", [TO_LOGIN_PAGE] * 2, "what answers at http://"),
+    "closed by the Hub": ("head", [DISABLED] * 2, "the Hub has closed that repository"),
+    **{
+        str(status): ("head", [Fault(status=status)] * 2, words)
+        for status, words in {
+            400: "refuses the request (status 400)",
+            404: "there is no such thing on it",
+            405: "refuses the request (status 405)",
+            407: "refuses the request (status 407)",
+            409: "someone else is changing it",
+            418: "refuses the request (status 418)",
+            451: "refuses the request (status 451)",
+        }.items()
+    },
 }
 
 
@@ -371,6 +390,48 @@ class TestWarmCache:
         assert contents(fetch("main", UNKNOWN, by=offline).get()) == FILES
         blob.write_bytes(OTHER[WEIGHTS])
         fetch("main", by=offline).refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
+
+    @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
+    @pytest.mark.parametrize("file", FILES)
+    def test_a_copy_without_links_is_compared_with_the_hub_and_healed(self, hub, good, fetch, file, wanted):
+        """As a file system without symbolic links holds it, or a cache that was copied."""
+        path = fetch().get() / file
+        path.write_bytes(path.read_bytes())
+        blob = path.resolve()
+        path.unlink()
+        shutil.move(blob, path)
+        assert contents(fetch(wanted=wanted).get()) == FILES
+        path.write_bytes(loopback.flipped(FILES[file]))
+        outcome = fetch(wanted=wanted)
+        assert contents(outcome.get()) == FILES and f"{file} is damaged, fetching it once more" in outcome.printed
+
+    @pytest.mark.parametrize("place", ["outside", "other repository"])
+    def test_what_a_link_leads_to_outside_stays(self, hub, user, good, fetch, tmp_path, place):
+        path = fetch().get() / WEIGHTS
+        kept = tmp_path / "mine.safetensors"
+        if place == "other repository":
+            kept = user.home / "hub" / "models--acme--else" / "blobs" / ("0" * 64)
+            kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_bytes(b"something else of mine")
+        path.unlink()
+        path.symlink_to(kept)
+        hub.fail("body", FLIPPED, repo=good.repo, file=WEIGHTS)
+        fetch().refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
+        assert kept.read_bytes() == b"something else of mine"
+        assert contents(fetch().get()) == FILES
+        assert kept.read_bytes() == b"something else of mine"
+
+    def test_a_folder_in_the_place_of_a_file(self, good, fetch):
+        path = fetch().get() / WEIGHTS
+        path.unlink()
+        path.mkdir()
+        fetch().refused("WeightsNotFound", f"{WEIGHTS} is no file: remove it from the cache")
+
+    def test_another_commit_for_the_second_file(self, hub, good, fetch):
+        headers = {"X-Repo-Commit": 40 * "d", "X-Linked-Etag": SHA256[WEIGHTS], "X-Linked-Size": "3000"}
+        hub.fail("head", Fault(status=200, headers=headers), repo=good.repo, file=WEIGHTS)
+        fetch("main").refused("WeightsNotFound", f"{WEIGHTS} came from commit {40 * 'd'}", good.commit, "mirror")
+        assert contents(fetch("main").get()) == FILES
 
 
 class TestTokens:

@@ -456,3 +456,37 @@ def test_an_unknown_name_is_answered_with_close_ones():
 def test_an_option_that_a_term_does_not_have_is_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         losses.create(name, **options)
+
+
+@pytest.mark.parametrize("scale", [1e-8, 1e-15, 1e-18, 1e-20, 1e-25, 0.0])
+@pytest.mark.parametrize(("name", "options"), [*DCTKD, ("at", {})], ids=label)
+def test_tiny_features_have_finite_gradients(name, options, scale):
+    """Squares of 1e-20 are below float32's normal numbers, and one over their range is beyond its largest."""
+    student, teacher, batch = sides()
+    small = student._replace(maps=tuple((m * scale).requires_grad_() for m in student.maps))
+    term = losses.create(name, **options)
+    term.setup(small, teacher, LABELS)
+    value = term(small, teacher, batch)
+    gradients = torch.autograd.grad(value.sum(), small.maps)
+    assert value.isfinite().all()
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@pytest.mark.parametrize("broken", [math.nan, math.inf])
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_what_the_guide_leaves_out_stays_out_whatever_it_holds(transform, broken):
+    student, teacher, batch = sides()
+    term = losses.create("dctkd", transform=transform)
+    right = teacher.logits.argmax(dim=1) == batch.labels
+    assert 0 < right.sum() < len(right)
+    sound = tuple(m.clone().requires_grad_() for m in student.maps)
+    expected = term(student._replace(maps=sound), teacher, batch)
+    damaged = tuple(torch.where(right[:, None, None, None], m, broken).requires_grad_() for m in student.maps)
+    value = term(student._replace(maps=damaged), teacher, batch)
+    assert torch.equal(value, expected)
+    for own, other in zip(
+        torch.autograd.grad(value.sum(), damaged), torch.autograd.grad(expected.sum(), sound), strict=True
+    ):
+        assert torch.equal(own, other)
+        assert (own[~right] == 0).all()
+        assert (own[right] != 0).any()

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+from dataclasses import replace
 
 import pytest
 import timm
@@ -121,12 +122,21 @@ class TestStart:
         assert model.num_classes == len(model.state_dict()["fc.weight"]) == 3
 
     def test_from_timm_weights(self, monkeypatch):
-        asked: dict[str, object] = {}
-        monkeypatch.setattr(timm, "create_model", lambda name, **arguments: asked.update(name=name, **arguments))
-        models.initial(registry.get_entry("r50_ade20k"), 1055)
-        assert asked == {"name": "resnet50.tv_in1k", "pretrained": True, "num_classes": 1055}
-        models.initial(registry.get_entry("r18_ade20k"), 1055)
-        assert asked["name"] == "resnet18" and asked["zero_init_last"] is False
+        asked: list[tuple[str, str]] = []
+
+        def from_hub(*place: str) -> None:
+            asked.append((place[0], place[1]))
+
+        monkeypatch.setattr(weights, "from_hub", from_hub)
+        models.start(registry.get_entry("r50_ade20k"))
+        assert asked == [("timm/resnet50.tv_in1k", "main")]
+        assert models.start(registry.get_entry("r18_ade20k")) is None and len(asked) == 1
+
+    def test_a_tag_that_timm_does_not_have(self):
+        entry = registry.get_entry("r50_ade20k")
+        wrong = replace(entry, recipe=replace(entry.recipe, pretrained="tv_in2k"))
+        with pytest.raises(WeightsNotFound, match=r"starts from 'tv_in2k': timm's weights of resnet50 are .*tv_in1k"):
+            models.start(wrong)
 
     def test_unknown_name(self):
         with pytest.raises(UnknownEntry, match="did you mean r18_dctkd_ade20k"):
@@ -226,6 +236,61 @@ class TestPretrained:
         (copy / weights.WEIGHTS).unlink()
         with pytest.raises(WeightsNotFound, match="nothing but safetensors is loaded"):
             dctkd_zoo.create_model("r20_synthscenes", pretrained=str(copy))
+
+
+class TestArguments:
+    def test_a_path_is_a_folder(self, r20):
+        assert same(
+            dctkd_zoo.create_model("r20_synthscenes", pretrained=r20),
+            dctkd_zoo.create_model("r20_synthscenes", pretrained=f"local-dir:{r20}"),
+        )
+
+    def test_none_is_no_weights(self):
+        torch.manual_seed(0)
+        one = dctkd_zoo.create_model("r20_synthscenes", pretrained=None)
+        torch.manual_seed(0)
+        assert same(one, dctkd_zoo.create_model("r20_synthscenes"))
+
+    @pytest.mark.parametrize(
+        ("source", "words"),
+        [
+            ("", "give a folder's path, or hf-hub:ORG/NAME"),
+            ("me/net", "no such folder; of the Hub's repository, write hf-hub:me/net"),
+            ("a\0b", "nothing but safetensors is loaded"),
+            ("x" * 5000, "nothing but safetensors in a folder is loaded"),
+            ("~nobody-of-that-name/net", "nothing but safetensors in a folder is loaded"),
+            (weights.BUNDLED / "r20_synthscenes" / "model.safetensors", "is a file: give the folder"),
+            (weights.BUNDLED, r"no config\.json and model\.safetensors there"),
+            ("hf-hub:me/net@a b", "'a b' is no branch, tag or commit"),
+            ("hf_hub:me/net@a b", "'a b' is no branch, tag or commit"),
+        ],
+    )
+    def test_sources_that_are_none(self, source, words):
+        with pytest.raises(WeightsNotFound, match=words):
+            dctkd_zoo.create_model("r20_synthscenes", pretrained=source)
+
+    @pytest.mark.parametrize("value", [1, b"folder", 2.0, ["folder"]])
+    def test_other_kinds_of_source(self, value):
+        with pytest.raises(TypeError, match=r"pretrained is .*: True, False, a folder, or 'hf-hub:ORG/NAME'"):
+            dctkd_zoo.create_model("r20_synthscenes", pretrained=value)
+
+    @pytest.mark.parametrize("pretrained", [True, False])
+    def test_no_head(self, r20, pretrained, caplog):
+        source = r20 if pretrained else False
+        model = dctkd_zoo.create_model("r20_synthscenes", pretrained=source, num_classes=0)
+        images = torch.randn(2, 3, 40, 40)
+        with torch.no_grad():
+            assert torch.equal(model(images), model.forward_head(model.forward_features(images), pre_logits=True))  # type: ignore[operator]
+        assert ("the head is removed" in caplog.text) is pretrained
+
+    @pytest.mark.parametrize("pretrained", [True, False])
+    def test_numbers_of_classes_that_are_none(self, pretrained):
+        for value in (-1, 10**9):
+            with pytest.raises(ValueError, match=f"num_classes is {value:,}: 0, for no head, to 1,000,000"):
+                dctkd_zoo.create_model("r20_synthscenes", pretrained=pretrained, num_classes=value)
+        for wrong in (True, 3.0, "3"):
+            with pytest.raises(TypeError, match=r"num_classes is .*, it should be a whole number"):
+                dctkd_zoo.create_model("r20_synthscenes", pretrained=pretrained, num_classes=wrong)  # type: ignore[arg-type]
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:

@@ -182,7 +182,7 @@ def test_the_plan_is_printed_and_nothing_started(tmp_path, capsys):
     assert main([*words, "--dry-run"]) == 0
     text = capsys.readouterr().out
     assert "5 jobs to do, 1 done: 432,000 images" in text
-    assert re.search(r"r8_synthscenes +│ – +│ trained", text)
+    assert re.search(r"r8_synthscenes +– +trained", text)
     assert re.search(r"r8_synthscenes-seed1 .* 0\.0667 ", text)  # 8 x 6,000 / 200 / 3600
     assert "measured here, a GPU" in text and "the bundled run, cpu" in text
     assert text.index("r56_synthscenes-seed1 ") < text.index("r20_kd_synthscenes ")

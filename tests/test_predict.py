@@ -353,6 +353,16 @@ def test_names_that_a_terminal_cannot_show(capsys):
     assert printable("Küche 厨房 [a]") == "Küche 厨房 [a]"
 
 
+def test_what_was_answered_before_ctrl_c_is_in_the_json(monkeypatch, capsys):
+    def stopping(predictor, paths, real=predict.predict):
+        yield from real(predictor, paths[:1])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predict, "predict", stopping)
+    assert main(["predict", NAME, saved("a.png"), saved("b.png"), "--json"]) == 130
+    assert len(json.loads(capsys.readouterr().out)["images"]) == 1
+
+
 def test_names_that_the_stream_cannot_encode(monkeypatch):
     stream = io.BytesIO()
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(stream, encoding="ascii"))

@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -338,6 +339,35 @@ class TestProblems:
     def test_what_was_trained_on_images_without_a_licence_also_at_first(self, copy, name):
         with pytest.raises(ZooError, match=r"Intel.*which r50_intel6 was trained on, is not known"):
             publishing._may_be_published(registry.get_entry(name), copy.folder, copy.where)
+
+    def test_images_that_do_not_say_need_a_licence_that_is_stated(self, copy, monkeypatch):
+        data = replace(registry.get_dataset("stripes"), license="research use; see url")
+        monkeypatch.setattr(registry, "get_dataset", lambda name: data)
+        (problem,) = copy.problems()
+        assert "is 'research use; see url'" in problem and "`publish --license`" in problem
+        assert publishing.plan(registry.get_entry(NAME), "acme", copy.where, "mit").problems == ()
+
+    def test_what_goes_up_has_no_path_of_this_machine_and_the_licence_that_was_stated(self, copy, tmp_path):
+        """Also of a folder from before paths were left out."""
+        recipe, config = copy.folder / "recipe.json", copy.folder / weights.CONFIG
+        told = json.loads(recipe.read_text())
+        place = f"local-dir:{tmp_path}/ada/teacher"
+        told |= {"teacher": place, "recipe": {**told["recipe"], "pretrained": f"local-dir:{tmp_path}/ada/start"}}
+        recipe.write_text(json.dumps(told))
+        old = json.loads(config.read_text())
+        config.write_text(json.dumps({**old, "dctkd": {**old["dctkd"], "teacher": place}}))
+        weights.write_hashes(copy.folder)
+        row = json.loads((copy.folder / "results.json").read_text())
+        note = f"not compared with its teacher {place}: {tmp_path}/ada/teacher: no config.json"
+        (copy.folder / "results.json").write_text(json.dumps({**row, "teacher": place, "note": note}))
+        entry = replace(registry.get_entry(NAME), license="bsd-3-clause")
+        with publishing.assembled(publishing.Plan(entry, "acme/x", copy.folder), copy.where) as folder:
+            texts = {path.name: path.read_bytes() for path in folder.iterdir()}
+            weights.from_folder(folder, "its hashes are of what goes up")
+        assert [name for name, content in texts.items() if str(tmp_path).encode() in content] == []
+        assert json.loads(texts["config.json"])["pretrained_cfg"]["license"] == "bsd-3-clause"
+        assert b"license: bsd-3-clause" in texts["README.md"] and b"local-dir:teacher" in texts["results.json"]
+        assert texts["model.safetensors"] == (copy.folder / weights.WEIGHTS).read_bytes()
 
     def test_a_recipe(self, copy):
         plan = publishing.plan(registry.get_entry("r18_dctkd_ade20k"), "acme", copy.where)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dctkd_zoo import rows
 from dctkd_zoo.errors import CorruptFile
 from eval import results
 
@@ -140,6 +141,32 @@ def test_words_come_back_on_one_line(tmp_path, words):
     (found,) = results.read(path)
     assert {name: v for name, v in found.items() if v} == {name: " ".join(v.split()) for name, v in due.items() if v}
     assert path.read_bytes().count(b"\n") == 2
+
+
+EVIL = ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "'=1", "''@x", "'plain", "-", "=HYPERLINK(1)", "+1.5.2"]
+
+
+@pytest.mark.parametrize("words", EVIL)
+def test_words_of_others_are_no_formulas_and_come_back(tmp_path, words):
+    path = tmp_path / "results.csv"
+    results.write([row(note=words)], path)
+    (kept,) = csv.DictReader(io.StringIO(path.read_text()))
+    assert not kept["note"].startswith(("=", "+", "-", "@"))
+    assert results.read(path)[0]["note"] == words
+
+
+@pytest.mark.parametrize("number", ["-1.5", "+3", "-1e-05", "1e+10", "nan", "-0.0"])
+def test_numbers_stay_numbers(number):
+    assert rows.as_csv(["a"], [{"a": number}]) == f"a\n{number}\n"
+
+
+@given(st.lists(st.text(alphabet="'=+-@\t\r\n,\"a1. "), min_size=1, max_size=3))
+def test_any_cells_come_back(tmp_path_factory, cells):
+    path = tmp_path_factory.mktemp("rows") / "x.csv"
+    told = {"id": "x", **{f"c{place}": cell for place, cell in enumerate(cells)}}
+    path.write_bytes(rows.as_csv([*told], [told]).encode())
+    ((_, found),) = rows.read(path, ["id"], "")
+    assert list(found.values())[1:] == cells
 
 
 def test_two_processes_that_write_lose_no_row(tmp_path):

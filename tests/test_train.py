@@ -341,3 +341,59 @@ def test_a_damaged_recipe_is_named(world, tmp_path, out, console):
     (folder / "recipe.json").write_text('{"command": ')
     with pytest.raises(errors.CorruptFile, match=r"recipe\.json"):
         run.train(registry.get_entry("r14_stripes"), where(world, tmp_path), console)
+
+
+FAILING = """
+from dctkd_zoo.spec import Arch, Cosine, Entry, Recipe
+ARCHS = {
+    "coat": Arch("coat_tiny"), "vim": Arch("efficientvim_m1"), "hr": Arch("hrnet_w18_small"),
+    "mnv4": Arch("mobilenetv4_conv_small_035"),
+}
+SMALL = dict(epochs=1, batch_size=47, lr=0.01, schedule=Cosine())  # of 48 images the last batch is one
+ENTRIES = (
+    Entry("coat_stripes", Recipe(resize=72, crop=64, **SMALL), {"ce": 1}),
+    Entry("vim_stripes", Recipe(resize=72, crop=64, **SMALL), {"ce": 1}),
+    Entry("hr_stripes", Recipe(resize=110, crop=100, **SMALL), {"ce": 1}),
+    Entry("mnv4_stripes", Recipe(resize=72, crop=64, **SMALL), {"ce": 1}),
+    Entry("r8_stripes.small", Recipe(resize=36, crop=32, **SMALL), {"ce": 1}),
+)
+"""
+
+
+@pytest.mark.slow
+def test_networks_that_cannot_be_used_are_one_error_each_and_the_others_are_trained(world, tmp_path, capsys):
+    names = ["coat_stripes", "vim_stripes", "hr_stripes", "mnv4_stripes", "r8_stripes.small"]
+    (tmp_path / "failing.py").write_text(FAILING)
+    arguments = ["--catalog", str(tmp_path / "failing.py"), "--data", str(world / "data"), "--device", "cpu"]
+    assert main([*names, *arguments, "--out", str(tmp_path)]) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    for line, start in zip(
+        told,
+        (
+            "error: coat_stripes: coat_tiny has several last feature maps",
+            "error: vim_stripes: efficientvim_m1 has several last feature maps",
+            "error: hr_stripes: hrnet_w18_small fails on images of 100 x 100 px: RuntimeError: The size of tensor",
+        ),
+        strict=True,
+    ):
+        assert line.startswith(start)
+    for name in ("mnv4_stripes", "r8_stripes.small"):
+        assert weights.is_whole(tmp_path / name)
+        assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / name / weights.WEIGHTS).values())
+
+
+def test_an_error_of_a_loss_term_keeps_its_traceback_and_stops_no_other_run(world, tmp_path, capsys, monkeypatch):
+    def broken(self, student, teacher, batch):
+        raise IndexError("a mistake in a term\nsecond line")
+
+    monkeypatch.setattr("dctkd_zoo.losses.dctkd.DCTKD.forward", broken)
+    arguments = ["--data", str(world / "data"), "--out", str(tmp_path), "--device", "cpu"]
+    assert main(["r14_stripes", "r8_dctkd_kd_stripes", "r8_stripes", *arguments]) == 1
+    path = tmp_path / "r8_dctkd_kd_stripes" / "error.txt"
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert lines == [f"error: r8_dctkd_kd_stripes: IndexError: a mistake in a term (traceback: {path})"]
+    assert 'raise IndexError("a mistake' in path.read_text()
+    assert weights.is_whole(tmp_path / "r8_stripes")
+    monkeypatch.undo()
+    assert main(["r8_dctkd_kd_stripes", *arguments]) == 0
+    assert not path.exists()

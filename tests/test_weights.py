@@ -12,10 +12,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import timm
+import torch
+from timm.models import save_for_hf
 
 from dctkd_zoo import digest, export, models, registry, weights
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound
+from tests.hub_user import User
 from tests.loopback import CUT, FLIPPED, NOTHING, serving
+from tests.world import make
 
 ROOT = Path(__file__).resolve().parents[1]
 NAME = "r20_synthscenes"
@@ -308,3 +313,45 @@ class TestOffline:
     def test_cold_cache(self, session):
         said = session.offline["r8_dctkd_synthscenes"]
         assert said.startswith("WeightsNotFound: hf-hub:acme/never-asked@") and "HF_HUB_OFFLINE is set" in said
+
+
+TAGGED = """
+from dctkd_zoo.spec import Arch, Cosine, Entry, Recipe
+ARCHS = {"tiny": Arch("test_resnet")}
+START = Recipe(epochs=1, batch_size=16, lr=0.05, schedule=Cosine(), resize=20, crop=16, pretrained="r160_in1k")
+ENTRIES = (Entry("tiny_stripes", START, {"ce": 1.0}),)
+"""
+
+
+def train_tagged(root: str) -> int:
+    """`python -m train` of an entry that starts from weights by timm's tag."""
+    from dctkd_zoo import registry
+    from train.__main__ import main
+
+    if "stripes" not in registry.datasets():
+        registry.include(Path(root) / "catalog.py")
+    catalog = [] if "tiny" in registry.archs() else ["--catalog", f"{root}/tagged.py"]
+    places = ["--data", f"{root}/data", "--out", f"{root}/out", "--device", "cpu"]
+    return main(["tiny_stripes", *catalog, *places])
+
+
+def test_weights_by_a_tag_of_timm_are_compared_with_the_hub_and_recorded(tmp_path):
+    """One flipped byte starts no training; `start_sha256` says what a run began from."""
+    torch.manual_seed(0)
+    save_for_hf(timm.create_model("test_resnet", num_classes=1000), str(tmp_path / "start"), safe_serialization=True)
+    files = {name: (tmp_path / "start" / name).read_bytes() for name in (weights.CONFIG, weights.WEIGHTS)}
+    make(tmp_path)
+    (tmp_path / "tagged.py").write_text(TAGGED)
+    repo, run = "timm/test_resnet.r160_in1k", tmp_path / "out" / "tiny_stripes"
+    with serving() as hub:
+        hub.put(repo, files)
+        hub.fail("body", FLIPPED, FLIPPED, repo=repo, file=weights.WEIGHTS)
+        user = User(hub.endpoint, tmp_path / "user")
+        refused = user(train_tagged, str(tmp_path))
+        assert refused.get() == 1
+        assert f"error: tiny_stripes: hf-hub:{repo}@" in refused.printed and "its hash is" in refused.printed
+        assert not run.exists()
+        assert user(train_tagged, str(tmp_path)).get() == 0
+        user.close()
+    told = json.loads((run / "environment.json").read_text())
+    assert told["start_sha256"] == hashlib.sha256(files[weights.WEIGHTS]).hexdigest()

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+import traceback
 from pathlib import Path
 
-from dctkd_zoo import registry
-from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo import atomic, registry, shell
+from dctkd_zoo.errors import ZooError, reason_of
 from dctkd_zoo.options import add_options
 
 
@@ -74,24 +75,21 @@ def pair(text: str) -> tuple[str, int | str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit status."""
+    return shell.run(lambda: _run(arguments), stopped="stopped; go on with --resume")
+
+
+def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dctkd_zoo").setLevel(logging.INFO)
-    try:
-        if options.catalog:
-            registry.include(options.catalog)
-        names = registry.resolve(options.names or ["*"])
-        if options.launcher or options.dry_run or options.jobs or options.slurm:
-            from train import launch
+    if options.catalog:
+        registry.include(options.catalog)
+    names = registry.resolve(options.names or ["*"])
+    if options.launcher or options.dry_run or options.jobs or options.slurm:
+        from train import launch
 
-            return launch.main(names, options)
-        return train_all(names, options)
-    except (ZooError, OSError) as error:
-        print(f"error: {printable(error, chr(10))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt as stop:
-        print(stop if stop.args else "stopped; go on with --resume", file=sys.stderr)
-        return int(getattr(stop, "status", 130))
+        return launch.main(names, options)
+    return train_all(names, options)
 
 
 def train_all(names: list[str], options: argparse.Namespace) -> int:
@@ -114,10 +112,17 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
                 with ranks.told():
                     run.train(entry, where, console)
             except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
-                print(f"error: {entry.run_name}: {printable(error, chr(10))}", file=sys.stderr)
-                if ranks.size() > 1:  # what one rank cannot do the others wait for
-                    return 1
-                failed += 1  # the others may still train
+                shell.complain(error, entry.run_name)
+            except Exception as error:  # a network, or a loss term of the user's, may fail in any way
+                path = where.out / entry.run_name / run.ERROR
+                atomic.write_text(path, "".join(traceback.format_exception(error)))
+                said = reason_of(error).strip().partition(chr(10))[0]
+                shell.complain(f"{type(error).__name__}: {said} (traceback: {path})", entry.run_name)
+            else:
+                continue
+            if ranks.size() > 1:  # what one rank cannot do the others wait for
+                return 1
+            failed += 1  # the others may still train
     return int(failed > 0)
 
 

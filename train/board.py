@@ -12,9 +12,10 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
+from dctkd_zoo.errors import printable
+from dctkd_zoo.shell import Column, Grid
 from train.display import clock
 
 # What a run can be, in the order in which it is shown where there is no room for all; and how.
@@ -27,7 +28,7 @@ STYLES = {
     "waiting": "dim",
     "done": "green",
 }
-FRAME = 7  # lines of the table that are no rows
+FRAME = 5  # lines of the table that are no rows
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def progress(log: Path) -> tuple[int, float | None]:
     return len(rows), tested[-1] if tested else None
 
 
-def table(rows: Sequence[Row], title: str, room: int) -> Table:
+def table(rows: Sequence[Row], title: str, room: int) -> Grid:
     """The runs, `room` of them at most: those that something happens to before those that are done."""
     order = list(STYLES)
     chosen = sorted(rows, key=lambda row: order.index(row.status.state))[: max(room, 1)]
@@ -65,16 +66,14 @@ def table(rows: Sequence[Row], title: str, room: int) -> Table:
     counts = Counter(row.status.state for row in rows)
     caption = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
     hidden = f" (not shown: {', '.join(f'{n} {state}' for state, n in left.items())})" if left else ""
-    drawn = Table(title=title, caption=caption + hidden, title_justify="left", caption_justify="left")
-    drawn.add_column("run", overflow="fold")
-    drawn.add_column("epoch", justify="right", no_wrap=True)
-    drawn.add_column("top-1", justify="right", no_wrap=True)
-    drawn.add_column("state", overflow="fold")
-    for row in shown:
-        top1 = "" if row.top1 is None else f"{row.top1:.2f}"
-        state = escape(": ".join(filter(None, (row.status.state, row.status.why))))
-        drawn.add_row(row.name, f"{row.epoch}/{row.epochs}", top1, state, style=STYLES[row.status.state])
-    return drawn
+    columns = (Column("run"), Column("epoch", right=True), Column("top-1", right=True), Column("state", prose=True))
+    return Grid(columns, [_cells(row) for row in shown], Text(title), Text(caption + hidden), spare=("epoch",))
+
+
+def _cells(row: Row) -> list[Text]:
+    top1 = "" if row.top1 is None else f"{row.top1:.2f}"
+    state = printable(": ".join(filter(None, (row.status.state, row.status.why))))
+    return [Text(cell, STYLES[row.status.state]) for cell in (row.name, f"{row.epoch}/{row.epochs}", top1, state)]
 
 
 class Board:

@@ -18,7 +18,7 @@ from dctkd_zoo.features import Tapped
 from dctkd_zoo.home import cache_home
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Dataset, Entry
-from dctkd_zoo.sync_batchnorm import synced
+from dctkd_zoo.sync_batchnorm import accept_single_values, synced
 from dctkd_zoo.weights import Weights
 from train import compiled, loop, teacher
 from train import guide as guides
@@ -82,6 +82,7 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     objective.to(where.device)
     for module in (tapped, objective):
         synced(module, where.device)
+    accept_single_values(tapped)
     parameters = [*student.parameters(), *objective.parameters()]
     sgd = optimizer(parameters, entry.recipe)
     teaching = _guide(guide, material.train, where, objective, console) if guide else None

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dctkd_zoo import registry, weights
+from dctkd_zoo import home, registry, shell, weights
 from dctkd_zoo.errors import ZooError
 from eval import left
 from train.launcher import finished
@@ -66,15 +66,17 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m train.bundle", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="entries, or shell patterns of them")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where their runs are")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="where they go, not the checkout's dctkd_zoo/bundled")
     parser.add_argument("--half", action="store_true", help="kernels and matrices in float16: half as large")
-    options = parser.parse_args(arguments)
-    try:
-        for name in registry.resolve(options.names):
-            place = bundle(options.out / name, weights.BUNDLED / name, options.half)
-            print(f"{name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.1f} MB")
-    except (ZooError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return shell.run(lambda: _run(parser.parse_args(arguments)))
+
+
+def _run(options: argparse.Namespace) -> int:
+    into = options.into or weights.BUNDLED
+    home.refuse_installed(into, "name a folder of your own, --into DIR")
+    for name in registry.resolve(options.names):
+        place = bundle(options.out / name, into / name, options.half)
+        print(f"{name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.1f} MB")
     return 0
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dctkd_zoo import atomic
-from dctkd_zoo.errors import CorruptWeights
+from dctkd_zoo.errors import CorruptWeights, reason_of
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def read(path: Path) -> State:
             return State(path, Progress(**json.loads(progress)), tensors)
         reason = "its content does not match its sha256"
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error)
+        reason = reason_of(error)
     raise CorruptWeights(f"{path}: not a checkpoint, or a damaged one ({reason}); delete it to start over")
 
 
@@ -124,7 +124,9 @@ def restore(state: State, student: nn.Module, objective: nn.Module, optimizer: t
         buffers = {int(i): {"momentum_buffer": v} for i, v in _under("momentum.", state.tensors).items()}
         optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
     except (RuntimeError, ValueError, KeyError) as error:
-        raise CorruptWeights(f"{state.path}: of another network ({error}); delete it to start over") from error
+        raise CorruptWeights(
+            f"{state.path}: of another network ({reason_of(error)}); delete it to start over"
+        ) from error
 
 
 def save_model(path: Path, model: nn.Module) -> None:
@@ -143,7 +145,7 @@ def _write(tensors: dict[str, Tensor], path: Path, told: dict[str, str] | None) 
     try:
         save_file(tensors, path, metadata=told)
     except SafetensorError as error:  # what it makes of a full disk
-        raise OSError(f"{path.parent}: nothing was written there: {error}") from error
+        raise OSError(f"{path.parent}: nothing was written there: {reason_of(error)}") from error
 
 
 def _seal(progress: str, tensors: Mapping[str, Tensor]) -> str:

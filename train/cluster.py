@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dctkd_zoo import atomic
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, reason_of
 from train.command import Command
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class Slurm:
         try:
             executor.update_parameters(**wanted)
         except ValueError as error:
-            raise ZooError(f"--slurm: {error}") from error
+            raise ZooError(f"--slurm: {reason_of(error)}") from error
         self.asked = float("-inf")
         number = after.number if after else None
         return Handle(_submit(executor, Command(line, str(place / NOTE), {}, GRACE), place, number), place, number)
@@ -205,7 +205,7 @@ def _submit(executor: submitit.Executor, command: Command, place: Path, after: s
     try:
         job = executor.submit(command)
     except RuntimeError as error:  # what sbatch says
-        raise ZooError(f"{executor.name()} does not take the job: {error}") from error
+        raise ZooError(f"{executor.name()} does not take the job: {reason_of(error)}") from error
     record = {"cluster": executor.name(), "id": job.job_id, "after": after, "host": platform.node()}
     atomic.write_text(place / RECORD, json.dumps(record))
     return job

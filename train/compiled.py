@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.errors import reason_of
 from dctkd_zoo.features import Output
 from dctkd_zoo.objective import Objective
 
@@ -46,7 +47,7 @@ class Compiled:
             except Exception as error:  # whatever the compiler, or what it calls, fails with
                 if self.works:  # it was compiled: this is no failure of the compiler's
                     raise
-                log.info("the objective is not compiled: %s", str(error).strip().partition("\n")[0])
+                log.info("the objective is not compiled: %s", reason_of(error).partition("\n")[0])
                 self.fast = None
         values: dict[str, Tensor] = self.plain(student, teacher, batch)
         return values

@@ -8,8 +8,9 @@ from types import TracebackType
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn
-from rich.table import Table
+from rich.text import Text
 
+from dctkd_zoo.shell import Column, Grid
 from train.checkpoint import Progress as RunProgress
 
 SHOWN = 8  # epochs of the log that stay on the screen
@@ -61,16 +62,16 @@ class Display:
             )
             self.console.print(f"epoch {progress.epoch}/{self.epochs}  {figures}", highlight=False, soft_wrap=True)
 
-    def table(self, progress: RunProgress) -> Table:
+    def table(self, progress: RunProgress) -> Grid:
         """The last epochs, one row each."""
         best = f"best {progress.best_top1:.2f} % (epoch {progress.best_epoch})" if progress.log else "no epoch yet"
-        table = Table(title=f"{self.title}: {best}", title_justify="left", expand=False)
-        for name in progress.log[-1] if progress.log else ():
-            table.add_column(name, justify="right")
-        for row in progress.log[-SHOWN:]:
-            mark = "bold green" if row["epoch"] == progress.best_epoch else None
-            table.add_row(*(figure(value) for value in row.values()), style=mark)
-        return table
+        names = [*progress.log[-1]] if progress.log else []
+        rows = [
+            [Text(figure(value), "bold green" if row["epoch"] == progress.best_epoch else "") for value in row.values()]
+            for row in progress.log[-SHOWN:]
+        ]
+        columns = [Column(name, right=True) for name in names]
+        return Grid(columns, rows, Text(f"{self.title}: {best}", "bold"), spare=names[2:])  # after epoch and test_top1
 
 
 def figure(value: float | None, digits: int = 4) -> str:

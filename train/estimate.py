@@ -10,16 +10,18 @@ from functools import cache
 from pathlib import Path
 from statistics import harmonic_mean, median
 
-from rich.table import Table
+from rich.text import Text
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.home import checkpoints
+from dctkd_zoo.shell import Column, Grid
 from dctkd_zoo.spec import Entry
 from train.plan import Job, generations
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks" / "results.json"
 # Rows of the benchmarks that train r18 under r50, and whether the teacher was on disk.
 BENCHED = {"gpu": False, "gpu-cached": True, "train": False, "cached": True}
+COLUMNS = ("run", "teacher", "epochs", "images", "device-hours", "disk", "from")
 UNKNOWN = "nothing: none of these networks was trained here"
 NOT_COUNTED = (
     "Not counted: start-up, tests after epochs, pixel stores, teacher caches, and the checkpoint of a job that runs, "
@@ -138,21 +140,21 @@ def size(arch: str, classes: int) -> int:
         return sum(t.numel() * t.element_size() for t in models.create(arch, classes).state_dict().values())
 
 
-def report(jobs: Sequence[Job], out: Path, teacher_cache: int | None, finished: Callable[[Job], bool]) -> Table:
+def report(jobs: Sequence[Job], out: Path, teacher_cache: int | None, finished: Callable[[Job], bool]) -> Grid:
     """The plan as a table, generation by generation, with totals and where the throughput is from."""
     left = [job for job in jobs if not finished(job)]
     told = {e.job.name: e for e in estimates(left, measurements(out), teacher_cache, out)}
     bases = {basis: number for number, basis in enumerate(dict.fromkeys(e.basis for e in told.values()), start=1)}
-    table = Table(title=totals([*told.values()], len(jobs)), title_justify="left", caption_justify="left")
-    for name in ("run", "teacher", "epochs", "images", "device-hours", "disk", "from"):
-        table.add_column(name, justify="left" if name in ("run", "teacher") else "right", overflow="fold")
-    for generation in generations(jobs):
-        for job in generation:
-            table.add_row(job.name, job.entry.teacher or "–", *cells(told.get(job.name), bases))
-        table.add_section()
+    columns = [Column(name, right=name not in ("run", "teacher")) for name in COLUMNS]
+    rows = [
+        [Text(cell) for cell in (job.name, job.entry.teacher or "–", *cells(told.get(job.name), bases))]
+        for generation in generations(jobs)
+        for job in generation
+    ]
     notes = [f"{number}  {basis}" for basis, number in bases.items()]
-    table.caption = "\n".join(["images a second from:", *notes, NOT_COUNTED] if notes else [NOT_COUNTED])
-    return table
+    caption = Text("\n".join(["images a second from:", *notes, NOT_COUNTED] if notes else [NOT_COUNTED]), "dim")
+    title = Text(totals([*told.values()], len(jobs)), "bold")
+    return Grid(columns, rows, title, caption, spare=("images", "from", "teacher"))
 
 
 def cells(estimate: Estimate | None, bases: Mapping[str, int]) -> tuple[str, ...]:

@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-
-from dctkd_zoo import weights
+from dctkd_zoo import shell, weights
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.home import checkpoints
 from dctkd_zoo.spec import Entry
@@ -22,21 +21,22 @@ from train.cluster import Cluster, Local, Slurm, library
 from train.launcher import ENDS, Launcher, finished
 from train.plan import Job
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 FORWARDED = ("data", "device", "out", "teacher_cache", "catalog")  # what a job's command line has of the launcher's
 EVERY, SHARE = 0.5, 10  # s between looks, and at least so many times what a look takes
-WIDTH = 120  # of a plan that goes to a file
 
 
 def main(names: Sequence[str], options: argparse.Namespace) -> int:
     """Train the entries as jobs, or print the plan of it; 0 where all are trained."""
     out = (options.out or checkpoints()).absolute()
     jobs = plan.jobs(plan.seeded(names, options.seed), lambda entry: available(entry, out))
-    console = Console()
+    console = shell.console()
     if options.dry_run:
         from train import estimate
 
-        console.width = console.width if console.is_terminal else WIDTH
-        console.print(estimate.report(jobs, out, options.teacher_cache, lambda job: finished(out / job.name)))
+        shell.show(console, estimate.report(jobs, out, options.teacher_cache, lambda job: finished(out / job.name)))
         return 0
     cluster, begin, limit = chosen(options)
     launcher = Launcher(

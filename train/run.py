@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import platform
 import sys
@@ -15,7 +13,7 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from dctkd_zoo import atomic, export, ranks, weights
+from dctkd_zoo import atomic, export, licence, ranks, rows, weights
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Entry
@@ -36,7 +34,7 @@ ENVIRONMENT = (
     "teacher_cache",
     "start_sha256",
 )  # facts that stand there too
-BEST, LOG = "best.safetensors", "train_log.csv"
+BEST, LOG, ERROR = "best.safetensors", "train_log.csv", "error.txt"
 
 
 def train(entry: Entry, where: Where, console: Console) -> Path:
@@ -70,6 +68,7 @@ def _finished(entry: Entry, where: Where, folder: Path, console: Console) -> boo
 def _train(entry: Entry, where: Where, folder: Path, console: Console) -> None:
     if ranks.leads():
         atomic.sweep(folder)
+        (folder / ERROR).unlink(missing_ok=True)
     material = build.prepare(entry, where)
     learner = build.build(entry, material, where, console)
     facts = {name: entry.facts()[name] for name in ("name", "recipe", "weights", "options")}
@@ -183,11 +182,8 @@ def record(progress: checkpoint.Progress, row: dict[str, float], top1: float | N
 
 def write_log(progress: checkpoint.Progress, folder: Path) -> None:
     """Write the log of all epochs so far as CSV."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(progress.log[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: figure(value, 6) for name, value in row.items()} for row in progress.log)
-    atomic.write_text(folder / LOG, text.getvalue())
+    told = [{name: figure(value, 6) for name, value in row.items()} for row in progress.log]
+    atomic.write_text(folder / LOG, rows.as_csv(list(told[0]), told))
 
 
 def write_results(entry: Entry, folder: Path, where: Where) -> float:
@@ -201,7 +197,7 @@ def write_results(entry: Entry, folder: Path, where: Where) -> float:
 
 def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any]) -> None:
     """Write what the run is (`recipe.json`) and what it runs on (`environment.json`)."""
-    recipe = {"command": command(entry, where), **entry.facts()}
+    recipe = weights.portable({"command": command(entry, where), **entry.facts()})
     environment: dict[str, str] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": describe(where.device),
@@ -210,5 +206,7 @@ def write_facts(entry: Entry, folder: Path, where: Where, facts: dict[str, Any])
         **{name: version(name) for name in ("dctkd-zoo", "torch", "torchvision", "timm", "numpy", "pillow")},
         **{name: facts[name] for name in ENVIRONMENT if name in facts},
     }
+    started = licence.of_start(entry)
+    environment |= {"start_license": started} if started else {}
     atomic.write_text(folder / "recipe.json", json.dumps(recipe, indent=2) + "\n")
     atomic.write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")

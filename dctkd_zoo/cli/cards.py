@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
+from dctkd_zoo import home
 from dctkd_zoo.cli.common import Commands
 
 NAMED = 5  # stale cards that are named; more are counted
@@ -15,7 +16,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
     command = commands.add_parser("cards", parents=[shared], help="write model_cards/<name>.md for every entry")
     command.add_argument("--check", action="store_true", help="change nothing; fail where a card is stale or wrong")
-    command.add_argument("--folder", type=Path, default=Path("model_cards"), metavar="DIR", help="(model_cards)")
+    command.add_argument("--folder", type=Path, metavar="DIR", help="(the checkout's model_cards)")
     command.set_defaults(run=cards)
 
 
@@ -23,10 +24,12 @@ def cards(options: Namespace) -> int:
     """Write the cards, or say which are stale."""
     from eval import cards
 
+    folder = options.folder or home.ROOT / "model_cards"
+    home.refuse_installed(folder, "name a folder of your own, --folder DIR")
     if not options.check:
-        cards.write(options.folder)
+        cards.write(folder)
         return 0
-    stale = cards.stale(options.folder)
+    stale = cards.stale(folder)
     for problem in stale[:NAMED]:
         print(problem, file=sys.stderr)
     if stale:

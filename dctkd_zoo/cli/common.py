@@ -1,8 +1,7 @@
-"""What the commands have in common: arguments, and the width of what they print."""
+"""What the commands have in common: arguments and places."""
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -16,13 +15,6 @@ if TYPE_CHECKING:
     from eval.run import Where
 
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
-
-WIDTH = 120  # columns where there is no terminal to ask: room for a whole row
-
-
-def width() -> int | None:
-    """The terminal's columns (None), or room for a whole row where there is none."""
-    return None if sys.stdout.isatty() else WIDTH
 
 
 def shared() -> ArgumentParser:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from dctkd_zoo import registry
-from dctkd_zoo.cli.common import Commands, width
+from dctkd_zoo import registry, shell
+from dctkd_zoo.cli.common import Commands
 from dctkd_zoo.home import data_root
 from dctkd_zoo.options import add_options
 
@@ -36,11 +36,9 @@ def fetch_data(options: Namespace) -> int:
 
 def check_data(options: Namespace) -> int:
     """Look a dataset over and print what was found; 1 where something is wrong."""
-    from rich.console import Console
-
     from dctkd_zoo.data import check, load
 
     dataset = registry.get_dataset(options.dataset)
     report = check.check(dataset, load.read(dataset, options.data))
-    Console(width=width()).print(check.render(report))
+    shell.show(shell.console(), check.render(report))
     return 0 if report.ok else 1

@@ -7,8 +7,10 @@ import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
-from dctkd_zoo import registry, weights
-from dctkd_zoo.cli.common import Commands, width
+from dctkd_zoo import registry, shell, weights
+from dctkd_zoo.cli.common import Commands
+
+COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
@@ -26,16 +28,11 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
 
 def list_entries(options: Namespace) -> int:
     """Print a table of entries."""
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
     names = registry.find(options.pattern, options.dataset)
     rows = [(registry.get_entry(name), weights.status(name)) for name in names]
     shown = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("entry", "teacher", "objective", "epochs", "reported", "weights"):
-        table.add_column(title, justify="right" if title in ("epochs", "reported") else "left", no_wrap=True)
     lines = []
     for entry, status in shown:
         terms = " + ".join(term if w == 1 else f"{w:g} {term}" for term, w in entry.weights.items())
@@ -43,10 +40,9 @@ def list_entries(options: Namespace) -> int:
         style = "dim" if status == "recipe only" else ""
         cells = (entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), top1, status)
         lines.append([Text(cell, style) for cell in cells])
-    # A column is one cell of many lines: hundreds of rows of six cells take rich three times as long.
-    if lines:
-        table.add_row(*(Text("\n").join(column) for column in zip(*lines, strict=True)))
-    Console(width=width()).print(table)
+    columns = [shell.Column(title, right=title in ("epochs", "reported")) for title in COLUMNS]
+    spare = ("weights", "teacher", "objective", "epochs")
+    shell.show(shell.console(), shell.Grid(columns, lines, spare=spare, elsewhere="`info NAME` has all of it"))
     if not shown:
         print(f"no entry matches {options.pattern!r}" if not names else "none of them has weights", file=sys.stderr)
         return 1
@@ -63,6 +59,7 @@ def show_entry(options: Namespace) -> int:
         "terms": entry.terms,
         "variant": entry.variant,
         "reported": [asdict(figure) for figure in entry.reported],
+        "license": entry.license,
         "dataset": asdict(dataset),
         "students": registry.distilled(entry.name),
         "weights_status": weights.status(entry.name),

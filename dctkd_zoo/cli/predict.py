@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import sys
@@ -14,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from dctkd_zoo import registry
-from dctkd_zoo.cli.common import Commands, width
+from dctkd_zoo import registry, shell
+from dctkd_zoo.cli.common import Commands
 from dctkd_zoo.errors import ZooError, printable
 from dctkd_zoo.options import add_options
 
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
 STDIN = "-"
 OVERLAY = ".attention.png"
 BAR = 24  # columns of the bar that is a probability of 1
-LONGEST = 48  # columns of a class's name, which takes more lines where it is longer
+LONGEST = 48  # columns that are kept for a class's name
+SHARE = 9  # columns of the probability beside it
+COLUMNS = (shell.Column("class"), shell.Column("probability", right=True), shell.Column("share"))
 ABOUT = """Images are prepared as in evaluation: resized, cropped at the centre; their EXIF orientation is not applied.
 An image that cannot be read is named on the error stream, the others go on, and the exit status is 1."""
 
@@ -69,7 +70,6 @@ def _count(text: str) -> int:
 
 def predict(options: Namespace) -> int:
     """Say what each image shows; 1 where one of them could not be read."""
-    from rich.console import Console
     from rich.progress import track
 
     from dctkd_zoo import device
@@ -84,9 +84,8 @@ def predict(options: Namespace) -> int:
     images, failed = _sources(options.images)
     if not images and not failed:
         raise ZooError("no images: standard input lists none")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files and classes may be in any script
-    console = Console(width=width(), quiet=options.json)
+    console = shell.console()
+    console.quiet = options.json
     console.print(_heading(predictor))
     answers = zip(
         prediction.predict(predictor, [image.path for image in images]),
@@ -96,17 +95,19 @@ def predict(options: Namespace) -> int:
     bar = progress_options()
     bar["disable"] |= not options.json  # tables come as fast as answers do
     told = []
-    for answer, name in track(answers, "images", total=len(images), **bar):
-        if isinstance(answer, prediction.Failure):
-            failed.append(answer)
-            continue
-        drawn = _draw(predictor, answer, options.overlay / name) if options.overlay else None
-        told.append(_facts(predictor, answer, options.top, drawn))
-        _show(console, predictor, answer, options.top, drawn)
-    for failure in failed:
-        print(f"error: {printable(failure.path)}: {failure.reason}", file=sys.stderr)
-    if options.json:
-        print(_document(predictor, told, failed))
+    try:
+        for answer, name in track(answers, "images", total=len(images), **bar):
+            if isinstance(answer, prediction.Failure):
+                failed.append(answer)
+                continue
+            drawn = _draw(predictor, answer, options.overlay / name) if options.overlay else None
+            told.append(_facts(predictor, answer, options.top, drawn))
+            _show(console, predictor, answer, options.top, drawn)
+    finally:  # also of what was answered before Ctrl-C
+        for failure in failed:
+            shell.complain(failure.reason, str(failure.path))
+        if options.json:
+            print(_document(predictor, told, failed))
     return int(bool(failed) or not told)
 
 
@@ -192,23 +193,19 @@ def _heading(predictor: Predictor) -> Text:
 def _show(console: Console, predictor: Predictor, answer: Prediction, count: int, drawn: Path | None) -> None:
     """Print an image's path, what there is to say of it, and its likeliest classes; names are no markup."""
     from rich.cells import cell_len
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     longest = max(cell_len(printable(name)) for name in predictor.classes)
-    table.add_column("class", min_width=min(longest, LONGEST), max_width=LONGEST, overflow="fold")
-    table.add_column("probability", justify="right", no_wrap=True, min_width=7)
-    table.add_column("", no_wrap=True)
+    room = max(0, min(longest, LONGEST, console.width - SHARE))  # of all images alike, so that figures stand in line
+    rows = []
     for row, (label, probability) in enumerate(answer.top(count)):
-        style = "" if row else "bold"
-        cells = (Text(printable(predictor.classes[label]), style), Text(_percent(probability), style))
-        table.add_row(*cells, ProgressBar(1.0, probability, BAR, complete_style="cyan", finished_style="cyan"))
+        style, name = "" if row else "bold", printable(predictor.classes[label])
+        bar = Text(("-" if console.options.ascii_only else "━") * round(BAR * probability), "cyan")
+        rows.append([Text(name + " " * (room - cell_len(name)), style), Text(_percent(probability), style), bar])
     console.print(Text(printable(answer.path), "bold cyan"), soft_wrap=True)
     for note in answer.notes:
         console.print(Text(note, "yellow"), soft_wrap=True)
-    console.print(table)
+    shell.show(console, shell.Grid(COLUMNS, rows, spare=("share",), header=False))
     if drawn:
         console.print(Text(f"attention: {printable(drawn)}", "dim"), soft_wrap=True)
     console.print()

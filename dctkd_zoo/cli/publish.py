@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo.cli.common import Commands, add_places, entries, where, width
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo import home, shell, weights
+from dctkd_zoo.cli.common import Commands, add_places, entries, where
+from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo.shell import Column, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.console import RenderableType
-
     from dctkd_zoo.publishing import Plan
+
+COLUMNS = (Column("entry"), Column("repository"), Column("MB", right=True), Column("state", prose=True))
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
@@ -25,8 +27,12 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     command.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
     command.add_argument("--all", action="store_true", help="every entry that was trained here")
     command.add_argument("--org", metavar="ORG", help="whose repositories they become; the token's owner")
+    command.add_argument("--license", metavar="ID", help="of the weights, as the Hub names it; before the entry's own")
     command.add_argument("--private", action="store_true", help="only the organisation can see them")
     command.add_argument("--dry-run", action="store_true", help="look everything over and send nothing")
+    command.add_argument(
+        "--note", type=Path, metavar="FILE", help="where commits and hashes are noted, not the checkout's published.csv"
+    )
     add_places(command)
     command.set_defaults(run=publish)
 
@@ -35,47 +41,43 @@ def publish(options: Namespace) -> int:
     """Publish what is ready; 1 where something stands in the way of an entry that was trained."""
     if options.all == bool(options.names):
         raise ZooError("give either names of entries or --all")
-    from rich.console import Console
-
     from dctkd_zoo import hub, publishing
 
     org = options.org or ("ORG" if options.dry_run else hub.owner())
     place = where(options)
-    plans = [publishing.plan(entry, org, place) for entry in entries(options)]
-    console = Console(width=width())
-    console.print(table(plans))
+    plans = [publishing.plan(entry, org, place, options.license) for entry in entries(options)]
+    console = shell.console()
+    shell.show(console, table(plans))
     failed = any(plan.problems for plan in plans) or (not options.all and not any(plan.folder for plan in plans))
     if options.dry_run:
         return int(failed)
+    note = options.note or weights.PUBLISHED
+    home.refuse_installed(note, "name a file of your own, --note FILE")
     for plan in plans:
         if plan.folder is None or plan.problems:
             continue
         try:
-            row = publishing.publish(plan, place, private=options.private)
+            row = publishing.publish(plan, place, note, private=options.private)
         except ZooError as error:
-            print(f"{plan.entry.run_name} was not published: {error}", file=sys.stderr)
+            shell.complain(error, f"{plan.entry.run_name} was not published")
             failed = True
         else:
             console.print(f"published {row['repo']} at {row['revision']}", highlight=False, soft_wrap=True)
     return int(failed)
 
 
-def table(plans: Sequence[Plan]) -> RenderableType:
+def table(plans: Sequence[Plan]) -> Grid:
     """What is ready, what is not and why, and how many are recipes still."""
-    from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     shown = [plan for plan in plans if plan.folder]
     recipes = [plan for plan in plans if not plan.folder]
-    rows = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("entry", "repository", "MB", "state"):
-        rows.add_column(title, justify="right" if title == "MB" else "left", overflow="fold")
+    rows = []
     for plan in shown:
-        state = Text("; ".join(plan.problems), "red") if plan.problems else Text("ready", "green")
-        rows.add_row(plan.entry.run_name, plan.repo, f"{plan.size / 1e6:.1f}", state)
+        state = Text(printable("; ".join(plan.problems)), "red") if plan.problems else Text("ready", "green")
+        rows.append([Text(plan.entry.run_name), Text(plan.repo), Text(f"{plan.size / 1e6:.1f}"), state])
     ready = [plan for plan in shown if not plan.problems]
     total = sum(plan.size for plan in ready) / 1e6
     lines = [f"{len(ready)} ready, {total:.1f} MB; {len(shown) - len(ready)} not; {len(recipes)} not trained here"]
     lines += [f"  {plan.repo}: {plan.entry.train_command}" for plan in recipes]
-    return Group(rows, Text("\n".join(lines), overflow="fold"))
+    return Grid(COLUMNS, rows, caption=Text("\n".join(lines)))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import ArgumentParser, Namespace
 
-from dctkd_zoo import registry, weights
-from dctkd_zoo.cli.common import Commands, add_places, where, width
+from dctkd_zoo import registry, shell, weights
+from dctkd_zoo.cli.common import Commands, add_places, where
 from dctkd_zoo.errors import ZooError
 
 
@@ -28,8 +27,6 @@ def verify(options: Namespace) -> int:
     What comes with the package comes without images and large teachers: of `--bundled`, what these are needed for
     is told and does not count.
     """
-    from rich.console import Console
-
     from eval import verify as verification
     from eval.run import silent
 
@@ -39,15 +36,15 @@ def verify(options: Namespace) -> int:
     asked += [name for name, place in places.items() if options.published and place == "published"]
     if not asked + bundled:
         raise ZooError("nothing to verify: name entries, or give --bundled or --published where there are such")
-    console, ok = Console(width=width()), True
+    console, ok = shell.console(), True
     for name in dict.fromkeys(asked + bundled):
         entry = registry.get_entry(name).seeded(options.seed)
         try:
             found = verification.verify(entry, where(options), silent)
         except ZooError as error:
-            print(f"{entry.run_name} cannot be verified: {error}", file=sys.stderr)
+            shell.complain(error, f"{entry.run_name} cannot be verified")
             ok = False
             continue
-        console.print(verification.render(found))
+        shell.show(console, verification.render(found))
         ok &= not (found.wrong or (found.left and name in asked))
     return 0 if ok else 1

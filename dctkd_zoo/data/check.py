@@ -10,13 +10,13 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import Literal
 
-from rich.table import Column, Table
 from rich.text import Text
 
 from dctkd_zoo.data import tree
 from dctkd_zoo.data.content import prints, twins
 from dctkd_zoo.data.split import Files, Split
-from dctkd_zoo.errors import printable
+from dctkd_zoo.errors import printable, reason_of
+from dctkd_zoo.shell import Column, Grid
 from dctkd_zoo.spec import Dataset
 
 Severity = Literal["error", "warning", "note"]
@@ -63,19 +63,21 @@ def check(dataset: Dataset, splits: Mapping[str, Split]) -> Report:
     return Report(dataset.name, {name: len(split) for name, split in splits.items()}, findings)
 
 
-def render(report: Report) -> Table:
+def render(report: Report) -> Grid:
     """The report as a table, a row per finding."""
     sizes = ", ".join(f"{count:,} {name}" for name, count in report.sizes.items())
-    title = Text(f"{report.dataset}: {sizes} images")
-    table = Table("severity", "what", "count", Column("first", overflow="fold"), title=title)
-    for finding in report.findings:
-        severity = Text(finding.severity, style=STYLE[finding.severity])
-        # Text, since file names may hold what rich would read as markup.
-        table.add_row(
-            severity, Text(finding.what), f"{finding.count:,}", Text("\n".join(map(printable, finding.first)))
-        )
-    table.caption = "nothing found" if not report.findings else "complete" if report.ok else "not usable as it is"
-    return table
+    rows = [
+        [
+            Text(finding.severity, style=STYLE[finding.severity]),
+            Text(finding.what),
+            Text(f"{finding.count:,}"),
+            Text("\n".join(map(printable, finding.first))),
+        ]
+        for finding in report.findings
+    ]
+    columns = (Column("severity"), Column("what", prose=True), Column("count", right=True), Column("first", prose=True))
+    end = "nothing found" if not report.findings else "complete" if report.ok else "not usable as it is"
+    return Grid(columns, rows, Text(f"{report.dataset}: {sizes} images", "bold"), Text(end))
 
 
 def _finding(severity: Severity, what: str, places: Sequence[str]) -> Finding:
@@ -113,7 +115,7 @@ def _fault(split: Split, index: int) -> str:
     try:
         split.images.load(index)
     except OSError as error:
-        return str(error)
+        return reason_of(error)
     return ""
 
 

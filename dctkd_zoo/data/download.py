@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from dctkd_zoo.atomic import settle
 from dctkd_zoo.digest import sha256
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, reason_of
 from dctkd_zoo.spec import Archive
 
 Advance = Callable[[int, int | None], None]  # bytes done, bytes in all where that is known
@@ -55,7 +55,9 @@ def _receive_all(archive: Archive, part: Path, advance: Advance) -> None:
         most = max(most, _size(part))
         if failures == TRIES:
             kept = f"{_size(part):,} bytes are kept and the same command goes on from there"
-            raise DatasetError(f"{archive.url}: gave up after {TRIES} attempts: {reason}; {kept}") from reason
+            raise DatasetError(
+                f"{archive.url}: gave up after {TRIES} attempts: {reason_of(reason)}; {kept}"
+            ) from reason
         time.sleep(PAUSE * failures)
 
 

@@ -14,7 +14,7 @@ from dctkd_zoo.data.console import progress_options
 from dctkd_zoo.data.download import download
 from dctkd_zoo.data.unpack import unpack
 from dctkd_zoo.digest import sha256
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, reason_of
 from dctkd_zoo.spec import Archive, Dataset
 
 FETCHED = ".fetched"  # holds archives while they arrive, and afterwards a record of each
@@ -37,7 +37,9 @@ def fetch(dataset: Dataset, root: Path) -> None:
             try:
                 _provide(archive, root, progress)
             except OSError as error:
-                raise DatasetError(f"{archive.url}: {error}; the same command goes on from what is there") from error
+                raise DatasetError(
+                    f"{archive.url}: {reason_of(error)}; the same command goes on from what is there"
+                ) from error
 
 
 def _provide(archive: Archive, root: Path, progress: Progress) -> None:

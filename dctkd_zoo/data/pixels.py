@@ -11,6 +11,8 @@ from typing import IO
 import numpy as np
 from PIL import Image
 
+from dctkd_zoo.errors import reason_of
+
 MOST = 89_478_485  # px, Pillow's own bound: 256 MiB as RGB
 LONGEST = 100  # times the short side: resized to 256 px such an image has 6.5 million px
 DEEP = ("I", "F")  # how Pillow's modes of more than eight bits begin
@@ -27,7 +29,7 @@ def read(file: Path | IO[bytes], name: str = "") -> Image.Image:
         with Image.open(file, formats=FORMATS) as image:
             return rgb(image)
     except Exception as error:  # Pillow's decoders raise whatever damaged bytes lead them to
-        raise OSError(f"{name or file}: {error or type(error).__name__}") from error
+        raise OSError(f"{name or file}: {reason_of(error)}") from error
 
 
 def rgb(image: Image.Image) -> Image.Image:

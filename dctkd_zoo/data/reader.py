@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dctkd_zoo.data.tree import incomplete
-from dctkd_zoo.errors import DatasetError, ZooError
+from dctkd_zoo.errors import DatasetError, ZooError, reason_of
 
 NEEDS = {"wds": "webdataset", "hfds": "datasets", "hfids": "datasets"}
 
@@ -27,7 +27,9 @@ def open_reader(kind: str, name: str, root: Path, split: str, **options: Any) ->
         place = str(root) if kind == "wds" else None
         return create_reader(f"{kind}/{name or root}", root=place, split=split, **options)
     except (OSError, ValueError, RuntimeError, KeyError) as error:  # datasets' own errors are of these
-        raise incomplete(root, f"timm's reader {kind} finds no split {split} of {name or root}: {error}") from error
+        raise incomplete(
+            root, f"timm's reader {kind} finds no split {split} of {name or root}: {reason_of(error)}"
+        ) from error
 
 
 def _refuse_tars(place: str) -> None:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import IO, Self
 
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, reason_of
 
 # What the names in an archive lead to: a file where a folder is due, and names that a disk does not take.
 UNFIT = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
@@ -77,9 +77,9 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int, int], None]) -> 
     except OSError as error:
         if error.errno is not None and error.errno not in UNFIT:
             raise
-        raise DatasetError(f"{archive}: the archive is broken: {error}") from error
+        raise DatasetError(f"{archive}: the archive is broken: {reason_of(error)}") from error
     except Exception as error:  # the readers raise whatever damaged bytes lead them to
-        raise DatasetError(f"{archive}: the archive is broken: {error or type(error).__name__}") from error
+        raise DatasetError(f"{archive}: the archive is broken: {reason_of(error)}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from dctkd_zoo import discover
 from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.errors import reason_of
 from dctkd_zoo.features import Output
 
 
@@ -39,7 +40,7 @@ def create(name: str, **options: Any) -> Term:
     try:
         return term(**options)
     except TypeError as error:
-        raise ValueError(f"loss {name!r} does not take {options}: {error}") from error
+        raise ValueError(f"loss {name!r} does not take {options}: {reason_of(error)}") from error
 
 
 def names() -> tuple[str, ...]:

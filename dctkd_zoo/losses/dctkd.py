@@ -80,13 +80,13 @@ class DCTKD(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,)."""
-        pairs = map_pairs(student, teacher, self.keep)
+        right = teacher_is_right(teacher, batch) if self.guided else None
+        pairs = map_pairs(student, teacher, self.keep, right)
         weights = (1.0,) * len(pairs) if self.level_weights is None else self.level_weights
         if len(weights) != len(pairs):
             raise ValueError(f"{len(weights)} level_weights for the {len(pairs)} levels that are compared")
         levels = [w * spectral_distance(s, t, self.transform) for w, (s, t) in zip(weights, pairs, strict=True)]
         distance = torch.stack(levels).sum(dim=0)
-        if not self.guided:
+        if right is None:
             return distance
-        right = teacher_is_right(teacher, batch)
         return torch.where(right, distance, 0) * self.scale(right)

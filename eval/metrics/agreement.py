@@ -13,6 +13,7 @@ class Agreement(ImageMetric):
     """100 where student and teacher guess the same class, right or wrong, else 0."""
 
     needs_teacher = True
+    share = True
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,)."""

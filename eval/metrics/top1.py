@@ -12,6 +12,8 @@ from eval.metric import ImageMetric
 class Top1(ImageMetric):
     """100 where the best guess is the class, else 0."""
 
+    share = True
+
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,)."""
         return 100.0 * (student.logits.argmax(dim=1) == batch.labels)

@@ -12,6 +12,8 @@ from eval.metric import ImageMetric
 class Top5(ImageMetric):
     """100 where the class is among the five best guesses (all of them, where there are fewer), else 0."""
 
+    share = True
+
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,)."""
         guesses = student.logits.topk(min(5, student.logits.shape[1]), dim=1).indices

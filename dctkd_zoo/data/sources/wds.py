@@ -23,7 +23,7 @@ from dctkd_zoo.data.content import remembered
 from dctkd_zoo.data.packed import Tars
 from dctkd_zoo.data.reader import open_reader
 from dctkd_zoo.data.split import Split, stat_of
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, reason_of
 
 PARTS = {"train": ("train",), "test": ("test", "val")}
 FORMAT = 1  # raise when the index of a tar changes
@@ -74,7 +74,9 @@ def _index(root: Path, name: str) -> list[Row]:
     try:
         found: list[Row] = remembered("tars", key, lambda: list(_samples(root / name)), name)
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
-        raise DatasetError(f"{root / name}: {error}; shards are plain tar files of images and their labels") from error
+        raise DatasetError(
+            f"{root / name}: {reason_of(error)}; shards are plain tar files of images and their labels"
+        ) from error
     return found
 
 

@@ -1,0 +1,45 @@
+"""What the errors say, and how the commands end whatever stream they print to."""
+
+import ast
+import io
+
+import pytest
+
+from dctkd_zoo.data import pixels
+from dctkd_zoo.errors import named, reason_of
+from tests.test_layers import TREES, every_module
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "name"),
+    [
+        (ValueError("no such name"), "no such name", "ValueError: no such name"),
+        (MemoryError(), "MemoryError", "MemoryError"),
+        (TimeoutError(" \n"), "TimeoutError", "TimeoutError"),
+    ],
+)
+def test_a_reason_is_never_empty(error, reason, name):
+    assert (reason_of(error), named(error)) == (reason, name)
+
+
+class Exhausted(io.BytesIO):
+    def read(self, *_):
+        raise MemoryError
+
+
+def test_an_image_that_fails_without_a_word_is_told_by_the_kind_of_failure():
+    with pytest.raises(OSError, match=r"^a\.png: MemoryError$"):
+        pixels.read(Exhausted(), "a.png")
+
+
+@every_module
+def test_no_exception_stands_where_its_text_is_meant(module):
+    """An exception is always true, so that `error or ...` never comes to what follows."""
+    caught = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.ExceptHandler) and node.name]
+    found = [
+        f"line {part.lineno}: {ast.unparse(part)}"
+        for handler in caught
+        for part in ast.walk(handler)
+        if isinstance(part, ast.BoolOp) and any(ast.unparse(value) == handler.name for value in part.values[:-1])
+    ]
+    assert not found, f"{module}: {found}; errors.reason_of() has the words"
