@@ -2,12 +2,13 @@ PYTHON ?= python3
 PYTEST_ARGS ?= -n auto
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+FLOOR := .venv-floor
 SOAKS := tests/test_faults.py tests/test_ranks.py tests/test_launch_real.py tests/test_shards.py \
 	tests/test_fuzz.py tests/test_results.py $(wildcard tests/test_hostile_*.py)
 CHECKS := check-format check-lint check-types check-readme check-cards
 
 .DEFAULT_GOAL := help
-.PHONY: help eval test soak bench check fix $(CHECKS)
+.PHONY: help eval test floor soak bench check fix $(CHECKS)
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +19,10 @@ eval: $(INSTALLED) ## Evaluate every entry whose weights and data are here, and 
 test: export OMP_NUM_THREADS := 1
 test: $(INSTALLED) ## Run the tests, one process per core; PYTEST_ARGS='tests/test_x.py' in place of all
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+floor: export OMP_NUM_THREADS := 1
+floor: $(FLOOR)/.installed ## Run the tests with the lowest versions that pyproject.toml allows
+	$(FLOOR)/bin/python -m pytest $(PYTEST_ARGS)
 
 check: $(CHECKS) ## Formatting, lint and types, changing nothing
 
@@ -55,4 +60,11 @@ check-cards: $(INSTALLED)
 $(INSTALLED): pyproject.toml
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+# The same with every dependency at its lower bound.
+$(FLOOR)/.installed: pyproject.toml .ci/lowest.py
+	test -x $(FLOOR)/bin/python || $(PYTHON) -m venv $(FLOOR)
+	$(FLOOR)/bin/python .ci/lowest.py > $(FLOOR)/lowest.txt
+	$(FLOOR)/bin/python -m pip install --quiet --constraint $(FLOOR)/lowest.txt --editable '.[dev]'
 	touch $@

@@ -1,9 +1,10 @@
 """Images of any size to logits: the CIFAR ResNets (He et al. 2016, section 4.2), known to timm once imported."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: TorchScript and FX read the annotations of `forward` as types, not strings.
 
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from timm.layers.classifier import create_classifier
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
@@ -20,17 +21,17 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(out_chs)
         self.conv2 = nn.Conv2d(out_chs, out_chs, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(out_chs)
-        self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or in_chs != out_chs:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(in_chs, out_chs, 1, stride=stride, bias=False), nn.BatchNorm2d(out_chs)
-            )
+        self.downsample = nn.Identity() if stride == 1 and in_chs == out_chs else _projection(in_chs, out_chs, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,H,W) -> (B,C',H/stride,W/stride), non-negative."""
         y = F.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         return F.relu(y + self.downsample(x))
+
+
+def _projection(in_chs: int, out_chs: int, stride: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(in_chs, out_chs, 1, stride=stride, bias=False), nn.BatchNorm2d(out_chs))
 
 
 def _stage(depth: int, in_chs: int, out_chs: int, stride: int) -> nn.Sequential:
@@ -74,7 +75,6 @@ class ResNetCifar(nn.Module):
         ]
 
         self.num_features = channels[-1]
-        self.fc: nn.Module
         self.global_pool, self.fc = create_classifier(self.num_features, num_classes, pool_type=global_pool)
         self.head_hidden_size = self.num_features * self.global_pool.feat_mult()
         self.init_weights()
@@ -95,7 +95,8 @@ class ResNetCifar(nn.Module):
 
     def get_classifier(self) -> nn.Module:
         """The last linear layer, (B,D) -> (B,K)."""
-        return self.fc
+        classifier: nn.Module = self.fc
+        return classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Start the head afresh for another number of classes; keeps the pooling unless told."""
@@ -140,8 +141,10 @@ class ResNetCifar(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B,3,H,W) -> (B,C3,H/4,W/4)."""
         x = self._stem(x)
-        for stage in (self.layer1, self.layer2, self.layer3):
-            x = self._run_stage(stage, x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():  # TorchScript has no checkpointing
+            x = checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
+        else:
+            x = self.layer3(self.layer2(self.layer1(x)))
         return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:

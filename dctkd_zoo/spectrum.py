@@ -24,14 +24,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _constant(function: F) -> F:
-    """Made once for each argument, also for torch.compile, which would trace into a cache."""
+    """Made once for each argument; a compiled graph, which holds no cache, makes it in place."""
     # Outside of inference mode: a kept inference tensor could never take part in training.
     kept = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
 
     def constant(*arguments: Any) -> Any:
-        return kept(*arguments)
+        return function(*arguments) if torch.compiler.is_compiling() else kept(*arguments)
 
-    return cast(F, torch.compiler.assume_constant_result(constant))
+    return cast(F, constant)
 
 
 @_constant

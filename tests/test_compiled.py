@@ -11,6 +11,7 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.objective import Objective
 from train import compiled
+from train.__main__ import main
 
 WEIGHTS = {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}
 
@@ -50,6 +51,19 @@ def test_a_compiler_that_fails_costs_one_line_and_nothing_else(monkeypatch, capl
     ]
 
 
+def test_train_shows_the_line(monkeypatch, capsys):
+    """The command's own log, as a user sees it."""
+    before = {name: logging.getLogger(name).level for name in ("train", "dctkd_zoo")}
+    monkeypatch.setattr(logging.root, "handlers", [])
+    try:
+        assert main(["r8_synthscenes", "--dry-run"]) == 0
+        logging.getLogger("train.compiled").info("the objective is not compiled: why")
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
+    assert "the objective is not compiled: why" in capsys.readouterr().err
+
+
 def test_a_batch_of_another_size_goes_through_the_plain_objective(monkeypatch):
     sizes = []
 
@@ -69,16 +83,17 @@ def test_a_batch_of_another_size_goes_through_the_plain_objective(monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")  # the compiler looks at it
-def test_values_and_gradients_are_those_of_the_plain_objective():
+def test_values_and_gradients_are_those_of_the_plain_objective(caplog):
+    """Compiled by C++ where this torch can; where it cannot, the log says why."""
     objective = Objective(WEIGHTS, {})
     losses = compiled.Compiled(objective, 4)
     found = []
     for call in (losses, objective):
         student = side(0, 4)
-        values = call(student, side(1, 4), batch(4))
+        with caplog.at_level(logging.INFO, "train"):
+            values = call(student, side(1, 4), batch(4))
         gradients = torch.autograd.grad(torch.stack(list(values.values())).sum(), student.maps)
         found.append((values, gradients))
-    if losses.fast is None:
-        pytest.skip("no C++ compiler here")
+    assert losses.works is not ("the objective is not compiled: " in caplog.text)
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)

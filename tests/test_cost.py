@@ -27,11 +27,30 @@ def test_multiply_accumulates_by_hand():
     [
         ("resnet18", 1.81e9, 1.82e9),  # torchvision's and timm's tables: 1.81 and 1.82 GMACs
         ("vit_tiny_patch16_224", 1.25e9, 1.27e9),  # timm's: 1.26, of which attention's products are 0.18
+        ("swin_tiny_patch4_window7_224", 4.4e9, 4.6e9),  # Liu et al. (2021): 4.5
+        ("cait_xxs24_224", 2.5e9, 2.6e9),  # Touvron et al. (2021): 2.5
+        ("sequencer2d_s", 8.3e9, 8.5e9),  # Tatsunami and Taki (2022): 8.4, of which 3.4 in LSTMs
     ],
 )
 def test_multiply_accumulates_of_known_networks(name, low, high):
     model = timm.create_model(name).eval()
     assert low < cost.macs(model, torch.zeros(1, 3, 224, 224)) < high
+
+
+def test_attention_in_one_operation_is_counted_as_its_products():
+    width, heads, tokens = 64, 4, 50
+    model = nn.TransformerEncoderLayer(width, heads, 2 * width, batch_first=True).eval()
+    due = tokens * width * 4 * width + 2 * tokens * tokens * width + 2 * tokens * width * 2 * width
+    assert cost.macs(model, torch.zeros(1, tokens, width)) == due
+
+
+def test_counting_leaves_the_network_as_it_was():
+    model = timm.create_model("levit_128s").eval()
+    images = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        before = model(images)
+        cost.macs(model, images)
+        assert torch.equal(model(images), before)
 
 
 def test_every_run_is_timed_but_those_that_warm_up():

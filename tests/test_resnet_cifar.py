@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from timm.data.config import resolve_model_data_config
 from timm.models import group_parameters, save_for_hf
 from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
 
 from dctkd_zoo.resnet_cifar import ResNetCifar
 
@@ -196,6 +198,74 @@ def test_channels_last_and_autocast() -> None:
         y, maps = model.forward_intermediates(x)
     assert y.dtype == torch.bfloat16
     assert [m.min().item() for m in maps] == [0, 0, 0]
+
+
+# What timm's own tests/test_models.py asks of every network, and equality beyond it.
+every_network = pytest.mark.parametrize("name", COUNTS)
+
+
+def scripted(module: nn.Module) -> Any:
+    """TorchScript of a network, without what torch says of TorchScript as such."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.(script|load)` is deprecated")
+        warnings.filterwarnings("ignore", "The TorchScript type system")  # of torch's own GraphModule.__init__
+        return torch.jit.script(module)
+
+
+@every_network
+def test_scripted_and_traced_by_fx_equal_eager(name: str) -> None:
+    model, x = create(name), images()
+    due, traced = model(x), torch.fx.symbolic_trace(model)
+    assert torch.equal(scripted(model)(x), due)
+    assert torch.equal(traced(x), due)
+    assert torch.equal(scripted(traced)(x), due)
+
+
+@pytest.mark.parametrize("options", [{"num_classes": 0}, {"num_classes": 0, "global_pool": ""}, {"drop_rate": 0.5}])
+def test_scripted_with_another_head(options: dict[str, Any]) -> None:
+    model, x = r20(**options), images()
+    assert torch.equal(scripted(model)(x), model(x))
+
+
+def test_a_network_that_checkpoints_is_scripted_without() -> None:
+    model, x = r20(), images()
+    due = model(x)
+    model.set_grad_checkpointing()
+    assert torch.equal(scripted(model)(x), due)
+
+
+@every_network
+def test_gradients_through_fx_are_those_of_eager(name: str) -> None:
+    model = create(name).train()
+    traced = create_feature_extractor(model, ["fc"])  # shares the parameters
+    gradients = []
+    for logits in (model(images()), traced(images())["fc"]):
+        gradients.append(torch.autograd.grad(logits.square().sum(), [*model.parameters()]))
+    torch.testing.assert_close(*gradients)
+
+
+@every_network
+def test_features_are_those_of_forward_intermediates(name: str) -> None:
+    x = images()
+    for kind in ("list", "fx", "hook", "getter"):
+        torch.manual_seed(0)
+        features: Any = timm.create_model(name, features_only=True, feature_cls=kind).eval()
+        torch.manual_seed(0)
+        due = create(name).forward_intermediates(x, intermediates_only=True)
+        assert features.feature_info.channels() == [m.shape[1] for m in due]
+        assert all(map(torch.equal, features(x), due)) and len(features(x)) == 3, kind
+
+
+@every_network
+def test_the_configuration_names_what_is_there(name: str) -> None:
+    model = create(name)
+    config = model.default_cfg
+    assert {f"{config['first_conv']}.weight", f"{config['classifier']}.weight"} <= model.state_dict().keys()
+    x = torch.zeros(1, *config["input_size"])
+    assert model.forward_features(x).shape[2:] == config["pool_size"]
+    model.reset_classifier(0, "")
+    assert model(x).shape == (1, model.num_features, *config["pool_size"])
+    assert create(name, num_classes=0, global_pool="")(x).shape == (1, model.num_features, *config["pool_size"])
 
 
 def test_dynamo_captures_one_graph() -> None:

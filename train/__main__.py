@@ -81,7 +81,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("dctkd_zoo").setLevel(logging.INFO)
+    for package in ("dctkd_zoo", "train"):
+        logging.getLogger(package).setLevel(logging.INFO)
     if options.catalog:
         registry.include(options.catalog)
     names = registry.resolve(options.names or ["*"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +24,12 @@ from train.compiled import Losses
 from train.guide import Guide, Teach
 from train.optim import set_rate
 
+# Older versions of torch know the second name alone, newer ones want the first.
+SYNC_BUFFERS = next(
+    name
+    for name in ("forward_sync_buffers", "broadcast_buffers")
+    if name in inspect.signature(DistributedDataParallel).parameters
+)
 LOOK_EVERY = 20  # steps between looks at the losses, which make the device wait
 
 
@@ -53,7 +60,7 @@ class Learner:
         """Student and objective as one module, whose gradients are averaged over the ranks where there are several."""
         lesson = Lesson(self.student, self.objective, self.losses, self.precision)
         # All buffers are the same on all ranks anyway: batch statistics and banks are of the whole batch.
-        return DistributedDataParallel(lesson, forward_sync_buffers=False) if ranks.size() > 1 else lesson
+        return DistributedDataParallel(lesson, **{SYNC_BUFFERS: False}) if ranks.size() > 1 else lesson
 
 
 class Lesson(nn.Module):

@@ -1,0 +1,18 @@
+"""The lowest versions that pyproject.toml allows, as constraints for pip: `python .ci/lowest.py > lowest.txt`."""
+
+import tomllib
+from pathlib import Path
+
+PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
+
+
+def lowest(project: dict) -> list[str]:
+    """Every `name>=version` of the dependencies and extras as `name==version`, with its marker."""
+    extras = project["optional-dependencies"].values()
+    return [
+        each.replace(">=", "==", 1) for group in (project["dependencies"], *extras) for each in group if ">=" in each
+    ]
+
+
+if __name__ == "__main__":
+    print(*lowest(tomllib.loads(PYPROJECT.read_text(encoding="utf-8"))["project"]), sep="\n")
