@@ -69,8 +69,19 @@ def keep_memory() -> None:
 def describe(device: torch.device) -> str:
     """The device in words, for results and logs."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return kind(device)
     return f"cpu ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
+
+
+def kind(device: torch.device) -> str:
+    """What rounds as the device does: a GPU's model, a CPU's vector instructions; of others the type."""
+    match device.type:
+        case "cuda":
+            return torch.cuda.get_device_name(device)
+        case "cpu":
+            return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+        case other:
+            return other
 
 
 @contextmanager

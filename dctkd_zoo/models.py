@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from dctkd_zoo import (
+    digest,
     registry,
     resnet_cifar,  # noqa: F401  registers the CIFAR ResNets with timm
     weights,
@@ -127,6 +129,16 @@ def _built(found: weights.Weights, **told: Any) -> nn.Module:
         return timm.create_model(f"local-dir:{found.folder}", **told)
     except Exception as error:  # whatever damaged values and arguments lead timm to
         raise CorruptWeights(f"{path}: {error or type(error).__name__}") from error
+
+
+def code(found: weights.Weights) -> str:
+    """The sha256 of the file that defines the network a folder holds: timm's, this package's or a user's own.
+
+    Empty where the folder names none that timm knows.
+    """
+    name = weights.read_config(found.folder).get("architecture") if found.config_sha256 else None
+    file = inspect.getsourcefile(timm.model_entrypoint(name)) if name and timm.is_model(name) else None
+    return digest.sha256(Path(file)) if file else ""
 
 
 def create_transform(name: str) -> Callable[[Image.Image], Tensor]:
