@@ -6,6 +6,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
@@ -69,12 +70,38 @@ def keep_memory() -> None:
 def describe(device: torch.device) -> str:
     """The device in words, for results and logs."""
     if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
+        return kind(device)
     return f"cpu ({torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads)"
+
+
+def kind(device: torch.device) -> str:
+    """What rounds as the device does: a GPU's model, a CPU's vector instructions; of others the type."""
+    match device.type:
+        case "cuda":
+            return torch.cuda.get_device_name(device)
+        case "cpu":
+            return f"cpu ({torch.backends.cpu.get_cpu_capability()})"
+        case other:
+            return other
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Inside, float32 stays float32: GPUs since Ampere would round convolutions to TF32, of 10 bits' mantissa."""
+    cudnn: Any = torch.backends.cudnn  # whose parts its types do not name
+    backends = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+    before = [backend.fp32_precision for backend in backends]
+    for backend in backends:
+        backend.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        for backend, precision in zip(backends, before, strict=True):
+            backend.fp32_precision = precision
 
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """No gradients, and no TF32, to which a GPU's convolutions would otherwise round float32."""
-    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+    """No gradients, and no rounding of float32."""
+    with torch.inference_mode(), full_float32():
         yield

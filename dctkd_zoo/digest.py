@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -10,6 +11,14 @@ def sha256(path: Path) -> str:
     """Hex sha256 of a file: what the Hub keeps a large file (LFS) under."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def of_files(root: Path, patterns: Iterable[str]) -> str:
+    """Hex sha256 of the files below `root` that the glob `patterns` find: of their names and their bytes."""
+    found = hashlib.sha256()
+    for path in sorted({path for pattern in patterns for path in root.glob(pattern)}):
+        found.update(f"{path.relative_to(root).as_posix()}\t{sha256(path)}\n".encode())
+    return found.hexdigest()
 
 
 def git_sha1(path: Path) -> str:

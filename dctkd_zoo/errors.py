@@ -72,6 +72,10 @@ class NonFiniteLoss(ZooError):
     """A term of the objective that became infinite or not a number."""
 
 
+class NonFiniteAnswers(ZooError):
+    """A network that answers some images with numbers that are infinite or none."""
+
+
 class DeviceNotFound(ZooError, ValueError):
     """A device that torch cannot use here."""
 

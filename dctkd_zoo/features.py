@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from dctkd_zoo import ranks
-from dctkd_zoo.errors import UnsupportedNetwork
+from dctkd_zoo.errors import NonFiniteAnswers, UnsupportedNetwork
 
 LEVELS = 4
 
@@ -27,6 +28,10 @@ class Output(NamedTuple):
     def pooled(self) -> tuple[Tensor, ...]:
         """Each level's features averaged over their pixels, (B, C)."""
         return self.means or tuple(features.mean(dim=(2, 3)) for features in self.maps)
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that there is, each (B, ...)."""
+        return (self.logits, *self.maps, self.embedding, *self.means)
 
 
 def run(model: nn.Module, images: Tensor) -> Output:
@@ -110,6 +115,23 @@ class Tapped(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Images (B, 3, S, S) -> `Output`."""
         return run(self.model, images)
+
+
+def finite(tensors: Iterable[Tensor]) -> Tensor:
+    """Which images (B,) have finite numbers alone in all of some tensors (B, ...): those of an output."""
+    return torch.stack([tensor.flatten(1).isfinite().all(dim=1) for tensor in tensors]).all(dim=0)
+
+
+def refuse_non_finite(wrong: int, total: int, who: str = "") -> None:
+    """`NonFiniteAnswers` where a network's outputs of some images are not `finite`: none of its figures means anything.
+
+    `who` begins the message where it is not clear which network is meant.
+    """
+    if wrong:
+        raise NonFiniteAnswers(
+            f"{who}answers that are no finite numbers on {wrong:,} of {total:,} images: "
+            "its weights are damaged, or overflowed in training; train it again"
+        )
 
 
 def wide(tensor: Tensor) -> Tensor:

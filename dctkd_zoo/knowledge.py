@@ -11,24 +11,27 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import astuple, dataclass
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dctkd_zoo import digest, ranks, sealed
+from dctkd_zoo import digest, ranks, sealed, teachers
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views, Windows
-from dctkd_zoo.device import autocast
+from dctkd_zoo.device import autocast, kind
 from dctkd_zoo.errors import CorruptCache
-from dctkd_zoo.features import Output
+from dctkd_zoo.features import Output, finite, refuse_non_finite
 from dctkd_zoo.teachers import Teacher
 
 WAITING = "waiting for another process that makes %s"
 INDEX = "index.json"
-FORMAT = 3  # raise when the files' layout or the way to their content changes
+CODE = ("*.py", "data/**/*.py")  # of this package: all that an image passes on its way to an output
+LIBRARIES = ("torch", "torchvision", "timm")
 
 log = logging.getLogger(__name__)
 
@@ -100,19 +103,33 @@ def size(output: Output, images: int, kept: Kept) -> int:
     return numbers * images * kept.dtype.itemsize
 
 
+@cache
+def made_by() -> list[str]:
+    """The code that turns images into outputs, as JSON can hold it: this package's, and the libraries' versions."""
+    return [digest.of_files(Path(__file__).parent, CODE), *map(version, LIBRARIES)]
+
+
 def folder(teacher: Teacher, views: Views, view: View, kept: Kept, cache: Path) -> Path:
-    """Where the knowledge of a view lies: another teacher, other bytes, another crop or precision, another place."""
-    facts = [FORMAT, teacher.weights.sha256, views.facts(), view.name, *map(str, astuple(kept))]
+    """Where the knowledge of a view lies: whatever changes what a teacher says of it changes the place.
+
+    That is the teacher and its config, the images and how they are seen, precision, device and code.
+    """
+    told = teachers.facts(teacher.name, teacher.weights)
+    facts = [made_by(), told, views.facts(), view.name, *map(str, astuple(kept)), kind(views.device)]
     return cache / "knowledge" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def open_knowledge(teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, report: Report) -> Knowledge:
+def open_knowledge(
+    teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, report: Report, fresh: bool = False
+) -> Knowledge:
     """The knowledge in the folder `place`, made by running the teacher over the view where there is none.
 
-    `report` hears of a run after each batch. `CorruptCache` where files are not what was written.
+    If `fresh`, it is made in any case. `report` hears of a run after each batch. `CorruptCache` where files are not
+    what was written, `NonFiniteAnswers` where the teacher's are no numbers to learn from.
     """
-    with nullcontext() if place.exists() else ranks.alone(place, waiting=lambda: log.info(WAITING, place)):
-        if ranks.any_of(ranks.leads() and not place.exists())[0]:
+    there = place.exists() and not fresh
+    with nullcontext() if there else ranks.alone(place, waiting=lambda: log.info(WAITING, place)):
+        if ranks.any_of(ranks.leads() and (fresh or not place.exists()))[0]:
             _build(teacher, views, view, kept, place, report)
     ranks.wait()
     return _open(place, kept.dtype)
@@ -146,21 +163,34 @@ def _build(teacher: Teacher, views: Views, view: View, kept: Kept, place: Path, 
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        sealed.write(beside / INDEX, _write(rows, beside, len(views.labels), report))
-        beside.rename(place)
+        new, old = beside / "new", beside / "old"
+        new.mkdir()
+        sealed.write(new / INDEX, _write(rows, new, len(views.labels), report))
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 @torch.inference_mode()
 def _outputs(teacher: Teacher, views: Views, view: View, kept: Kept) -> Iterator[dict[str, Tensor]]:
-    """What is kept of each batch, on the CPU; of several ranks each runs some batches, and all have all of them."""
+    """What is kept of each batch, on the CPU; of several ranks each runs some batches, and all have all of them.
+
+    `NonFiniteAnswers` at the end, where any of it is no finite number: some that are lie above what float16 holds.
+    """
+    wrong = total = 0
     for batch, own in views.turns(view.windows, views.recipe.batch_size):
         with autocast(batch.images.device, kept.precision):
             output = teacher.network(batch.images)
         found = parts(output, means=kept.means)
         every = {name: torch.cat(ranks.parts(rows if own else rows[:0])) for name, rows in found.items()}
-        yield {name: rows.to("cpu", kept.dtype).contiguous() for name, rows in every.items()}
+        rows = {name: part.to("cpu", kept.dtype).contiguous() for name, part in every.items()}
+        wrong += int((~finite(rows.values())).sum())
+        total += len(rows["logits"])
+        yield rows
+    how = "" if kept.dtype == torch.float32 else f", kept in {str(kept.dtype).removeprefix('torch.')}"
+    refuse_non_finite(wrong, total, f"teacher {teacher.name}{how}: ")
 
 
 def _write(rows: Iterable[dict[str, Tensor]], beside: Path, images: int, report: Report) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from dctkd_zoo import (
+    digest,
     registry,
     resnet_cifar,  # noqa: F401  registers the CIFAR ResNets with timm
     weights,
@@ -174,6 +176,16 @@ def _complete(model: nn.Module, config: Mapping[str, Any], kinds: Mapping[str, s
         if own[name].is_floating_point() and not kinds[name].startswith(("F", "BF")):
             raise ValueError(f"{name} is of {kinds[name]}, it should be of floating-point numbers")
     return model
+
+
+def code(found: weights.Weights) -> str:
+    """The sha256 of the file that defines the network a folder holds: timm's, this package's or a user's own.
+
+    Empty where the folder names none that timm knows.
+    """
+    name = weights.read_config(found.folder).get("architecture") if found.config_sha256 else None
+    file = inspect.getsourcefile(timm.model_entrypoint(name)) if name and timm.is_model(name) else None
+    return digest.sha256(Path(file)) if file else ""
 
 
 def create_transform(name: str) -> Callable[[Image.Image], Tensor]:

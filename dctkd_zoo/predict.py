@@ -19,7 +19,7 @@ from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data import pixels
 from dctkd_zoo.device import exactly, place
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound, reason_of
-from dctkd_zoo.features import Tapped
+from dctkd_zoo.features import Tapped, finite
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import Weights
 
@@ -140,8 +140,9 @@ def _run(predictor: Predictor, opened: Sequence[_Opened]) -> Iterator[Prediction
         output = predictor.network(images.to(predictor.device, memory_format=torch.channels_last))
         probabilities = output.logits.double().softmax(dim=1).cpu()
         maps = [activation_map(level).cpu() for level in output.maps]
+        answered = finite(output.tensors()).tolist()
     for row, each in enumerate(opened):
-        if not probabilities[row].isfinite().all():
+        if not answered[row]:
             yield Failure(each.path, "the network's answer is not a finite number")
             continue
         seen = _pixels(each.tensor, predictor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional as F
 from dctkd_zoo import models, registry, weights
 from dctkd_zoo.device import place
 from dctkd_zoo.errors import TeacherMismatch, UnsupportedNetwork
-from dctkd_zoo.features import Output, Tapped, channels, run
+from dctkd_zoo.features import Output, Tapped, channels
 from dctkd_zoo.spec import EXTERNAL, Dataset
 from dctkd_zoo.weights import Weights
 
@@ -27,8 +28,22 @@ class Teacher:
     weights: Weights
 
 
-class Adapted(Tapped):
-    """A network fed with another's images: normalised anew, and resized where it takes a single size."""
+class Sized(Tapped):
+    """A network fed with its student's images, at the `size` (H, W) that its `config.json` tells as `input_size`."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        self.size = tuple(model.pretrained_cfg["input_size"][1:])  # type: ignore[index]
+
+    def forward(self, images: Tensor) -> Output:
+        """Images (B, 3, S, S), which are resized where they are of another size -> `Output`."""
+        if images.shape[2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        return super().forward(images)
+
+
+class Adapted(Sized):
+    """A network of another data set's images, which are normalised anew."""
 
     scale: Tensor
     shift: Tensor
@@ -46,14 +61,10 @@ class Adapted(Tapped):
         )
         self.register_buffer("scale", std / own_std)
         self.register_buffer("shift", (mean - own_mean) / own_std)
-        self.size = tuple(config["input_size"][1:]) if config["fixed_input_size"] else None  # type: ignore[index]
 
     def forward(self, images: Tensor) -> Output:
         """Images (B, 3, S, S), normalised as the data set says -> `Output`."""
-        images = images * self.scale + self.shift
-        if self.size and images.shape[2:] != self.size:
-            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
-        return run(self.model, images)
+        return super().forward(images * self.scale + self.shift)
 
 
 def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.device, trained: Path | None) -> Teacher:
@@ -62,11 +73,15 @@ def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.devi
     `trained` is a folder of runs to look in first. `WeightsNotFound` where there are none,
     `TeacherMismatch` where it tells other classes, or numbers them otherwise.
     """
-    found = find(name, trained)
+    return build(name, find(name, trained), dataset, classes, device)
+
+
+def build(name: str, found: Weights, dataset: Dataset, classes: Iterable[str], device: torch.device) -> Teacher:
+    """The teacher `name` of the weights that were found of it; `TeacherMismatch` as `load` says."""
     if name.startswith(EXTERNAL):
-        network: Tapped = Adapted(models.load_any(found), dataset)
+        network: Sized = Adapted(models.load_any(found), dataset)
     else:
-        network = Tapped(models.load(registry.get_entry(name).arch, found))
+        network = Sized(models.load(registry.get_entry(name).arch, found))
     check_classes(name, found, network.model.num_classes, tuple(classes))  # type: ignore[arg-type]
     place(network.requires_grad_(False), device)
     return Teacher(name, network.eval(), found)
@@ -75,6 +90,14 @@ def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.devi
 def find(name: str, trained: Path | None) -> Weights:
     """The weights of the teacher `name`, in whichever of the two ways it is named."""
     return weights.locate(name) if name.startswith(EXTERNAL) else weights.find(registry.get_entry(name), trained)
+
+
+def facts(name: str, found: Weights) -> list[Any]:
+    """What decides how the teacher `name` answers, as JSON can hold it: its values, how it is built and how it is fed.
+
+    A network from outside is normalised for, one of the catalog is not; sizes and normalisation are in its config.
+    """
+    return [found.sha256, found.config_sha256, models.code(found), name.startswith(EXTERNAL)]
 
 
 def check_classes(name: str, found: Weights, count: int, classes: tuple[str, ...]) -> None:

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +77,12 @@ class Weights:
     folder: Path
     origin: str
     sha256: str
+
+    @cached_property
+    def config_sha256(self) -> str:
+        """The sha256 of the `config.json`: of how the network is built and fed. Empty where the folder has none."""
+        path = self.folder / CONFIG
+        return sha256(path) if path.is_file() else ""
 
 
 @lru_cache(maxsize=1)

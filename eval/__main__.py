@@ -140,7 +140,7 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
 
 
 def _write(record: Record, path: Path) -> bool:
-    """Put a record's row into the results, and say whether that was allowed: its digest names all of the test images."""
+    """Put a record's row into the results unless images, which its digest names, are missing; whether it was put."""
     from eval import results
 
     lost = record["undecodable"]

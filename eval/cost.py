@@ -16,7 +16,7 @@ from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
 from dctkd_zoo import models
-from dctkd_zoo.device import describe, place
+from dctkd_zoo.device import describe, full_float32, place
 from dctkd_zoo.weights import Weights
 
 WARM_UP, RUNS = 10, 50  # passes of one image: not timed, and timed
@@ -66,8 +66,9 @@ def measure(
     """Everything that a network costs; on a CPU with the threads that torch has, and as busy as it is."""
     model = place(models.load_any(found), device)
     one, batch = (images(count, crop, device) for count in (1, batch_size))
-    times = 1000 * np.array(seconds(model, one, runs, WARM_UP))
-    rate = batch_size * rounds / sum(seconds(model, batch, rounds, 1))
+    with full_float32():
+        times = 1000 * np.array(seconds(model, one, runs, WARM_UP))
+        rate = batch_size * rounds / sum(seconds(model, batch, rounds, 1))
     peak = PEAKS.get(device.type, unknown_peak)(model, found.folder, batch)
     return Cost(
         crop=crop,

@@ -16,12 +16,14 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 import dctkd_zoo
-from dctkd_zoo import atomic
+from dctkd_zoo import atomic, digest, knowledge
 from dctkd_zoo.errors import reason_of
 
 log = logging.getLogger(__name__)
 
 LIBRARY, SOURCES = Path(dctkd_zoo.__file__).parent, Path(__file__).parent
+LOSSES = ("losses/*.py",)  # beside what makes an output, which `knowledge.made_by` tells
+TABLE = ("run.py", "table.py", "metric.py", "cka.py", "maps.py", "ground_truth.py", "skill.py", "metrics/*.py")
 
 
 @dataclass(frozen=True)
@@ -35,20 +37,14 @@ class Measured:
 
 def place(facts: Mapping[str, Any], cache: Path) -> Path:
     """Where a measurement of these facts lies; other weights, images, device or code are another place."""
-    told = json.dumps([code(), dctkd_zoo.__version__, facts], sort_keys=True)
+    told = json.dumps([*code(), dctkd_zoo.__version__, facts], sort_keys=True)
     return cache / "tables" / f"{hashlib.sha256(told.encode()).hexdigest()[:32]}.npz"
 
 
 @cache
-def code() -> str:
-    """The sha256 of what makes a table: the library's networks, views and losses, and the metrics."""
-    files = [file for part in (".", "data", "losses") for file in sorted((LIBRARY / part).glob("*.py"))]
-    files += [SOURCES / f"{name}.py" for name in ("table", "metric", "cka", "maps", "ground_truth", "skill")]
-    files += sorted((SOURCES / "metrics").glob("*.py"))
-    found = hashlib.sha256()
-    for file in files:
-        found.update(file.read_bytes())
-    return found.hexdigest()
+def code() -> tuple[str, ...]:
+    """What makes a table: the code of sources, views, networks and losses, of the metrics, and the libraries'."""
+    return (*knowledge.made_by(), digest.of_files(LIBRARY, LOSSES), digest.of_files(SOURCES, TABLE))
 
 
 def write(measured: Measured, path: Path) -> None:

@@ -103,11 +103,14 @@ def _short(value: float) -> float:
 
 
 def _taught_otherwise(result: Result) -> str:
-    """That a student was trained by other weights of its teacher than those it is compared with; nothing if not so."""
-    told = left.facts(result.weights.folder / "environment.json").get("teacher_sha256")
-    if not (told and result.teacher_weights) or told == result.teacher_weights.sha256:
-        return ""
-    return f"trained by other weights of {result.teacher}, {told!s:.12}, than those it is compared with"
+    """That a student was trained by another form of its teacher than it is compared with; nothing if not so."""
+    told, now = left.facts(result.weights.folder / "environment.json"), result.teacher_weights
+    weights, config = told.get("teacher_sha256"), told.get("teacher_config_sha256")
+    if now and weights and weights != now.sha256:
+        return f"trained by other weights of {result.teacher}, {weights!s:.12}, than those it is compared with"
+    if now and config and config != now.config_sha256:
+        return f"trained by another config.json of {result.teacher}, {config!s:.12}, than the one it is compared with"
+    return ""
 
 
 def training_seed(folder: Path) -> int | None:

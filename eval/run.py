@@ -22,7 +22,7 @@ from dctkd_zoo.device import describe, exactly
 from dctkd_zoo.device import place as put
 from dctkd_zoo.errors import DatasetError, WeightsNotFound
 from dctkd_zoo.features import Output, Tapped
-from dctkd_zoo.home import cache_home
+from dctkd_zoo.home import cache_home, checkpoints
 from dctkd_zoo.knowledge import Kept, View
 from dctkd_zoo.spec import Dataset, Entry, Recipe
 from dctkd_zoo.weights import Weights
@@ -32,6 +32,8 @@ from eval.cost import Cost
 from eval.table import Reference, Report, table
 
 log = logging.getLogger(__name__)
+
+_FRESH = set[Path]()  # teachers' outputs that this process has made anew
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     views = open_views(entry, split, where.device)
     teacher, note = _teacher(entry, where)
     facts = {
-        "weights": found.sha256,
-        "teacher": teacher.sha256 if teacher else None,
+        "weights": [found.sha256, found.config_sha256, models.code(found)],
+        "teacher": teachers.facts(str(reference(entry)), teacher) if teacher else None,
         "images": [views.facts(), where.limit],
+        "objects": split.objects(),
         "metrics": protocol.PROTOCOLS[where.protocol].metrics,
         "device": describe(where.device),
     }
@@ -146,8 +149,8 @@ def _measure(
     teacher = None
     if taught:
         dataset = registry.get_dataset(entry.dataset)
-        teacher = teachers.load(str(reference(entry)), dataset, split.classes, where.device, where.trained)
-    beside = _beside(entry, teacher, split, views, report)
+        teacher = teachers.build(str(reference(entry)), taught, dataset, split.classes, where.device)
+    beside = _beside(entry, teacher, split, views, report, where.fresh)
     metrics = protocol.image_metrics(where.protocol, teacher is not None)
     rows, together = table(student, beside, views, metrics, report)
     ids = pd.Series([split.ids[position] for position in rows["position"]], name="id")
@@ -169,31 +172,38 @@ def reference(entry: Entry) -> str | None:
 
 
 def _teacher(entry: Entry, where: Where) -> tuple[Weights | None, str]:
-    """The weights of the network an entry is compared with, or why there are none."""
+    """The weights of the network an entry is compared with, or why there are none.
+
+    A baseline among runs in a folder of their own was trained by none: it is not compared with one of this machine's
+    other checkpoints, which may be of another data set or recipe than the teacher that those runs will have.
+    """
     name = reference(entry)
     if name is None:
         return None, ""
     try:
-        return teachers.find(name, where.trained), ""
+        found = teachers.find(name, where.trained)
     except WeightsNotFound as error:
         return None, f"not compared with its teacher {name}: {error}"
+    apart = where.trained is not None and where.trained.resolve() != checkpoints().resolve()
+    if entry.teacher is None and apart and found.folder.parent == checkpoints():
+        return None, f"not compared with {name}: it is not trained in the folder of these runs yet (--out)"
+    return found, ""
 
 
 def load_teacher(entry: Entry, classes: tuple[str, ...], where: Where) -> teachers.Teacher | None:
     """The network an entry is compared with; None where it has none, or the weights cannot be had."""
-    name = reference(entry)
-    if name is None:
+    found, _ = _teacher(entry, where)
+    if found is None:
         return None
-    try:
-        return teachers.load(name, registry.get_dataset(entry.dataset), classes, where.device, where.trained)
-    except WeightsNotFound:
-        return None
+    return teachers.build(str(reference(entry)), found, registry.get_dataset(entry.dataset), classes, where.device)
 
 
-def _beside(entry: Entry, teacher: teachers.Teacher | None, split: Split, views: Views, report: Report) -> Reference:
+def _beside(
+    entry: Entry, teacher: teachers.Teacher | None, split: Split, views: Views, report: Report, fresh: bool
+) -> Reference:
     """What the images are measured against."""
     objects = partial(_objects, split, entry.recipe) if split.masks is not None else None
-    return Reference(taught(teacher, views, report) if teacher else None, objects, partners(views))
+    return Reference(taught(teacher, views, report, fresh) if teacher else None, objects, partners(views))
 
 
 def partners(views: Views) -> Tensor | None:
@@ -211,13 +221,18 @@ def _decoded(views: Views) -> Tensor:
     return torch.nonzero(views.store.heights.cpu()).flatten()
 
 
-def taught(teacher: teachers.Teacher, views: Views, report: Report) -> Callable[[Tensor], Output]:
-    """What a teacher makes of the centre view of images by position, in float32: run once, and kept in the cache."""
+def taught(teacher: teachers.Teacher, views: Views, report: Report, fresh: bool = False) -> Callable[[Tensor], Output]:
+    """What a teacher makes of the centre view of images by position, in float32: run once, and kept in the cache.
+
+    If `fresh`, run once by this process, for all its students.
+    """
     view = View("centre", centre_windows(views.store, views.recipe))
     how = Kept(torch.float32, torch.float32, means=True)
     place = knowledge.folder(teacher, views, view, how, cache_home())
     with exactly():
-        known = knowledge.open_knowledge(teacher, views, view, how, place, report)
+        known = knowledge.open_knowledge(teacher, views, view, how, place, report, fresh and place not in _FRESH)
+    if fresh:
+        _FRESH.add(place)
     decoded = _decoded(views)
     rows = torch.zeros(len(views.labels), dtype=torch.long)
     rows[decoded] = torch.arange(len(decoded))

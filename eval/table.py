@@ -18,7 +18,7 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views, centre_windows
 from dctkd_zoo.device import exactly
 from dctkd_zoo.errors import DatasetError
-from dctkd_zoo.features import Output, Tapped
+from dctkd_zoo.features import Output, Tapped, finite, refuse_non_finite
 from dctkd_zoo.knowledge import reduced
 from eval import ground_truth
 from eval.cka import LinearCKA
@@ -26,6 +26,8 @@ from eval.metric import ImageMetric, LevelMetric
 from eval.skill import CHANCE, CKA, TEACHER
 
 BATCH_SIZE = 64  # what fits beside two networks at 224 px; the figures do not depend on it
+
+FINITE = "finite"  # the column of what `refuse_non_finite` is told
 
 Report = Callable[[int, int], None]  # images done, of how many
 Look = Callable[[Tensor], Tensor]  # positions of images (B,) to the objects in them (B, H, W)
@@ -76,7 +78,8 @@ def table(
     """One row per image that decoded, and figures of all images together.
 
     Columns: position in the split, label, predictions, and one per metric and level. Of several ranks each
-    runs its share of the batches, every image once, and has the whole table.
+    runs its share of the batches, every image once, and has the whole table. `NonFiniteAnswers` where the student's
+    are no numbers on any of them.
     """
     metrics, total, done = tuple(metrics), int(views.store.heights.count_nonzero()), 0
     columns: dict[str, NDArray[Any]] = {}
@@ -91,6 +94,8 @@ def table(
             report(done, total)
     if not columns:
         raise DatasetError(f"{views.dataset.name}: none of the {len(views.labels):,} test images decodes")
+    answered = columns.pop(FINITE)
+    refuse_non_finite(int((~answered).sum()), total)
     return pd.DataFrame(columns, copy=False), alike.values()
 
 
@@ -100,7 +105,8 @@ def measure(
     """The columns of one batch; the student runs once."""
     ours = student(batch.images)
     confidence, prediction = ours.logits.softmax(dim=1).max(dim=1)
-    columns = {"position": batch.ids, "label": batch.labels, "prediction": prediction, "confidence": confidence}
+    columns = {FINITE: finite(ours.tensors())}
+    columns |= {"position": batch.ids, "label": batch.labels, "prediction": prediction, "confidence": confidence}
     theirs = ours if reference.teacher is None else reference.teacher(batch.ids)
     others = None
     if reference.teacher is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dctkd_zoo.data.views import Views, Windows, centre_windows
 from dctkd_zoo.device import exactly
-from dctkd_zoo.features import Tapped
+from dctkd_zoo.features import Tapped, refuse_non_finite
 from eval.table import BATCH_SIZE
 
 
@@ -36,4 +36,5 @@ def top1(student: Tapped, views: Views) -> float:
             chances, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
             total = chances if total is None else total + chances
     assert total is not None
+    refuse_non_finite(int((~total.isfinite().all(dim=1)).sum()), len(total), "ten crops: ")
     return 100 * (total.argmax(dim=1) == labels).double().mean().item()

@@ -1,6 +1,7 @@
 """dctkd_zoo.device."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,3 +58,27 @@ def test_place():
 def test_describe():
     described = device.describe(CPU)
     assert described.startswith("cpu (") and f"{torch.get_num_threads()} threads" in described
+
+
+def test_float32_is_not_rounded_inside_and_all_is_as_before_outside():
+    cudnn: Any = torch.backends.cudnn
+    backends = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+
+    def precisions():
+        return [backend.fp32_precision for backend in backends]
+
+    before = precisions()
+    with device.full_float32():
+        assert precisions() == ["ieee"] * 3
+    with pytest.raises(KeyError), device.exactly():
+        assert precisions() == ["ieee"] * 3 and torch.is_inference_mode_enabled()
+        raise KeyError
+    assert precisions() == before
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_gpus_convolutions_have_float32s_digits():
+    a, w = torch.randn(4, 64, 32, 32), torch.randn(64, 64, 3, 3)
+    with device.full_float32():
+        found = torch.conv2d(a.cuda(), w.cuda()).cpu()
+    torch.testing.assert_close(found, torch.conv2d(a, w), rtol=1e-4, atol=1e-3)

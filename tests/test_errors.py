@@ -3,6 +3,7 @@
 import ast
 
 import pytest
+from PIL import Image
 
 from dctkd_zoo.data import pixels
 from dctkd_zoo.errors import Undecodable, named, reason_of
@@ -25,7 +26,7 @@ def test_an_image_that_fails_without_a_word_is_told_by_the_kind_of_failure(monke
     def fail(*_, **__):
         raise SyntaxError
 
-    monkeypatch.setattr(pixels.Image, "open", fail)
+    monkeypatch.setattr(Image, "open", fail)
     with pytest.raises(Undecodable, match=r"^a\.png: SyntaxError$"):
         pixels.decode(b"", "a.png")
 

@@ -17,11 +17,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dctkd_zoo import digest, export, features, models, registry, weights
+from dctkd_zoo import digest, export, features, knowledge, models, registry, weights
+from dctkd_zoo.data import split as content
 from dctkd_zoo.data.sources.synthscenes import CLASSES
-from dctkd_zoo.errors import DatasetError, DatasetMissing, WeightsNotFound
+from dctkd_zoo.errors import DatasetError, DatasetMissing, NonFiniteAnswers, WeightsNotFound
 from eval import kept, metric, outcome, protocol, record, results, run, skill
 from eval.__main__ import main
 from eval.metric import LevelMetric
@@ -170,6 +172,155 @@ def test_what_was_measured_is_not_measured_again_unless_something_changed(home, 
     for changes in ({"limit": 9}, {"protocol": "released"}, {"fresh": True}):
         with pytest.raises(pytest.fail.Exception):
             run.evaluate(entry, where(home, **{"fresh": False, **changes}))
+
+
+def test_fresh_reaches_what_the_cache_holds_of_the_teacher(home, monkeypatch, tmp_path):
+    """Once for all the students that are measured by one process."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    runs = []
+    plain = features.run
+
+    def counted(model, images):
+        runs.append(len(images))
+        return plain(model, images)
+
+    monkeypatch.setattr(features, "run", counted)
+    for name, fresh, due in (
+        ("r8_kd_animals", False, 2 * 90),
+        ("r8_animals", False, 90),
+        ("r8_kd_animals", True, 2 * 90),
+        ("r8_animals", True, 90),
+    ):
+        runs.clear()
+        run.evaluate(registry.get_entry(name), where(home, fresh=fresh))
+        assert sum(runs) == due, (name, fresh)
+
+
+def outside(home: Path, tmp_path: Path) -> Path:
+    """The teacher's network in a folder of its own, and a student of it in the registry."""
+    folder = tmp_path / "teacher"
+    shutil.copytree(home / "out" / "r14_animals", folder)
+    shutil.copytree(home / "out" / "r8_kd_animals", tmp_path / "out" / "r8_kd_animals.own")
+    (folder / "SHA256SUMS").unlink()
+    (tmp_path / "own.py").write_text(
+        "from dataclasses import replace\nfrom dctkd_zoo import registry\n"
+        "KNOWN = registry.get_entry('r8_kd_animals')\n"
+        f"ENTRIES = (replace(KNOWN, name='r8_kd_animals.own', teacher='local-dir:{folder}'),)\n"
+    )
+    registry.include(tmp_path / "own.py")
+    return folder
+
+
+@pytest.mark.parametrize("field", ["mean", "std", "input_size"])
+def test_a_corrected_config_of_the_teacher_is_measured_anew(home, monkeypatch, tmp_path, field):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "cache"))
+    folder = outside(home, tmp_path)
+    right = (folder / "config.json").read_text()
+    wrong = json.loads(right)
+    wrong["pretrained_cfg"][field] = {"mean": [2.0] * 3, "std": [1.0, 0.25, 0.25], "input_size": [3, 24, 24]}[field]
+
+    def measured(config: str, cache: str = "cache") -> pd.DataFrame:
+        monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / cache))
+        (folder / "config.json").write_text(config)
+        there = where(home, trained=tmp_path / "out", fresh=False)
+        return run.evaluate(registry.get_entry("r8_kd_animals.own"), there).table
+
+    before, after, empty = measured(json.dumps(wrong)), measured(right), measured(right, "empty")
+    pd.testing.assert_frame_equal(after, empty)
+    assert not before["pearson.3"].equals(after["pearson.3"])
+
+
+def test_other_objects_in_the_same_images_are_measured_anew(home, monkeypatch, tmp_path):
+    """The digest that recorded figures name is of the images alone, whatever the masks."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    split, dataset = run.test_split, registry.get_dataset("animals")
+    left = np.zeros((90, 20, 24), np.uint8)
+    left[:, :, :12] = 1
+    results = []
+    for masks in (left, left[:, :, ::-1].copy(), left):
+        monkeypatch.setattr(run, "test_split", lambda *told, masks=masks: replace(split(*told), masks=masks))
+        results.append(run.evaluate(registry.get_entry("r14_animals"), where(home, fresh=False)))
+    first, mirrored, again = results
+    assert first.digest == mirrored.digest == content.digest(split(dataset, home / "data", None))
+    assert first.date == again.date and first.table["energy.1"].equals(again.table["energy.1"])
+    assert (first.table["energy.1"] + mirrored.table["energy.1"]).to_numpy() == pytest.approx(1, abs=1e-5)
+
+
+@pytest.mark.parametrize("file", ["data/sources/synthscenes.py", "losses/dctkd.py", "features.py"])
+def test_the_code_of_the_library_is_a_part_of_what_tables_are_found_by(home, monkeypatch, tmp_path, file):
+    """Also that of the sources, which draw masks."""
+    shutil.copytree(kept.LIBRARY, tmp_path / "dctkd_zoo", ignore=shutil.ignore_patterns("bundled", "__pycache__"))
+    monkeypatch.setattr(kept, "LIBRARY", tmp_path / "dctkd_zoo")
+    monkeypatch.setattr(knowledge, "__file__", str(tmp_path / "dctkd_zoo" / "knowledge.py"))
+
+    def place() -> Path:
+        kept.code.cache_clear()
+        knowledge.made_by.cache_clear()
+        return kept.place({}, tmp_path)
+
+    before = place()
+    with (tmp_path / "dctkd_zoo" / file).open("a") as source:
+        source.write("# changed\n")
+    assert place() != before
+    monkeypatch.undo()
+    assert place() == before
+
+
+def spoilt(home: Path, name: str, out: Path, value: float = float("nan")) -> Path:
+    """The networks in `out`, where a bias of the head of one of them is no finite number."""
+    shutil.copytree(home / "out", out, ignore=shutil.ignore_patterns("*seed*"))
+    tensors = load_file(out / name / weights.WEIGHTS)
+    tensors["fc.bias"][1] = value
+    save_file(tensors, out / name / weights.WEIGHTS)
+    weights.write_hashes(out / name)
+    return out
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize(("name", "who"), [("r8_kd_animals", ""), ("r14_animals", "teacher r14_animals: ")])
+def test_a_network_whose_answers_are_no_numbers_fails(home, monkeypatch, tmp_path, value, name, who, capsys):
+    """So does an entry that is compared with one. Nothing of it is written, nothing is kept."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(results, "RESULTS", tmp_path / "results.csv")
+    told = ["--json", str(tmp_path / "r.json"), "--write"]
+    assert evaluate(home, "r8_kd_animals", "--out", str(spoilt(home, name, tmp_path / "out", value)), *told) == 1
+    (entry,) = json.loads((tmp_path / "r.json").read_text())["entries"]
+    assert entry["status"] == "failed" and entry["row"] is None
+    assert entry["reason"].startswith(f"{who}answers that are no finite numbers on 90 of 90 images")
+    assert not results.RESULTS.exists() and not list((tmp_path / "cache").rglob("*.npz"))
+
+
+def test_images_without_an_answer_are_counted(home, monkeypatch, tmp_path):
+    """A network that fails on some images alone, and would be right on them: class 0 is the first of none."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    plain = features.run
+
+    def fails(model: nn.Module, images: Tensor) -> features.Output:
+        output = plain(model, images)
+        output.logits[:2] = float("nan")
+        return output
+
+    monkeypatch.setattr(features, "run", fails)
+    with pytest.raises(NonFiniteAnswers, match="on 4 of 90 images"):  # of two batches
+        run.evaluate(registry.get_entry("r14_animals"), where(home))
+
+
+def test_a_baseline_in_a_folder_of_its_own_is_compared_with_its_own_runs_teacher_or_none(home, monkeypatch, tmp_path):
+    """Not with the one that another run left in the cache."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "cache"))
+    default, own = tmp_path / "cache" / "checkpoints", tmp_path / "own"
+    for name in ("r8_animals", "r14_animals"):
+        shutil.copytree(home / "out" / name, default / name)
+    shutil.copytree(home / "out" / "r8_animals", own / "r8_animals")
+    baseline = registry.get_entry("r8_animals")
+    alone = run.evaluate(baseline, where(home, trained=own))
+    assert alone.teacher_weights is None and "agreement" not in alone.figures
+    assert alone.note == "not compared with r14_animals: it is not trained in the folder of these runs yet (--out)"
+    assert run.load_teacher(baseline, ANIMALS, where(home, trained=own)) is None
+    for folder in (None, default):
+        assert "agreement" in run.evaluate(baseline, where(home, trained=folder)).figures
+    shutil.copytree(home / "out" / "r14_animals", own / "r14_animals")
+    assert run.evaluate(baseline, where(home, trained=own)).teacher_weights.folder == own / "r14_animals"  # type: ignore[union-attr]
 
 
 def test_images_seen_otherwise_are_another_measurement(home, monkeypatch, tmp_path):
@@ -326,6 +477,13 @@ def test_a_student_of_another_teacher_than_that_which_lies_there_now_is_told(hom
     (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps({"teacher_sha256": "ab" * 32}))
     note = record.row(run.evaluate(registry.get_entry("r8_kd_animals"), place))["note"]
     assert note == "trained by other weights of r14_animals, abababababab, than those it is compared with"
+    for config, due in ((digest.sha256(tmp_path / "r14_animals" / weights.CONFIG), None), ("cd" * 32, "cdcdcdcdcdcd")):
+        told["teacher_config_sha256"] = config
+        (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps(told))
+        note = record.row(run.evaluate(registry.get_entry("r8_kd_animals"), place))["note"]
+        assert note == (
+            due and f"trained by another config.json of r14_animals, {due}, than the one it is compared with"
+        )
 
 
 def test_a_row_says_what_was_measured_on_what(home):

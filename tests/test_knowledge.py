@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from dctkd_zoo import errors, knowledge, losses, models, registry, teachers, weights
+from dctkd_zoo import digest, errors, knowledge, losses, models, registry, teachers, weights
 from dctkd_zoo.data.store import Store
 from dctkd_zoo.data.views import Views
 from dctkd_zoo.features import Tapped
@@ -41,10 +43,17 @@ def views(images: int = 10) -> Views:
     return Views(store, torch.arange(images) % 3, RECIPE, DATASET, CPU)
 
 
-def teacher(sha256: str = "1" * 64) -> teachers.Teacher:
+def teacher(sha256: str = "1" * 64, name: str = "r14", folder: Path = Path()) -> teachers.Teacher:
     torch.manual_seed(0)
     network = Tapped(models.create("r14", 3)).eval().requires_grad_(False)
-    return teachers.Teacher("r14", network, Weights(Path(), "test", sha256))
+    return teachers.Teacher(name, network, Weights(folder, "test", sha256))
+
+
+def configured(folder: Path, **config: object) -> teachers.Teacher:
+    """The teacher with a `config.json`."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({"architecture": "resnet18", **config}))
+    return teacher(folder=folder)
 
 
 def ignored(done: int, total: int) -> None:
@@ -99,6 +108,11 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
 
     changes: list[dict[str, Any]] = [
         {"teacher": teacher("2" * 64)},
+        {"teacher": teacher(name="local-dir:r14")},
+        {"teacher": configured(tmp_path / "one", pretrained_cfg={"mean": [0.5, 0.5, 0.5]})},
+        {"teacher": configured(tmp_path / "two", pretrained_cfg={"mean": [0.4, 0.5, 0.5]})},
+        {"teacher": configured(tmp_path / "three", model_args={"act_layer": "gelu"})},
+        {"views": replace(seen, device=torch.device("meta"))},
         {"view": View("fixed 1", seen.fixed(1))},
         {"kept": Kept(torch.bfloat16, torch.float16)},
         {"kept": Kept(torch.float32, torch.float32)},
@@ -112,6 +126,72 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
     places = {place(), *(place(**change) for change in changes)}
     assert len(places) == 1 + len(changes)
     assert place(views=replace(seen, recipe=replace(RECIPE, epochs=9, lr=1.0, seed=5))) == place()
+
+
+@pytest.mark.parametrize("file", ["models.py", "resnet_cifar.py", "data/views.py", "data/sources/synthscenes.py"])
+def test_code_that_an_image_passes_counts(tmp_path, file):
+    shutil.copytree(knowledge_home := Path(knowledge.__file__).parent, tmp_path / "copy", ignore=no_bundle)
+    before = digest.of_files(tmp_path / "copy", knowledge.CODE)
+    assert before == digest.of_files(knowledge_home, knowledge.CODE) and before in knowledge.made_by()
+    with (tmp_path / "copy" / file).open("a") as source:
+        source.write("# changed\n")
+    assert digest.of_files(tmp_path / "copy", knowledge.CODE) != before
+
+
+no_bundle = shutil.ignore_patterns("bundled", "__pycache__")
+
+
+def test_versions_of_the_libraries_count(monkeypatch):
+    before = knowledge.made_by()
+    monkeypatch.setattr(knowledge, "version", lambda name: "0.0.1")
+    assert knowledge.made_by.__wrapped__() != before
+
+
+def test_a_network_of_the_user_s_own_counts_by_its_file(tmp_path, monkeypatch):
+    path = tmp_path / "own_networks.py"
+    path.write_text(
+        "import timm\nfrom timm.models import register_model\n\n"
+        "@register_model\ndef own_resnet(pretrained=False, **told):\n    return timm.create_model('resnet18', **told)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.import_module("own_networks")
+    own, known = (configured(tmp_path / name, architecture=name).weights for name in ("own_resnet", "resnet18"))
+    before = models.code(own), models.code(known)
+    path.write_text(path.read_text().replace("resnet18", "resnet34"))
+    assert models.code(own) != before[0] and models.code(known) == before[1] != ""
+
+
+def test_made_anew_it_replaces_what_was_there(tmp_path):
+    first = opened(tmp_path)
+    (place,) = {path.parent for path in tmp_path.rglob("index.json")}
+    other, seen, kept = teacher(), views(), Kept(torch.float32, torch.float32)
+    with torch.no_grad():
+        other.network.model.get_parameter("fc.bias").add_(1)
+    view = View("fixed 0", seen.fixed(0))
+    known = [knowledge.open_knowledge(other, seen, view, kept, place, ignored, fresh) for fresh in (False, True)]
+    assert torch.equal(known[0].logits, first.logits)
+    torch.testing.assert_close(known[1].logits, first.logits + 1)
+    assert [path for path in place.parent.iterdir() if path.is_dir()] == [place]
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "message"),
+    [
+        (float("nan"), torch.float32, "teacher r14: answers that are no finite numbers on 10 of 10 images"),
+        (float("inf"), torch.float16, "teacher r14, kept in float16: answers that are no finite numbers on 10 of 10"),
+        (1e5, torch.float16, "teacher r14, kept in float16: answers that are no finite numbers on 10 of 10 images"),
+    ],
+)
+def test_answers_that_are_no_finite_numbers_are_not_kept(tmp_path, value, dtype, message):
+    """Also those that are finite but above what float16 holds."""
+    told, seen, kept = teacher(), views(), Kept(torch.float32, dtype)
+    with torch.no_grad():
+        told.network.model.get_parameter("fc.bias")[0] = value
+    view = View("fixed 0", seen.fixed(0))
+    place = knowledge.folder(told, seen, view, kept, tmp_path)
+    with pytest.raises(errors.NonFiniteAnswers, match=message):
+        knowledge.open_knowledge(told, seen, view, kept, place, ignored)
+    assert [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".lock"] == []
 
 
 def test_a_file_that_is_cut_is_refused_with_the_way_on(tmp_path):
@@ -262,3 +342,36 @@ def test_fewer_than_one_view_is_refused(world, entries, capsys, count):
     with pytest.raises(SystemExit):
         train(world, "d", "r14_patches", "--teacher-cache", count)
     assert "at least 1" in capsys.readouterr().err
+
+
+def test_a_corrected_config_of_the_teacher_is_another_teacher(world, entries, tmp_path, capsys):
+    """The same weights fed with another mean: what the cache holds of it is not used, and a run does not go on."""
+    assert train(world, "e", "r14_patches") == 0
+    folder = tmp_path / "teacher"
+    shutil.copytree(world / "e" / "r14_patches", folder, ignore=shutil.ignore_patterns("SHA256SUMS"))
+    right = (folder / "config.json").read_text()
+    told = json.loads(right)
+    told["pretrained_cfg"]["mean"] = [0.6, 0.5, 0.5]
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from tests.test_knowledge import RECIPE\nfrom dctkd_zoo.spec import Entry\n"
+        f"ENTRIES = (Entry('r8_kd_patches', RECIPE, {{'ce': 1.0, 'kd': 1.0}}, teacher='local-dir:{folder}'),)\n"
+    )
+    registry.include(path)
+    made = []
+    for out, config in (("wrong", json.dumps(told)), ("right", right), ("again", right)):
+        (folder / "config.json").write_text(config)
+        capsys.readouterr()
+        assert train(world, f"e_{out}", "r8_kd_patches", "--teacher-cache", "1") == 0
+        made.append("1 of 1 views" in capsys.readouterr().out)
+    assert made == [True, True, False]
+    wrong, good, again = (load_file(world / f"e_{out}" / "r8_kd_patches" / weights.WEIGHTS) for out in OUTS)
+    assert all(torch.equal(good[name], again[name]) for name in good)
+    assert not all(torch.equal(good[name], wrong[name]) for name in good)
+    facts = [json.loads((world / f"e_{out}" / "r8_kd_patches" / "environment.json").read_text()) for out in OUTS]
+    assert len({each["teacher_sha256"] for each in facts}) == 1
+    assert facts[1]["teacher_config_sha256"] == digest.sha256(folder / "config.json")
+    assert facts[0]["teacher_config_sha256"] != facts[1]["teacher_config_sha256"]
+
+
+OUTS = ("wrong", "right", "again")

@@ -286,3 +286,34 @@ def test_a_file_with_a_mistake_is_refused_with_what_is_wrong(world, tmp_path, ca
     path.write_text(text.replace(old, new).replace("dctk_zoo", "dctkd_zoo"))
     assert zoo(["list", "--catalog", str(path)]) == 1
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("side", [16, 32, 48])
+@pytest.mark.parametrize("named", ["entry", "folder"])
+def test_a_teacher_sees_images_at_the_size_it_was_trained_on(world, trained, named, side):
+    """A ConvNet takes images of any size, and knows little of those that are smaller or larger than its own, 32 px."""
+    registry.include(world / "my_scenes.py")
+    name = "cnx_myscenes" if named == "entry" else f"local-dir:{trained / 'cnx_myscenes'}"
+    dataset = registry.get_dataset("myscenes")
+    teacher = teachers.load(name, dataset, CLASSES, torch.device("cpu"), trained)
+    plain = timm.create_model(f"local-dir:{trained / 'cnx_myscenes'}", pretrained=True).eval()
+    images = torch.randn(2, 3, side, side)
+    own = images
+    if side != 32:
+        own = torch.nn.functional.interpolate(images, (32, 32), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        due, ours = run(plain, own), teacher.network(images)
+    torch.testing.assert_close(ours.logits, due.logits)
+    assert [m.shape for m in ours.maps] == [m.shape for m in due.maps]
+    assert side != 32 or torch.equal(ours.logits, due.logits)
+
+
+def test_no_teacher_of_the_catalog_is_resized_for():
+    """Teacher and student of an entry see images of one size, and a bundled network's config tells its recipe's."""
+    pairs = [(entry, registry.get_entry(entry.teacher)) for entry in registry.entries().values() if entry.teacher]
+    assert len(pairs) > 100
+    for student, teacher in pairs:
+        assert student.recipe.crop == teacher.recipe.crop, student.name
+    for folder in weights.BUNDLED.iterdir():
+        crop = registry.get_entry(folder.name).recipe.crop
+        assert weights.read_config(folder)["pretrained_cfg"]["input_size"] == [3, crop, crop]

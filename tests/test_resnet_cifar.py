@@ -251,7 +251,7 @@ def test_features_are_those_of_forward_intermediates(name: str) -> None:
         torch.manual_seed(0)
         features: Any = timm.create_model(name, features_only=True, feature_cls=kind).eval()
         torch.manual_seed(0)
-        due = create(name).forward_intermediates(x, intermediates_only=True)
+        due: Any = create(name).forward_intermediates(x, intermediates_only=True)
         assert features.feature_info.channels() == [m.shape[1] for m in due]
         assert all(map(torch.equal, features(x), due)) and len(features(x)) == 3, kind
 
@@ -259,7 +259,7 @@ def test_features_are_those_of_forward_intermediates(name: str) -> None:
 @every_network
 def test_the_configuration_names_what_is_there(name: str) -> None:
     model = create(name)
-    config = model.default_cfg
+    config: Any = model.default_cfg
     assert {f"{config['first_conv']}.weight", f"{config['classifier']}.weight"} <= model.state_dict().keys()
     x = torch.zeros(1, *config["input_size"])
     assert model.forward_features(x).shape[2:] == config["pool_size"]

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,12 +16,13 @@ import pytest
 import timm
 import torch
 from rich.console import Console
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from scipy.stats import binomtest
 
-from dctkd_zoo import digest, errors, export, models, registry, weights
+from dctkd_zoo import digest, errors, export, models, registry, teachers, weights
 from dctkd_zoo.spec import Cosine, Entry, Recipe
-from tests.world import make
-from train import build, checkpoint, loop, run
+from tests.world import CLASSES, make
+from train import build, checkpoint, loop, run, teacher
 from train.__main__ import main
 from train.where import Where
 
@@ -397,3 +399,103 @@ def test_an_error_of_a_loss_term_keeps_its_traceback_and_stops_no_other_run(worl
     monkeypatch.undo()
     assert main(["r8_dctkd_kd_stripes", *arguments]) == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("who", ["teacher", "start"])
+def test_a_run_does_not_go_on_by_another_config(world, tmp_path, out, console, monkeypatch, who):
+    """Of its teacher, or of the network it starts from: the weights are the same, what they compute is not."""
+    folder = tmp_path / "r14_stripes"
+    shutil.copytree(out / "r14_stripes", folder)
+    if who == "teacher":
+        entry = registry.get_entry("r8_dctkd_kd_stripes")
+    else:
+        first = registry.get_entry("r14_stripes")
+        entry = replace(
+            first, name="r14_stripes.further", recipe=replace(first.recipe, pretrained=f"local-dir:{folder}")
+        )
+    with monkeypatch.context() as patch, pytest.raises(Stop):
+        interrupted(patch, 1)
+        run.train(entry, where(world, tmp_path), console)
+    config = json.loads((folder / "config.json").read_text())
+    config["pretrained_cfg"]["mean"] = [0.1, 0.2, 0.3]
+    (folder / "config.json").write_text(json.dumps(config))
+    weights.write_hashes(folder)
+    with pytest.raises(errors.ZooError, match=f"is of another {who}_config_sha256; delete it to start over"):
+        run.train(entry, where(world, tmp_path, resume=True), console)
+
+
+def spoilt(folder: Path, value: float = float("nan")) -> None:
+    """One running variance of the network in a folder is none, as an overflow in mixed precision leaves it."""
+    tensors = load_file(folder / "model.safetensors")
+    name = next(name for name in tensors if name.endswith("running_var"))
+    tensors[name][0] = value
+    save_file(tensors, folder / "model.safetensors")
+    weights.write_hashes(folder)
+
+
+def test_a_teacher_whose_answers_are_no_numbers_is_refused(world, tmp_path, out, console):
+    shutil.copytree(out / "r14_stripes", tmp_path / "r14_stripes")
+    spoilt(tmp_path / "r14_stripes")
+    message = "teacher r14_stripes: answers that are no finite numbers on 24 of 24 images"
+    with pytest.raises(errors.NonFiniteAnswers, match=message):
+        run.train(registry.get_entry("r8_dctkd_kd_stripes"), where(world, tmp_path), console)
+    assert not (tmp_path / "r8_dctkd_kd_stripes" / "recipe.json").exists()
+
+
+def test_a_student_whose_answers_are_no_numbers_in_a_test_stops_the_run(world, tmp_path, console, monkeypatch):
+    """Its losses are finite all along: they are computed with the statistics of each batch."""
+    whole = loop.epoch
+
+    def overflows(learner, views, seed, number, *rest):
+        row = whole(learner, views, seed, number, *rest)
+        if number == 1:
+            learner.student.model.bn1.running_var[0] = float("nan")
+        return row
+
+    monkeypatch.setattr(loop, "epoch", overflows)
+    folder = tmp_path / "r8_stripes"
+    with pytest.raises(errors.NonFiniteAnswers, match=r"^answers that are no finite numbers on 24 of 24 images"):
+        run.train(registry.get_entry("r8_stripes"), where(world, tmp_path), console)
+    assert len(log_rows(folder)) == 1 and not weights.is_whole(folder) and not (folder / "results.json").exists()
+    assert checkpoint.load(folder).progress.epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("counts", "top1", "taken"),
+    [
+        ((1, 1), 100.0, True),
+        ((3, 3), 100.0, True),
+        ((72, 8), 100.0, True),
+        ((9,), 100.0, True),
+        ((900, 100), 92.5, True),
+        ((900, 100), 90.0, False),
+        ((900, 100), 91.0, False),
+        ((3, 3), 50.0, False),
+        ((12, 12, 12), 100 / 3, False),
+        ((10, 10), 90.0, True),
+        ((72, 8), 0.0, False),
+    ],
+)
+def test_a_teacher_is_refused_where_guessing_the_commonest_class_does_as_well(counts, top1, taken):
+    labels = torch.cat([torch.full((count,), label) for label, count in enumerate(counts)])
+    right, n = round(top1 * len(labels) / 100), len(labels)
+    p = binomtest(right, n, max(counts) / n, alternative="greater").pvalue
+    assert taken == (right == n or p <= teacher.SURE)
+    if taken:
+        teacher.check_knowledge(top1, labels, "T")
+        return
+    with pytest.raises(errors.TeacherMismatch, match="no better than chance") as refused:
+        teacher.check_knowledge(top1, labels, "T")
+    limit = re.search(r"up to ([\d.]+) % here", str(refused.value))
+    assert limit is not None and top1 <= float(limit[1]) < 100
+
+
+def test_a_refused_teacher_s_message_says_what_it_saw(out):
+    folder = f"local-dir:{out / 'r14_stripes'}"
+    network = teachers.load(folder, registry.get_dataset("stripes"), CLASSES, torch.device("cpu"), None).network
+    assert teacher.seen(network, 16) == ""
+    saw = teacher.seen(network, 12)
+    with pytest.raises(
+        errors.TeacherMismatch, match=r"50\.00 % top-1 \(sees the student's 12 px resized to its own 16x16"
+    ):
+        teacher.check_knowledge(50.0, torch.tensor([0, 0, 1, 1]), "T", saw)

@@ -106,7 +106,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     chosen, failed = device.choose(options.device), 0
     resume = options.resume or ranks.restarted()
     where = Where(options.data, options.out or checkpoints(), chosen, resume, options.out, options.teacher_cache)
-    with ranks.started(chosen):
+    with ranks.started(chosen), device.full_float32():
         console = Console(quiet=not ranks.leads())
         for entry in plan.seeded(names, options.seed):
             try:

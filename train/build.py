@@ -88,8 +88,8 @@ def build(entry: Entry, material: Material, where: Where, console: Console) -> l
     teaching = _guide(guide, material.train, where, objective, console) if guide else None
     steps = entry.recipe.epochs * -(-len(material.train.labels) // entry.recipe.batch_size)
     called = compiled.losses(objective, steps, len(ranks.share(torch.arange(entry.recipe.batch_size))))
-    sha256 = guide.weights.sha256 if guide else ""
-    return loop.Learner(tapped, teaching, objective, called, sgd, entry.recipe, dtype, sha256)
+    told = (guide.weights.sha256, guide.weights.config_sha256) if guide else ("", "")
+    return loop.Learner(tapped, teaching, objective, called, sgd, entry.recipe, dtype, *told)
 
 
 def _guide(
@@ -105,12 +105,13 @@ def _guide(
 def _teacher(entry: Entry, material: Material, where: Where, console: Console) -> teachers.Teacher:
     """The entry's teacher, shown to know its classes."""
     guide = teachers.load(str(entry.teacher), material.dataset, material.classes, where.device, where.trained)
-    top1 = loop.top1(guide.network, material.test, precision(where.device))
+    top1 = loop.top1(guide.network, material.test, precision(where.device), who=f"teacher {guide.name}: ")
+    seen = teacher.seen(guide.network, entry.recipe.crop)
     console.print(
-        f"teacher {guide.name} ({guide.weights.origin}): {top1:.2f} % top-1",
+        f"teacher {guide.name} ({guide.weights.origin}): {top1:.2f} % top-1{seen}",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
-    teacher.check_knowledge(top1, material.test.labels, guide.name)
+    teacher.check_knowledge(top1, material.test.labels, guide.name, seen)
     return guide

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.views import Views, centre_windows, derive
 from dctkd_zoo.device import autocast, seed
 from dctkd_zoo.errors import NonFiniteLoss
-from dctkd_zoo.features import Output, Tapped
+from dctkd_zoo.features import Output, Tapped, finite, refuse_non_finite
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Recipe
 from train.compiled import Losses
@@ -54,13 +55,15 @@ class Learner:
     recipe: Recipe
     precision: torch.dtype
     teacher_sha256: str = ""
+    teacher_config_sha256: str = ""
 
     @cached_property
     def lesson(self) -> nn.Module:
         """Student and objective as one module, whose gradients are averaged over the ranks where there are several."""
         lesson = Lesson(self.student, self.objective, self.losses, self.precision)
         # All buffers are the same on all ranks anyway: batch statistics and banks are of the whole batch.
-        return DistributedDataParallel(lesson, **{SYNC_BUFFERS: False}) if ranks.size() > 1 else lesson
+        options: dict[str, Any] = {SYNC_BUFFERS: False}
+        return DistributedDataParallel(lesson, **options) if ranks.size() > 1 else lesson
 
 
 class Lesson(nn.Module):
@@ -171,15 +174,22 @@ def forward(learner: Learner, batch: Batch, teach: Teach | None, share: float, m
 
 
 @torch.inference_mode()
-def top1(network: Tapped, views: Views, precision: torch.dtype, between: Callable[[], None] = lambda: None) -> float:
-    """Share of the test images that the model gets right, in percent; each rank looks at some of them."""
+def top1(
+    network: Tapped, views: Views, precision: torch.dtype, between: Callable[[], None] = lambda: None, who: str = ""
+) -> float:
+    """Share of the test images that the model gets right, in percent; each rank looks at some of them.
+
+    `NonFiniteAnswers`, which begins with `who`, where its outputs are no numbers on any of them.
+    """
     network.eval()
-    counts = torch.zeros(2, dtype=torch.long)
+    counts = torch.zeros(3, dtype=torch.long)
     for batch, own in views.turns(centre_windows(views.store, views.recipe), views.recipe.batch_size):
         if own:
             with autocast(batch.images.device, precision):
-                right = (network(batch.images).logits.argmax(dim=1) == batch.labels).sum()
-            counts += torch.stack([right.cpu(), torch.tensor(len(batch.labels))])
+                output = network(batch.images)
+            hits, broken = (output.logits.argmax(dim=1) == batch.labels).sum(), (~finite(output.tensors())).sum()
+            counts += torch.stack([hits.cpu(), torch.tensor(len(batch.labels)), broken.cpu()])
         between()
-    right, seen = map(int, ranks.total(counts))
+    right, seen, wrong = map(int, ranks.total(counts))
+    refuse_non_finite(wrong, seen, who)
     return 100 * right / seen

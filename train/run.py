@@ -31,8 +31,10 @@ ENVIRONMENT = (
     "precision",
     "dataset_digest",
     "teacher_sha256",
+    "teacher_config_sha256",
     "teacher_cache",
     "start_sha256",
+    "start_config_sha256",
 )  # facts that stand there too
 BEST, LOG, ERROR = "best.safetensors", "train_log.csv", "error.txt"
 
@@ -74,9 +76,10 @@ def _train(entry: Entry, where: Where, folder: Path, console: Console) -> None:
     facts = {name: entry.facts()[name] for name in ("name", "recipe", "weights", "options")}
     facts |= {"precision": str(learner.precision), "dataset_digest": material.train.store.digest}
     if learner.guide is not None:
-        facts |= {"teacher_sha256": learner.teacher_sha256, "teacher_cache": where.teacher_cache}
+        facts |= {"teacher_sha256": learner.teacher_sha256, "teacher_config_sha256": learner.teacher_config_sha256}
+        facts |= {"teacher_cache": where.teacher_cache}
     if material.start is not None:
-        facts["start_sha256"] = material.start.sha256
+        facts |= {"start_sha256": material.start.sha256, "start_config_sha256": material.start.config_sha256}
     progress = restore(folder, learner, facts, where.resume)
     if ranks.leads():
         write_facts(entry, folder, where, facts)
@@ -112,7 +115,7 @@ def restore(folder: Path, learner: loop.Learner, facts: dict[str, Any], resume: 
     state = checkpoint.load(folder)
     told = state.progress.facts
     if told != facts:
-        differing = sorted(key for key in facts if told.get(key) != facts[key])
+        differing = sorted(key for key in told | facts if told.get(key) != facts.get(key))
         raise ZooError(f"the run in {folder} is of another {', '.join(differing)}; delete it to start over")
     checkpoint.restore(state, learner.student.model, learner.objective, learner.optimizer)
     _same_for_all(folder, state.progress)

@@ -118,6 +118,12 @@ class Split:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def objects(self) -> str | None:
+        """sha256 of the masks, which `digest`, that recorded figures name, leaves out; None where there are none."""
+        if self.masks is None:
+            return None
+        return hashlib.sha256(f"{self.masks.shape}".encode() + self.masks.tobytes()).hexdigest()
+
     def take(self, keep: Sequence[int]) -> Split:
         """The images at the positions `keep`, in that order."""
         masks = None if self.masks is None else self.masks[list(keep)]
