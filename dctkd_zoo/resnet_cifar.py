@@ -4,12 +4,12 @@
 
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from timm.layers.classifier import create_classifier
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices  # private, but every timm model takes it from there
 from torch import Tensor, nn
+from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 
 class BasicBlock(nn.Module):
@@ -141,7 +141,7 @@ class ResNetCifar(nn.Module):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B,3,H,W) -> (B,C3,H/4,W/4)."""
         x = self._stem(x)
-        if self.grad_checkpointing and not torch.jit.is_scripting():  # type: ignore[attr-defined]  # TorchScript has no checkpointing
+        if self.grad_checkpointing and not is_scripting():  # TorchScript has no checkpointing
             x = checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
         else:
             x = self.layer3(self.layer2(self.layer1(x)))
