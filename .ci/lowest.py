@@ -2,11 +2,12 @@
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 PYPROJECT = Path(__file__).resolve().parents[1] / "pyproject.toml"
 
 
-def lowest(project: dict) -> list[str]:
+def lowest(project: dict[str, Any]) -> list[str]:
     """Every `name>=version` of the dependencies and extras as `name==version`, with its marker."""
     extras = project["optional-dependencies"].values()
     return [

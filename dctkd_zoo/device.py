@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -87,17 +88,31 @@ def kind(device: torch.device) -> str:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Inside, float32 stays float32: GPUs since Ampere would round convolutions to TF32, of 10 bits' mantissa."""
-    cudnn: Any = torch.backends.cudnn  # whose parts its types do not name
-    backends = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
-    before = [backend.fp32_precision for backend in backends]
-    for backend in backends:
-        backend.fp32_precision = "ieee"
+    """Inside, float32 is float32: no convolution or product is rounded to TF32 or bfloat16, whatever torch was told.
+
+    Unless told otherwise, torch rounds a GPU's convolutions to TF32.
+    """
+    backends = torch.backends
+    cudnn: Any = backends.cudnn  # whose parts its types do not name
+    mkldnn: Any = backends.mkldnn
+    places = (cudnn.conv, cudnn.rnn, backends.cuda.matmul, mkldnn.conv, mkldnn.rnn, mkldnn.matmul)
+    before = [place.fp32_precision for place in places]
     try:
+        _set_float32(places, ["ieee"] * len(places))
         yield
     finally:
-        for backend, precision in zip(backends, before, strict=True):
-            backend.fp32_precision = precision
+        _set_float32(places, before)
+
+
+def _set_float32(places: Sequence[Any], values: Sequence[str]) -> None:
+    # The older settings first: where they disagree with the newer, they raise when read, by torch's compiler too.
+    with warnings.catch_warnings(action="ignore", category=UserWarning):  # torch 2.9 would rather not have them set
+        torch.backends.cudnn.allow_tf32 = values[0] == "tf32"
+        torch.set_float32_matmul_precision(
+            "medium" if values[-1] == "bf16" else "high" if values[2] == "tf32" else "highest"
+        )
+    for place, value in zip(places, values, strict=True):
+        place.fp32_precision = value
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """dctkd_zoo.device."""
 
+import subprocess
+import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -60,20 +61,49 @@ def test_describe():
     assert described.startswith("cpu (") and f"{torch.get_num_threads()} threads" in described
 
 
-def test_float32_is_not_rounded_inside_and_all_is_as_before_outside():
-    cudnn: Any = torch.backends.cudnn
-    backends = (cudnn.conv, cudnn.rnn, torch.backends.cuda.matmul)
+ROUNDING = """
+import torch
+from dctkd_zoo import device
 
-    def precisions():
-        return [backend.fp32_precision for backend in backends]
+def settings():
+    found = {}
+    for name in ("cudnn.conv", "cudnn.rnn", "cuda.matmul", "mkldnn.conv", "mkldnn.rnn", "mkldnn.matmul"):
+        place = torch.backends
+        for part in name.split("."):
+            place = getattr(place, part)
+        found[name] = place.fp32_precision
+    return found
 
-    before = precisions()
-    with device.full_float32():
-        assert precisions() == ["ieee"] * 3
-    with pytest.raises(KeyError), device.exactly():
-        assert precisions() == ["ieee"] * 3 and torch.is_inference_mode_enabled()
-        raise KeyError
-    assert precisions() == before
+a, b = torch.randn(2, 256, 256, generator=torch.Generator().manual_seed(0))
+due = a @ b
+SETTING
+before, rounded = settings(), a @ b
+with device.full_float32(), device.exactly():
+    assert set(settings().values()) == {"ieee"}, settings()
+    assert torch.is_inference_mode_enabled()
+    assert torch.backends.cudnn.allow_tf32 is False and torch.get_float32_matmul_precision() == "highest"
+    assert torch.equal(a @ b, due)
+assert settings() == before, settings()
+assert torch.equal(a @ b, rounded)
+"""
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "torch.backends.cudnn.allow_tf32 = True",
+        "torch.backends.cuda.matmul.allow_tf32 = True",
+        "torch.set_float32_matmul_precision('medium')",
+        "torch.backends.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.conv.fp32_precision = 'ieee'",
+        "torch.backends.mkldnn.matmul.fp32_precision = 'bf16'",
+    ],
+)
+def test_float32_is_float32_whatever_torch_was_told(setting):
+    """In a process of its own: what torch was told stays."""
+    code = ROUNDING.replace("SETTING", setting)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
