@@ -7,10 +7,12 @@ import logging
 import pytest
 import torch
 
+from dctkd_zoo import registry
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.objective import Objective
-from train import compiled
+from tests import world
+from train import compiled, loop
 from train.__main__ import main
 
 WEIGHTS = {"ce": 0.1, "dctkd": 1.0, "kd": 1.0}
@@ -97,3 +99,27 @@ def test_values_and_gradients_are_those_of_the_plain_objective(caplog):
     assert losses.works is not ("the objective is not compiled: " in caplog.text)
     torch.testing.assert_close(found[0][0], found[1][0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_training_that_cannot_compile_says_so_and_runs_in_float32(monkeypatch, caplog, tmp_path):
+    def broken(*arguments):
+        raise RuntimeError("no working C++ compiler")
+
+    monkeypatch.setattr(torch, "compile", lambda *arguments, **options: broken)
+    monkeypatch.setattr(compiled, "PAYS", 1)
+    monkeypatch.setattr(registry, "_MODULES", [])
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+    rounding, step = [], loop.step
+
+    def seen(*arguments):
+        rounding.append(torch.backends.cudnn.allow_tf32)
+        return step(*arguments)
+
+    monkeypatch.setattr(loop, "step", seen)
+    home = world.make(tmp_path)
+    try:
+        assert main([*world.options(home, tmp_path / "out"), "r8_stripes"]) == 0
+    finally:
+        registry._bundled_and_included.cache_clear()
+    assert caplog.messages.count("the objective is not compiled: no working C++ compiler") == 1
+    assert rounding == [False] * 12 and torch.backends.cudnn.allow_tf32  # 4 epochs of 3 batches

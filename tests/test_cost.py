@@ -73,6 +73,15 @@ def test_everything_is_measured(bundled):
     assert found.peak_mib is not None and 2 * layer < found.peak_mib < 12 * layer
 
 
+def test_cost_is_timed_in_float32(bundled, monkeypatch):
+    seen = []
+    monkeypatch.setattr(cost, "seconds", lambda *_: seen.append(torch.backends.cudnn.allow_tf32) or [1.0])
+    assert torch.backends.cudnn.allow_tf32, "torch rounds to TF32 unless told otherwise"
+    monkeypatch.setattr(cost, "PEAKS", {})
+    cost.measure(bundled, 32, CPU)
+    assert seen == [False, False] and torch.backends.cudnn.allow_tf32
+
+
 def test_memory_that_cannot_be_measured_has_a_reason(bundled, monkeypatch, tmp_path):
     images = torch.zeros(1, 3, 8, 8)
     monkeypatch.setattr("sys.executable", "/bin/false")
