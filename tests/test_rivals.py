@@ -254,7 +254,7 @@ def test_pkt_is_the_divergence_of_neighbourhoods_and_so_is_its_slope():
     value = ready("pkt")(student, TEACHER, BATCH)
     ours, theirs = STUDENT.embedding.numpy(), TEACHER.embedding.numpy()
     np.testing.assert_allclose(value.detach().numpy(), pkt_reference(ours, theirs), rtol=1e-9)
-    *maps, embedding, logits = (g.numpy() for g in slopes(value, inputs))
+    *maps, embedding, logits = (g.detach().numpy() for g in slopes(value, inputs))
     assert not any(g.any() for g in (*maps, logits))
     for at in np.ndindex(ours.shape):
         step = np.zeros_like(ours)

@@ -318,7 +318,8 @@ class TestOffline:
 TAGGED = """
 from dctkd_zoo.spec import Arch, Cosine, Entry, Recipe
 ARCHS = {"tiny": Arch("test_resnet")}
-START = Recipe(epochs=1, batch_size=16, lr=0.05, schedule=Cosine(), resize=20, crop=16, pretrained="r160_in1k")
+# Of maps of a single pixel oneDNN errs in bfloat16.
+START = Recipe(epochs=1, batch_size=16, lr=0.01, schedule=Cosine(), resize=72, crop=64, pretrained="r160_in1k")
 ENTRIES = (Entry("tiny_stripes", START, {"ce": 1.0}),)
 """
 
