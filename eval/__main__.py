@@ -43,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-images", action="store_true", help="no test images in that page, so that it can be shared"
     )
+    parser.add_argument(
+        "--from-results",
+        action="store_true",
+        help="make that page from the rows of eval/results.csv, of all entries or those named, and evaluate nothing",
+    )
     parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
     return parser
 
@@ -62,12 +67,17 @@ def main(arguments: list[str] | None = None) -> int:
         return comparing.main(arguments[1:])
     command = parser()
     options = command.parse_args(arguments)
-    if options.all == bool(options.names):
+    if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
     if options.write and options.limit:
         command.error("--write keeps figures over all images: leave out --limit")
     if options.no_images and not options.report:
         command.error("--no-images is about the page of --report DIR: give both")
+    if options.from_results and not options.report:
+        command.error("--from-results makes the page of --report DIR: give both")
+    unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write") if getattr(options, name)]
+    if options.from_results and unused:
+        command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         if options.catalog:
@@ -109,6 +119,8 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     from eval import results
     from eval.outcome import Status
 
+    if options.from_results:
+        return _report_rows({entry.name for entry in entries}, options.report)
     device.keep_memory()
     records: list[Record] = []
     found: dict[str, Result] = {}
@@ -129,6 +141,15 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     if interrupted:
         raise KeyboardInterrupt
     return int(any(each["status"] == Status.FAILED for each in records))
+
+
+def _report_rows(names: set[str], folder: Path) -> int:
+    """Write the page of the rows that `eval/results.csv` has of some entries."""
+    from eval import report, results
+
+    rows = [row for row in results.read(results.RESULTS) if row["name"] in names]
+    print(f"report: {report.write_rows(rows, folder)}")
+    return 0
 
 
 def _told(outcome: Outcome) -> Record:

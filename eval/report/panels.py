@@ -20,11 +20,12 @@ from dctkd_zoo.features import Output
 from dctkd_zoo.overlay import overlay
 from dctkd_zoo.spec import Entry
 from eval.paired import align
+from eval.report.data import Example, Panel, Seen
 from eval.run import Result, Where, load_teacher, network, open_views, reference, test_split
 from eval.table import BATCH_SIZE
 
 COUNT = 3  # images of a rule
-CELL, GAP = 96, 2  # px of a map, and between two
+CELL, GAP = 144, 2  # px of a map, and between two
 QUALITY = 80  # of a JPEG
 
 
@@ -34,38 +35,6 @@ class Chosen:
 
     rule: str
     ids: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A network's answer to an image and a picture of its attention, level by level, as a data URI."""
-
-    network: str
-    role: str
-    answer: str
-    right: bool
-    confidence: float
-    levels: int
-    picture: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """A test image as the networks see it, its class, and what each network makes of it."""
-
-    id: str
-    truth: str
-    picture: str
-    seen: tuple[Seen, ...]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Images chosen by a rule."""
-
-    title: str
-    rule: str
-    examples: tuple[Example, ...]
 
 
 def at_random(table: pd.DataFrame, count: int = COUNT, seed: int = 0) -> Chosen:
