@@ -7,9 +7,8 @@ from pathlib import Path
 
 from dctkd_zoo import atomic
 from eval.record import Record
-from eval.report.collect import from_results, from_rows
+from eval.report import collect, render
 from eval.report.data import Report, Row
-from eval.report.render import render
 from eval.run import Result, Where
 
 __all__ = ["write", "write_rows"]
@@ -24,15 +23,15 @@ def write(
 
     Without `images` no test image stands in it, nor any attention drawn over one: not all may be passed on.
     """
-    return _write(from_results(records, results, where, images), folder)
+    return _write(collect.from_results(records, results, where, images), folder)
 
 
 def write_rows(rows: Sequence[Row], folder: Path) -> Path:
     """Write the page of rows of `eval/results.csv` alone into a folder; its path."""
-    return _write(from_rows(rows), folder)
+    return _write(collect.from_rows(rows), folder)
 
 
 def _write(report: Report, folder: Path) -> Path:
-    page = folder / PAGE
-    atomic.write_text(page, render(report))
-    return page
+    path = folder / PAGE
+    atomic.write_text(path, render.page(report))
+    return path

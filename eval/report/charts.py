@@ -176,7 +176,7 @@ def reliability(entry: EntryData) -> Chart | None:
     return Chart(
         title,
         picture(f"{entry.name}-reliability", title, "; ".join(said), SIZE, draw, SCALE),
-        "On the diagonal, confidence equals accuracy. Stronger bars hold more images; dots: mean confidence of the bin.",
+        "On the diagonal, confidence equals accuracy. Stronger bars hold more images; dots: their mean confidence.",
         ("confidence, %", "images", "mean confidence, %", "accuracy, %"),
         rows,
     )
@@ -193,7 +193,7 @@ def confusion(entry: EntryData) -> Chart | None:
     labels = [words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…" for words in map(printable, names)]
     edge = 12 + 5.6 * max(map(len, labels))
     side = count * (24.0 if count <= COUNTED else 14.0)
-    width, height = edge + side + 0.72 * edge, 0.75 * edge + side + 4
+    width, height = (float(math.ceil(px)) for px in (1.72 * edge + side, 0.75 * edge + side + 4))
 
     def draw(axes: Axes) -> None:
         from matplotlib.patches import Rectangle

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,7 +50,7 @@ WORST = 100  # classes that have a row of their own
 def from_results(
     records: Sequence[Record], results: Mapping[str, Result], where: Where, pictures: bool = True
 ) -> Report:
-    """Collect what was evaluated, `results` by name, and what `records` say of the rest; panels only with `pictures`."""
+    """Collect `results` by entry, and what `records` say of the rest; panels only with `pictures`."""
     names = sorted({each.entry.dataset for each in results.values()}, key=registry.natural)
     known = {record["name"]: record for record in records}
     parts = ({n: r for n, r in results.items() if r.entry.dataset == name} for name in names)
@@ -66,9 +65,7 @@ def from_results(
     )
 
 
-def _dataset(
-    results: Mapping[str, Result], records: Mapping[str, Record], where: Where, pictures: bool
-) -> DatasetData:
+def _dataset(results: Mapping[str, Result], records: Mapping[str, Record], where: Where, pictures: bool) -> DatasetData:
     ordered = dict(sorted(results.items(), key=lambda pair: -pair[1].figures["top1"]))
     dataset = registry.get_dataset(next(iter(ordered.values())).entry.dataset)
     baselines = {name: base for name in ordered if (base := _baseline(name, ordered))}
@@ -83,11 +80,11 @@ def _dataset(
     return DatasetData(dataset, entries, contrasts, refused, tuple(drawn.get("", ())))
 
 
-def _baseline(name: str, known: Iterable[str]) -> str | None:
+def _baseline(name: str, known: Collection[str]) -> str | None:
     """The supervised baseline of a student, where it is among the `known` entries."""
     entry = registry.get_entry(name)
     base = registry.baseline(entry)
-    return base if entry.teacher and base in known else None
+    return base if entry.teacher and base and base in known else None
 
 
 def _training(dataset: Dataset, where: Where) -> NDArray[np.int64]:
@@ -96,13 +93,9 @@ def _training(dataset: Dataset, where: Where) -> NDArray[np.int64]:
     return np.bincount(labels, minlength=dataset.num_classes).astype(np.int64)
 
 
-def _entry(
-    result: Result, record: Record, results: Mapping[str, Result], training: NDArray[np.int64]
-) -> EntryData:
+def _entry(result: Result, record: Record, results: Mapping[str, Result], training: NDArray[np.int64]) -> EntryData:
     row, none = record["row"], (math.nan, math.nan)
-    values = {
-        name: Value(float(value), *result.intervals.get(name, none)) for name, value in result.figures.items()
-    }
+    values = {name: Value(row[name], *result.intervals.get(name, none)) for name in result.figures}
     folder = result.weights.folder
     return EntryData(
         result.entry,
@@ -140,7 +133,7 @@ def _per_image(result: Result, training: NDArray[np.int64]) -> PerImage:
 def _gap(result: Result, results: Mapping[str, Result]) -> Gap | None:
     """The share that a student closes of the gap between its baseline and its teacher, where all are evaluated."""
     base, teacher = _baseline(result.entry.name, results), result.entry.teacher
-    if result.where.protocol != "exact" or base is None or teacher not in results:
+    if result.where.protocol != "exact" or base is None or teacher is None or teacher not in results:
         return None
     try:
         return bootstrapped_gap(results[base].table, result.table, results[teacher].table)
@@ -211,8 +204,8 @@ def _dataset_of_rows(rows: Sequence[Row]) -> DatasetData:
     gaps = {test.student.name: _gap_of_means(test, by_name) for test in tests}
     entries = coloured(replace(each, gap=gaps.get(each.name)) for each in found)
     data = {each.name: each for each in entries}
-    contrasts = (replace(test, student=data[test.student.name]) for test in tests)
-    contrasts = tuple(sorted(contrasts, key=lambda each: -each.top1.difference))
+    tests = [replace(test, student=data[test.student.name]) for test in tests]
+    contrasts = tuple(sorted(tests, key=lambda each: -each.top1.difference))
     return DatasetData(registry.get_dataset(rows[0]["dataset"]), entries, contrasts)
 
 

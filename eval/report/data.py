@@ -209,8 +209,9 @@ class Absent:
 class Report:
     """All that a page holds.
 
-    `over` says what intervals and tests are over: `images`, of networks evaluated just now, or `seeds`, of rows of a
-    results file. `document` is what the page offers as JSON, if anything, `pictures` is whether test images may stand in it.
+    `over` is what intervals and tests are over: `images`, of networks evaluated just now, or `seeds`, of rows of a
+    results file. `document` is what the page offers as JSON, if anything; `pictures` is whether test images may be on
+    the page.
     """
 
     datasets: tuple[DatasetData, ...]
@@ -255,9 +256,7 @@ def levels(values: Mapping[str, Value], score: str, table: pd.DataFrame | None =
     return tuple(found)
 
 
-def objects(
-    values: Mapping[str, Value], table: pd.DataFrame | None = None
-) -> tuple[tuple[Level, Level | None], ...]:
+def objects(values: Mapping[str, Value], table: pd.DataFrame | None = None) -> tuple[tuple[Level, Level | None], ...]:
     """How much of an entry's maps lies on the objects that decide the class, and of its teacher's, by level."""
     found: list[tuple[Level, Level | None]] = []
     for score in ground_truth.SCORES:

@@ -69,7 +69,7 @@ FACTS = (
 )
 
 
-def render(report: Report) -> str:
+def page(report: Report) -> str:
     """Render the whole page."""
     return _environment().get_template("page.html.jinja").render(
         report=report,
@@ -172,9 +172,7 @@ def metric_title(name: str) -> str:
 def words(entry: EntryData) -> str:
     """The words that the filter finds an entry by."""
     known = entry.entry
-    return " ".join(
-        (known.name, known.arch, *known.terms, known.dataset, known.variant, shortened_name(known.teacher))
-    )
+    return " ".join((known.name, known.arch, *known.terms, known.dataset, known.variant, shortened_name(known.teacher)))
 
 
 def reported(name: str) -> list[Reported]:

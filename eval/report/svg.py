@@ -1,7 +1,7 @@
-"""Drawing by matplotlib, as SVG that stands in a page: in the page's colours and font, with tooltips, the same each time.
+"""Inline SVG drawn by matplotlib, in the colours and the font of the page and with tooltips.
 
-matplotlib draws in placeholder colours, in whose place the variables of the page's style sheet are put, so that a chart
-follows light and dark.
+matplotlib draws in placeholder colours, which are replaced by variables of the page's style sheet, so that a chart
+follows light and dark. The same chart is the same text each time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DASHED = (0, (4, 3))
 VARIABLES = ("ink", "dim", "faint", "rule", "accent", *(f"c{number}" for number in range(len(MARKERS))))
 COLOURS = {name: f"#0000{number:02x}" for number, name in enumerate(VARIABLES, start=1)}
 PLACES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
-STYLE = {
+STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
     "font.size": 10.5,
@@ -73,7 +73,7 @@ def picture(
         'aria-describedby="{key}-desc"><title id="{key}-title">{title}</title><desc id="{key}-desc">{said}</desc>'
         "{inside}</svg>"
     ).format(
-        key=key, w=size[0], h=size[1], most=scale * size[0], title=title, said=description,
+        key=key, w=size[0], h=size[1], most=scale * size[0], title=printable(title), said=printable(description),
         inside=_inline(text.getvalue()),
     )  # fmt: skip
 
@@ -130,7 +130,7 @@ def tip(artist: Artist, words: str) -> None:
 
 
 def log_axis(axes: Axes, low: float, high: float) -> None:
-    """Make the x axis logarithmic, with ticks at 1, 2 and 5 times powers of ten; at powers alone where these are many."""
+    """Make the x axis logarithmic, with ticks at 1, 2 and 5 times powers of ten, or at powers alone on a long axis."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
