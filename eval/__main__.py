@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--from-results",
         action="store_true",
-        help="make that page from the rows of eval/results.csv, of all entries or those named, and evaluate nothing",
+        help="make the page of --report from eval/results.csv alone, for the entries named or all, evaluating nothing",
     )
     parser.add_argument("--write", action="store_true", help="put the rows into eval/results.csv")
     return parser

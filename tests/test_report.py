@@ -287,7 +287,7 @@ def test_without_probabilities_answers_that_changed_are_taken():
 
 def test_the_rule_says_from_how_many():
     rule = panels.losses(BEFORE, AFTER, ("base", "student")).rule
-    assert rule.startswith("base is right, and gives the true class the most probability beyond what student")
+    assert rule.startswith("base is right and more confident of the true class than student, by the largest margin")
     assert "first 3 of 3 such images among 5" in rule
     assert "with seed 7" in panels.at_random(AFTER, 2, seed=7).rule
 
