@@ -779,10 +779,12 @@ def test_a_picture_is_enlarged_with_its_levels(browse):
     button.click();
     found.push(dialog.open, dialog.querySelectorAll("img").length, dialog.querySelector(".levels").textContent);
     found.push(dialog.querySelector("p").textContent.includes("r20_synthscenes"));
+    const [image, maps] = dialog.querySelector(".zoomed").children;
+    found.push(maps.getBoundingClientRect().width > 2 * image.getBoundingClientRect().width);
     dialog.querySelector("button").click();
     return [...found, dialog.open];
     """
-    assert browse(script) == [False, 0, True, 2, "level 123", True, False]
+    assert browse(script) == [False, 0, True, 2, "level 123", True, True, False]
 
 
 def test_a_phone_sees_the_names_and_no_teacher(browse):
