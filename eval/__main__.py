@@ -43,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--no-images", action="store_true", help="no test images in that page, so that it can be shared"
     )
+    parser.add_argument(
+        "--from-results",
+        action="store_true",
+        help="make the page of --report from eval/results.csv alone, for the entries named or all, evaluating nothing",
+    )
     parser.add_argument("--write", action="store_true", help="put the rows into the checkout's eval/results.csv")
     parser.add_argument("--results", type=Path, metavar="FILE", help="the file that --write puts them into instead")
     return parser
@@ -67,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
-    if options.all == bool(options.names):
+    if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
     if options.write and options.limit:
         command.error("--write keeps figures over all images: leave out --limit")
@@ -75,6 +80,11 @@ def _command(arguments: list[str]) -> int:
         command.error("--results is about the file of --write: give both")
     if options.no_images and not options.report:
         command.error("--no-images is about the page of --report DIR: give both")
+    if options.from_results and not options.report:
+        command.error("--from-results makes the page of --report DIR: give both")
+    unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write") if getattr(options, name)]
+    if options.from_results and unused:
+        command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
         if options.catalog:
@@ -120,6 +130,8 @@ def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int
     from dctkd_zoo import device, ranks
     from eval.outcome import Status
 
+    if options.from_results:
+        return _report_rows({entry.name for entry in entries}, options.report)
     device.keep_memory()
     records: list[Record] = []
     found: dict[str, Result] = {}
@@ -154,6 +166,15 @@ def _write(record: Record, path: Path) -> bool:
         return False
     results.write([record["row"]], path)
     return True
+
+
+def _report_rows(names: set[str], folder: Path) -> int:
+    """Write the page of the rows that `eval/results.csv` has of some entries."""
+    from eval import report, results
+
+    rows = [row for row in results.read(results.RESULTS) if row["name"] in names]
+    print(f"report: {report.write_rows(rows, folder)}")
+    return 0
 
 
 def _told(outcome: Outcome) -> Record:

@@ -20,8 +20,8 @@ from eval import leaderboard, record, verify
 from eval.cards import gather, render
 from eval.markdown import code, escape, table
 from eval.outcome import Outcome, Status
-from eval.report import gather as boards
-from eval.report import page, panels
+from eval.report import collect, data
+from eval.report import render as report_page
 from tests import test_report as report
 
 PARTS = (
@@ -68,13 +68,13 @@ def html(words: str) -> str:
     told = [record.record(Outcome(each.entry, Status.EVALUATED, each)) for each in results.values()]
     lost = Outcome(registry.get_entry("r8_synthscenes"), Status.NO_DATA, None, words)
     broken = Outcome(registry.get_entry("r20_at_synthscenes"), Status.FAILED, None, words)
-    seen = panels.Seen("r20_synthscenes", words, words, False, 0.5, 3, PICTURE)
-    panel = panels.Panel("Random images", words, (panels.Example(words, words, PICTURE, (seen,)),))
+    seen = data.Seen("r20_synthscenes", words, words, False, 0.5, 3, PICTURE)
+    panel = data.Panel("Random images", words, (data.Example(words, words, PICTURE, (seen,)),))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(boards, "panels", lambda ordered, baselines, where: {"": [panel], NAMES[1]: [panel]})
-        patch.setattr(boards, "_training", lambda dataset, where: np.array([5, 50, 500, 500]))
+        patch.setattr(collect, "panels", lambda ordered, baselines, where: {"": [panel], NAMES[1]: [panel]})
+        patch.setattr(collect, "_training", lambda dataset, where: np.array([5, 50, 500, 500]))
         told += [record.record(lost), record.record(broken)]
-        return page.render(boards.boards(told, results, report.HERE), told)
+        return report_page.page(collect.from_results(told, results, report.HERE))
 
 
 @pytest.fixture(scope="module")

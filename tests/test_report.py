@@ -7,6 +7,7 @@ import html
 import io
 import itertools
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -20,13 +21,16 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from scipy import stats
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.data.split import Arrays, Split
 from eval import __main__ as command
-from eval import calibration, classes, protocol, record, uncertainty
+from eval import classes, compare, paired, protocol, record, uncertainty
+from eval import gap as gaps
+from eval import results as results_file
 from eval.outcome import Outcome, Status
-from eval.report import gather, page, panels, plots, svg
+from eval.report import charts, collect, data, panels, render, svg
 from eval.run import Result, Where, reference
 
 HERE = Where(None, torch.device("cpu"))
@@ -96,101 +100,151 @@ def records(results):
 @pytest.fixture(scope="module")
 def text(results, records):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gather, "panels", lambda ordered, baselines, where: {"": [PANEL], NAMES[2]: [PANEL]})
-        patch.setattr(gather, "_training", lambda dataset, where: np.array([5, 50, 500, 500]))
-        return page.render(gather.boards(records, results, HERE), records)
+        patch.setattr(collect, "panels", lambda ordered, baselines, where: {"": [PANEL], NAMES[2]: [PANEL]})
+        patch.setattr(collect, "_training", lambda dataset, where: np.array([5, 50, 500, 500]))
+        return render.page(collect.from_results(records, results, HERE))
 
 
 PICTURE = "data:image/jpeg;base64,AAAA"
-SEEN = panels.Seen("r20_synthscenes", "student", HOSTILE[0], False, 0.5, 3, PICTURE)
-PANEL = panels.Panel("Random images", HOSTILE[3], (panels.Example("test/<0>", HOSTILE[1], PICTURE, (SEEN,)),))
+SEEN = data.Seen("r20_synthscenes", "student", HOSTILE[0], False, 0.5, 3, PICTURE)
+PANEL = data.Panel("Random images", HOSTILE[3], (data.Example("test/<0>", HOSTILE[1], PICTURE, (SEEN,)),))
 
 
-# --- plots
+# --- charts
+
+STYLE = (render.HERE / "style.css").read_text(encoding="utf-8")
 
 
-def every_plot(names: tuple[str, ...] = HOSTILE) -> list[plots.Plot]:
-    rows = table(0, 0.7)
-    points = [plots.Point(name, n, 1000 * 3**n, 20 + 20 * n, 15 + 20 * n, 30 + 20 * n) for n, name in enumerate(names)]
-    one = [plots.Point("only", 0, 500, 100.0, 100, 100)]
-    lines = [plots.Line(name, n, (1.0, 2.0, 3.0), (0.1 * n, np.nan, -0.2)) for n, name in enumerate(names)]
-    bins = calibration.reliability(rows, calibration.equal_width(rows["confidence"].to_numpy()))
-    heat = plots.confusion("c", "confusion", classes.confusion(rows, len(names)), names)
-    assert heat is not None
-    return [
-        plots.scatter("s", "scatter", points, ("parameters", "top-1, %")),
-        plots.scatter("s1", "scatter", one * 3, ("parameters", "top-1, %")),
-        plots.scatter("s0", "scatter", [], ("parameters", "top-1, %")),
-        plots.lines("l", "lines", lines, ("level", "skill"), chance=True),
-        plots.lines("l1", "lines", [plots.Line("a", 0, (1.0,), (3.0,))], ("epoch", "loss")),
-        plots.lines("l0", "lines", [], ("epoch", "loss")),
-        plots.reliability("r", "reliability", bins),
-        heat,
+def every_chart() -> list[charts.Chart]:
+    """Each kind of chart, of names that are markup, and of as little as there can be."""
+    results = {n: result(n, table(seed, fitting(n), n != "r56_synthscenes")) for seed, n in enumerate(NAMES)}
+    told = [record.record(Outcome(each.entry, Status.EVALUATED, each)) for each in results.values()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collect, "panels", lambda *given: {})
+        patch.setattr(collect, "_training", lambda *given: np.array([5, 5, 5, 5]))
+        (dataset,) = collect.from_results(told, results, HERE).datasets
+        (alone,) = collect.from_results(told[:1], {NAMES[0]: results[NAMES[0]]}, HERE).datasets
+    entry = dataset.entries[0]
+    lines = [charts.Line(name, n, [(1.0, 0.1 * n), (2.0, np.nan), (3.0, -0.2)]) for n, name in enumerate(HOSTILE)]
+    found = [
+        *charts.of_dataset(dataset),
+        charts.accuracy(alone),
+        charts.curves("l", "lines", lines, ("level", "skill"), "", chance=True),
+        charts.curves("l1", "line", [charts.Line("a", None, [(1.0, 3.0)])], ("epoch", "loss"), ""),
+        charts.losses(entry),
+        charts.reliability(entry),
+        charts.confusion(entry),
     ]
+    return [each for each in found if each]
+
+
+@pytest.fixture(scope="module")
+def drawn() -> list[charts.Chart]:
+    return every_chart()
 
 
 def places(root: ElementTree.Element) -> list[tuple[float, float]]:
-    """Every place that marks, lines and paths of a picture name in absolute coordinates."""
+    """Every place that marks, text and paths of a picture name in absolute coordinates."""
+    inside = {id(each) for defs in root.iter("defs") for each in defs.iter()}  # markers, around their own origin
     found = []
     for each in root.iter():
-        get = each.attrib
-        for x, y in (("x", "y"), ("x1", "y1"), ("x2", "y2"), ("cx", "cy")):
-            if x in get:
-                found.append((float(get[x]), float(get[y])))
-        if "width" in get:
-            found.append((float(get["x"]) + float(get["width"]), float(get["y"]) + float(get["height"])))
-        found += [(float(a), float(b)) for a, b in re.findall(r"[ML](-?[\d.]+) (-?[\d.]+)", get.get("d", ""))]
+        if id(each) not in inside:
+            found += [(float(each.attrib["x"]), float(each.attrib["y"]))] if "x" in each.attrib else []
+            numbers = [float(number) for number in re.findall(r"-?[\d.]+", each.get("d", ""))]
+            found += zip(numbers[::2], numbers[1::2], strict=True)
     return found
 
 
-@pytest.mark.parametrize("plot", every_plot(), ids=lambda plot: plot.title)
-def test_plots_stay_inside_their_view_box(plot):
-    root = ElementTree.fromstring(plot.svg)
-    _, _, width, height = map(float, root.attrib["viewBox"].split())
-    assert places(root)
-    assert all(0 <= x <= width and 0 <= y <= height for x, y in places(root)), places(root)
-    assert "nan" not in plot.svg and "inf" not in plot.svg.replace("info", "")
+def test_charts_stay_inside_their_view_box(drawn):
+    for chart in drawn:
+        root = ElementTree.fromstring(chart.svg)
+        _, _, width, height = map(float, root.attrib["viewBox"].split())
+        assert len(places(root)) > 10
+        assert all(0 <= x <= width and 0 <= y <= height for x, y in places(root)), places(root)
+        assert "nan" not in chart.svg
 
 
-@pytest.mark.parametrize("plot", every_plot(), ids=lambda plot: plot.title)
-def test_plots_say_what_they_show(plot):
-    root = ElementTree.fromstring(plot.svg)
-    title, description = root.find("title"), root.find("desc")
-    assert root.attrib["role"] == "img" and title is not None and description is not None
-    assert (root.attrib["aria-labelledby"], title.text) == (title.attrib["id"], plot.title)
-    assert root.attrib["aria-describedby"] == description.attrib["id"]
-    assert all(len(row) == len(plot.head) for row in plot.rows)
+def test_charts_are_named_and_described(drawn):
+    for chart in drawn:
+        root = ElementTree.fromstring(chart.svg)
+        title, description = root.find("title"), root.find("desc")
+        assert root.attrib["role"] == "img" and title is not None and description is not None
+        assert (root.attrib["aria-labelledby"], title.text) == (title.attrib["id"], chart.title)
+        assert root.attrib["aria-describedby"] == description.attrib["id"]
+        assert chart.rows and all(len(row) == len(chart.head) for row in chart.rows)
 
 
-@pytest.mark.parametrize("plot", every_plot(), ids=lambda plot: plot.title)
-def test_no_text_of_a_plot_is_markup(plot):
-    assert not {"script", "b", "img"} & {each.tag for each in ElementTree.fromstring(plot.svg).iter()}
+def test_charts_have_no_colour_or_font_of_their_own(drawn):
+    for chart in drawn:
+        elements = list(ElementTree.fromstring(chart.svg).iter())
+        style = " ".join(each.get("style", "") for each in elements)
+        assert set(re.findall(r"var\(--(\w+)\)", style)) <= set(re.findall(r"--(\w+): light-dark", STYLE))
+        assert "var(--ink)" in style and "#" not in style and "font-family" not in style
+        assert not {"script", "b", "img", "style", "metadata"} & {each.tag for each in elements}
 
 
-def test_the_table_of_a_plot_holds_its_numbers():
-    rows = table(0, 0.7)
-    matrix = classes.confusion(rows, 4)
-    heat = plots.confusion("c", "confusion", matrix, HOSTILE)
+def test_charts_are_the_same_each_time_and_share_no_id(drawn):
+    assert [each.svg for each in every_chart()] == [each.svg for each in drawn]
+    by_title = {each.title: each.svg for each in drawn if each.title != drawn[0].title}
+    ids = [name for each in by_title.values() for name in re.findall(r' id="([^"]*)"', each)]
+    assert len(ids) > 10 and len(ids) == len(set(ids))
+
+
+def test_marks_of_a_chart_have_tooltips(drawn):
+    heat = next(each for each in drawn if each.title.startswith("Confusion"))
+    tips = [each.text for each in ElementTree.fromstring(heat.svg).findall(".//g/title")]
+    truth, prediction, images, share = heat.rows[0]
+    assert f"{truth} predicted as {prediction}: {images} images, {share} %" in tips
+    assert len(tips) == len(heat.rows) + 4  # the mistakes, and the diagonal of four classes
+
+
+def test_class_names_may_be_of_any_letters():
+    room = "\N{CJK UNIFIED IDEOGRAPH-6559}\N{CJK UNIFIED IDEOGRAPH-5BA4}"
+    entry = data.EntryData(registry.get_entry(NAMES[0]), {}, {}, (), None, 0)
+    stats = data.PerImage((room, "$x^2$\n\x1b"), (), np.array([[1, 1], [0, 2]]), (), (), pd.DataFrame())
+    heat = charts.confusion(replace(entry, per_image=stats))
     assert heat is not None
+    root = ElementTree.fromstring(heat.svg)
+    assert {room, "$x^2$\\n\\x1b"} <= {each.text for each in root.iter("text")}
+    assert f"{room} predicted as $x^2$\\n\\x1b: 1 images, 50.0 %" in {each.text for each in root.findall(".//g/title")}
+
+
+def test_the_table_of_a_chart_holds_its_numbers(results, drawn):
+    matrix = classes.confusion(results[drawn[0].rows[0][0]].table, 4)
+    heat = next(each for each in drawn if each.title.startswith("Confusion"))
     assert sum(int(row[2]) for row in heat.rows) == matrix.sum() - matrix.diagonal().sum()
-    line = plots.lines("l", "l", [plots.Line("a", 0, (1.0, 2.0), (0.5, np.nan))], ("epoch", "loss"))
-    assert line.rows == (("1", "0.500"),)
+    line = charts.curves("l", "l", [charts.Line("a", 0, [(1.0, 0.5), (2.0, np.nan)])], ("epoch", "loss"), "")
+    assert line is not None and line.rows == (("1", "0.500"),)
+    assert charts.curves("l", "l", [charts.Line("a", 0, [(1.0, np.nan)])], ("epoch", "loss"), "") is None
 
 
-def test_of_many_classes_no_matrix_is_drawn():
-    names = [str(number) for number in range(plots.LARGEST + 1)]
-    assert plots.confusion("c", "c", np.eye(len(names), dtype=np.int64), names) is None
-    assert plots.confusion("c", "c", np.eye(plots.LARGEST, dtype=np.int64), names[1:]) is not None
+@pytest.mark.parametrize(("count", "drawn"), [(2, True), (charts.LARGEST, True), (charts.LARGEST + 1, False)])
+def test_a_confusion_matrix_is_as_large_as_its_classes_need(count, drawn):
+    names = tuple(f"{number:02}" for number in range(count))
+    eye = np.eye(count, dtype=np.int64)
+    entry = data.EntryData(registry.get_entry(NAMES[0]), {}, {}, (), None, 0)
+    heat = charts.confusion(replace(entry, per_image=data.PerImage(names, (), eye, (), (), pd.DataFrame())))
+    assert (heat is not None) is drawn
+    if heat:
+        width = float(ElementTree.fromstring(heat.svg).attrib["viewBox"].split()[2])
+        assert width < {2: 100, charts.LARGEST: 700}[count]
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.62, 0.91), (-3, 12), (0, 100), (68.3, 69.1)])
-def test_ticks_are_round_and_inside(low, high):
-    found = svg.ticks(low, high)
-    assert 2 <= len(found) <= 6
-    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in found)
+def test_six_entries_have_a_colour():
+    names = ["r56_synthscenes", *(f"r20_{each}_synthscenes" for each in ("dctkd", "kd", "at", "pkt", "crd", "vid"))]
+    names += ["r20_synthscenes", "r8_synthscenes"]
+    made = [data.EntryData(registry.get_entry(n), {}, {}, (), None if n[:3] == "r56" else "r56", None) for n in names]
+    series = {each.name: each.series for each in data.coloured(made)}
+    assert series == {
+        "r56_synthscenes": 0, "r20_synthscenes": 1, "r20_dctkd_synthscenes": 2, "r20_kd_synthscenes": 3,
+        "r20_at_synthscenes": 4, "r20_pkt_synthscenes": 5, "r20_crd_synthscenes": None, "r20_vid_synthscenes": None,
+        "r8_synthscenes": None,
+    }  # fmt: skip
+    grey = charts.curves("k", "t", [charts.Line("a", None, [(1.0, 1.0), (2.0, 2.0)])], ("x", "y"), "")
+    assert grey is not None and "var(--faint)" in grey.svg and "var(--c" not in grey.svg
 
 
-def test_numbers_as_ticks_say_them():
+def test_numbers_as_ticks_have_them():
     assert [svg.short(v) for v in (0.25, 272_604, 1.5e6, -2)] == ["0.25", "272.6 k", "1.5 M", "\N{MINUS SIGN}2"]
 
 
@@ -233,7 +287,7 @@ def test_without_probabilities_answers_that_changed_are_taken():
 
 def test_the_rule_says_from_how_many():
     rule = panels.losses(BEFORE, AFTER, ("base", "student")).rule
-    assert rule.startswith("base is right, and gives the true class the most probability beyond what student")
+    assert rule.startswith("base is right and more confident of the true class than student, by the largest margin")
     assert "first 3 of 3 such images among 5" in rule
     assert "with seed 7" in panels.at_random(AFTER, 2, seed=7).rule
 
@@ -339,20 +393,180 @@ def test_the_data_cannot_end_its_script(text, records):
     assert told is not None and "<" not in told[1]
     rows = {each["name"]: each["row"] for each in json.loads(told[1])["entries"]}
     assert rows == {each["name"]: each["row"] for each in records}
-    assert json.loads(page.script_data({"a": "</script>\u2028&"})) == {"a": "</script>\u2028&"}
+    assert json.loads(render.script_data({"a": "</script>\u2028&"})) == {"a": "</script>\u2028&"}
 
 
 def test_numbers_of_the_page_are_those_of_the_rows(text, records):
     row = next(each["row"] for each in records if each["name"] == NAMES[2])
-    section = re.search(rf'<section class="entry" id="{NAMES[2]}".*?</section>', text, re.S)
+    section = re.search(rf'<details class="entry" id="{NAMES[2]}".*?How to reproduce this', text, re.S)
     assert section is not None
-    told = dict(re.findall(r'data-figure="([\w.]+)" data-value="([-\d.e]+)"', section[0]))
+    told = dict(re.findall(r'data-metric="([\w.]+)" data-value="([-\d.e]+)"', section[0]))
     assert {name: float(value) for name, value in told.items()} == {name: row[name] for name in told}
     assert {"top1", "mca", "nll", "ece", "agreement", "skill.ssim", "skill.iou"} <= told.keys()
     line = re.search(rf'<tr data-words="{NAMES[2]} .*?</tr>', text, re.S)
     assert line is not None
     assert f'data-value="{row["top1"]}">{row["top1"]:.2f}' in line[0]
     assert f"{row['top1.low']:.2f}–{row['top1.high']:.2f}" in line[0]
+
+
+def words_of(part: str) -> str:
+    """The text of a part of a page, on one line."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", part)).split())
+
+
+def test_the_first_paragraph_is_the_finding(text, results):
+    finding = words_of(text[text.index('<div class="finding">') : text.index('<nav id="page-nav"')])
+    base, best = "r20_synthscenes", max(NAMES[2:], key=lambda name: results[name].figures["top1"])
+    tables = {base: results[base].table, **{name: results[name].table for name in NAMES[2:]}}
+    found = compare.compare({name: collect._narrow(each) for name, each in tables.items()})
+    test = next(each for each in found if each.b == best).differences[0]
+    gap = gaps.bootstrapped_gap(tables[base], tables[best], results[NAMES[0]].table)
+    higher = sum(each.differences[0].shown and each.differences[0].difference > 0 for each in found)
+    assert finding.startswith(f"On synthscenes, {'all 2' if higher == 2 else '1 of 2'} students")
+    assert f"The most accurate student, {best}, reaches {test.b:.2f} % top-1 against {test.a:.2f} % of its" in finding
+    assert f"+{test.difference:.2f} points (95 % CI +{test.low:.2f} to +{test.high:.2f}, p < 0.001)" in finding
+    ends = f"(95 % CI {100 * gap.low:.1f} to {100 * gap.high:.1f})"
+    assert f"It closes {100 * gap.share:.1f} % {ends} of the gap to its teacher {NAMES[0]}" in finding
+
+
+def difference(value: float, p: float, figure: str = "top1") -> paired.Difference:
+    return paired.Difference(figure, 50.0, 50 + value, value, value - 1, value + 1, p, p, p < 0.05)
+
+
+@pytest.mark.parametrize(
+    ("tests", "words"),
+    [
+        ([], ""),
+        ([(3, 0.01)], "the student is significantly more accurate than its baseline"),
+        ([(3, 0.5)], "the student is not significantly more accurate than its baseline"),
+        ([(-3, 0.01)], "the student is significantly less accurate than its baseline"),
+        ([(3, 0.01), (2, 0.02)], "all 2 students are significantly more accurate than their baseline"),
+        ([(3, 0.5), (-2, 0.9)], "none of the 2 students is significantly more accurate than its baseline"),
+        (
+            [(3, 0.01), (2, 0.5), (-3, 0.01)],
+            "1 of 3 students is significantly more accurate than their baseline; 1 is significantly less accurate",
+        ),
+    ],
+)
+def test_the_headline_counts_what_is_significant(tests, words):
+    entry = data.EntryData(registry.get_entry(NAMES[2]), {}, {}, (), NAMES[0], 0)
+    contrasts = tuple(data.Contrast(NAMES[1], entry, 9, (difference(*each),)) for each in tests)
+    dataset = data.DatasetData(registry.get_dataset("synthscenes"), (entry,), contrasts)
+    assert render.headline(dataset) == words
+
+
+def test_a_verdict_says_better_or_worse():
+    assert render.verdict(difference(3, 0.01)) == ("good", "significantly higher")
+    assert render.verdict(difference(3, 0.01, "nll")) == ("bad", "significantly higher")
+    assert render.verdict(difference(-3, 0.01, "ece")) == ("good", "significantly lower")
+    assert render.verdict(difference(-3, 0.2)) == ("dim", "not significant")
+    assert render.verdict(difference(3, math.nan)) == ("dim", "not tested")
+
+
+def test_a_student_has_one_row_and_the_rest_folded(text):
+    folds = re.findall(r'<details class="contrast".*?</details>', text, re.S)
+    assert len(folds) == 2 and "open" not in "".join(re.findall(r"<details[^>]*>", text))
+    rows = re.findall(r"<tr><th scope=\"row\">([^<]*)", folds[0])
+    assert rows == ["top-1 %", "MCA %", "NLL nats", "ECE %", "agreement %", "SSIM skill", "Pearson skill", "IoU skill"]
+
+
+def test_the_legend_of_the_plots_stands_once(text):
+    plots = text[text.index('id="synthscenes-plots"') : text.index('id="synthscenes-attention"')]
+    assert plots.count('class="legend"') == 1
+    names = re.findall(r'aria-hidden="true"></span>([^<]+)</li>', plots)
+    assert sorted(names) == ["r20", "r20_dctkd", "r20_kd", "r56"]
+
+
+# --- from results.csv alone
+
+SEEDS = {"r20_synthscenes": (60.0, 61.0, 62.5), "r20_kd_synthscenes": (66.0, 66.5, 68.0), "r56_synthscenes": (90.0,)}
+
+
+@pytest.fixture
+def rows() -> list[dict[str, str]]:
+    """Rows of three entries, as the file has them, and rows that do not count."""
+    found = []
+    for name, values in SEEDS.items():
+        for seed, value in enumerate(values):
+            figures = {"top1": value, "nll": 100 / value, "top1.low": value - 2, "top1.high": value + 3}
+            if name != "r56_synthscenes":
+                figures |= {"ssim": 0.5, "ssim.1": 0.5, "skill.ssim": value / 100, "skill.ssim.1": value / 100}
+            facts = {"parameters": 1000, "weights_sha256": f"{name}{seed}", "teacher_sha256": "", "note": ""}
+            if name == "r20_kd_synthscenes":
+                facts |= {"teacher": "r56_synthscenes", "teacher_sha256": "r56_synthscenes0"}
+            head = {"name": name, "dataset": "synthscenes", "protocol": "exact", "seed": seed, "n": 1200, "failed": 0}
+            found.append(results_file.as_text(head | figures | {"teacher": ""} | facts))
+    found.append(found[0] | {"seed": "7", "top1": "1", "limit": "9"})
+    found.append(found[0] | {"seed": "8", "top1": "1", "protocol": "released"})
+    return [*found, found[0] | {"name": "r20_gone_synthscenes"}]
+
+
+def test_rows_alone_make_means_over_seeds_and_paired_tests(rows):
+    (dataset,) = collect.from_rows(rows).datasets
+    assert [each.name for each in dataset.entries] == ["r56_synthscenes", "r20_kd_synthscenes", "r20_synthscenes"]
+    for entry in dataset.entries:
+        value, measured = entry.values["top1"], SEEDS[entry.name]
+        assert value.value == pytest.approx(np.mean(measured)) and len(entry.seeds) == len(measured)
+        if len(measured) > 1:
+            assert value.sd == pytest.approx(np.std(measured, ddof=1)) and math.isnan(value.low)
+        else:
+            assert (value.low, value.high) == (measured[0] - 2, measured[0] + 3) and math.isnan(value.sd)
+    (contrast,) = dataset.contrasts
+    student, base = SEEDS["r20_kd_synthscenes"], SEEDS["r20_synthscenes"]
+    expected = stats.ttest_rel(student, base)
+    assert contrast.n == 3 and contrast.top1.p == pytest.approx(expected.pvalue)
+    assert contrast.top1.difference == pytest.approx(np.mean(student) - np.mean(base))
+    assert (contrast.top1.low, contrast.top1.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert {each.figure for each in contrast.differences} == {"top1", "nll", "skill.ssim"}
+    share = (np.mean(student) - np.mean(base)) / (90 - np.mean(base))
+    assert dataset.entries[1].gap is not None and dataset.entries[1].gap.share == pytest.approx(share)
+
+
+def test_a_gap_that_is_not_significant_is_not_closed(rows):
+    near = [row | {"top1": "61.5"} if row["name"] == "r56_synthscenes" else row for row in rows]
+    (dataset,) = collect.from_rows(near).datasets
+    assert [each.gap for each in dataset.entries] == [None, None, None]
+
+
+def test_the_page_of_rows_leaves_out_what_needs_images(rows):
+    found = render.page(collect.from_rows(rows))
+    assert "A results file holds no predictions of single images" in found
+    assert "3 entries, from the rows of" in found and "± 1.26" in found
+    assert (
+        "<img" not in found and "Classes and confusions" not in found and "page-data" not in found.split("<script>")[0]
+    )
+    tags = read(found)
+    assert len(tags.ids) == len(set(tags.ids))
+    assert {link.removeprefix("#") for link in tags.links} <= set(tags.ids)
+
+
+def test_the_command_makes_the_page_of_rows(rows, monkeypatch, tmp_path, capsys):
+    path = tmp_path / "results.csv"
+    path.write_text(results_file.as_csv(rows), encoding="utf-8")
+    monkeypatch.setattr(results_file, "RESULTS", path)
+    monkeypatch.setattr(command, "_evaluate", lambda *given: pytest.fail("something was evaluated"))
+    assert command.main(["--from-results", "--report", str(tmp_path / "all")]) == 0
+    assert command.main(["r20_kd*", "r20_synthscenes", "--from-results", "--report", str(tmp_path / "two")]) == 0
+    assert f"report: {tmp_path / 'all' / 'index.html'}" in capsys.readouterr().out
+    every, two = ((tmp_path / name / "index.html").read_text(encoding="utf-8") for name in ("all", "two"))
+    assert 'id="r56_synthscenes"' in every and 'id="r56_synthscenes"' not in two and 'id="r20_kd_synthscenes"' in two
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--from-results"], "--from-results makes the page of --report DIR"),
+        (["--from-results", "--report", "x", "--write", "--limit", "5"], "--write keeps figures over all images"),
+        (["--from-results", "--report", "x", "--json", "-"], "--from-results evaluates nothing: leave out --json"),
+    ],
+)
+def test_what_a_page_of_rows_cannot_do_is_refused(arguments, words, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        command.main(arguments)
+    assert words in capsys.readouterr().err
+
+
+# --- more of the page
 
 
 def test_what_was_not_evaluated_is_listed_with_the_reason(text):
@@ -366,40 +580,42 @@ def test_reported_figures_have_a_column_of_their_own(results, records, monkeypat
     told = results[NAMES[2]]
     said = registry.get_entry("r18_dctkd_ade20k").reported
     entry = replace(told.entry, reported=said)
-    monkeypatch.setattr(gather, "panels", lambda *given: {})
-    monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
-    found = page.render(gather.boards(records, {**results, NAMES[2]: replace(told, entry=entry)}, HERE), records)
+    monkeypatch.setattr(collect, "panels", lambda *given: {})
+    monkeypatch.setattr(collect, "_training", lambda *given: np.array([5, 5, 5, 5]))
+    changed = {**results, NAMES[2]: replace(told, entry=entry)}
+    found = render.page(collect.from_results(records, changed, HERE))
     value = next(each.value for each in said if each.metric == "top1")
     assert f'<td class="reported" data-value="{value}">{value:.2f}<small>released' in found
     assert "protocol released</th>" in found
 
 
 def test_an_entry_alone_and_none_at_all(results, records, monkeypatch):
-    monkeypatch.setattr(gather, "panels", lambda *given: {})
-    monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
-    alone = page.render(gather.boards(records[:1], {NAMES[0]: results[NAMES[0]]}, HERE), records[:1], limit=96)
-    assert "Students against" not in alone and "on 96 test images only" in alone
-    assert "No entry was evaluated." in page.render((), records[-2:])
+    monkeypatch.setattr(collect, "panels", lambda *given: {})
+    monkeypatch.setattr(collect, "_training", lambda *given: np.array([5, 5, 5, 5]))
+    few = replace(HERE, limit=96)
+    alone = render.page(collect.from_results(records[:1], {NAMES[0]: results[NAMES[0]]}, few))
+    assert "Students compared" not in alone and "on 96 test images only" in alone
+    assert "No entry was evaluated." in render.page(collect.from_results(records[-2:], {}, HERE))
 
 
 def test_accuracy_is_against_arithmetic_where_that_is_known(results, records, monkeypatch):
-    monkeypatch.setattr(gather, "panels", lambda *given: {})
-    monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
-    known = {name: replace(result, cost=SimpleNamespace(macs=10**6)) for name, result in results.items()}
-    (board,) = gather.boards(records, known, HERE)
-    assert board.accuracy.title == "Accuracy against multiply-accumulates of an image"
+    monkeypatch.setattr(collect, "panels", lambda *given: {})
+    monkeypatch.setattr(collect, "_training", lambda *given: np.array([5, 5, 5, 5]))
+    known = [{**each, "row": {**each["row"], "macs": 10**6}} if each["row"] else each for each in records]
+    (dataset,) = collect.from_results(known, results, HERE).datasets
+    chart = charts.accuracy(dataset)
+    assert chart is not None and chart.title == "Accuracy against multiply-accumulates per image"
 
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_words_can_be_told_from_what_is_behind_them(dark):
-    style = (page.HERE / "style.css").read_text(encoding="utf-8")
-    pairs = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", style)
+    pairs = re.findall(r"--(\w+): light-dark\((#\w{6}), (#\w{6})\)", STYLE)
     colours = {name: luminance((light, other)[dark]) for name, light, other in pairs}
-    assert len(colours) >= 16
+    assert len(colours) >= 15
     for behind in ("paper", "raised"):
         for name in ("ink", "dim", "accent", "good", "bad"):
             assert contrast(colours[name], colours[behind]) >= 4.5, (name, behind)
-    for series in range(svg.SERIES):
+    for series in range(data.COLOURED):
         assert contrast(colours[f"c{series}"], colours["paper"]) >= 3
 
 
@@ -417,8 +633,8 @@ def contrast(a: float, b: float) -> float:
 def test_the_command_writes_the_page(monkeypatch, tmp_path, capsys, results):
     told = results[NAMES[2]]
     monkeypatch.setattr(command, "_evaluate", lambda entries, where: [Outcome(told.entry, Status.EVALUATED, told)])
-    monkeypatch.setattr(gather, "panels", lambda *given: {})
-    monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
+    monkeypatch.setattr(collect, "panels", lambda *given: {})
+    monkeypatch.setattr(collect, "_training", lambda *given: np.array([5, 5, 5, 5]))
     assert command.main([NAMES[2], "--device", "cpu", "--report", str(tmp_path / "new" / "folder")]) == 0
     written = (tmp_path / "new" / "folder" / "index.html").read_text(encoding="utf-8")
     assert NAMES[2] in written and "report: " in capsys.readouterr().out
@@ -427,8 +643,8 @@ def test_the_command_writes_the_page(monkeypatch, tmp_path, capsys, results):
 def test_images_that_may_not_be_passed_on_stay_out(monkeypatch, tmp_path, capsys, results):
     told = results[NAMES[2]]
     monkeypatch.setattr(command, "_evaluate", lambda entries, where: [Outcome(told.entry, Status.EVALUATED, told)])
-    monkeypatch.setattr(gather, "panels", lambda *given: pytest.fail("images were read"))
-    monkeypatch.setattr(gather, "_training", lambda *given: np.array([5, 5, 5, 5]))
+    monkeypatch.setattr(collect, "panels", lambda *given: pytest.fail("images were read"))
+    monkeypatch.setattr(collect, "_training", lambda *given: np.array([5, 5, 5, 5]))
     assert command.main([NAMES[2], "--device", "cpu", "--report", str(tmp_path), "--no-images"]) == 0
     written = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert "data:image" not in written and "made without test images" in written
@@ -520,8 +736,8 @@ def test_the_filter_hides_rows_and_says_so(browse):
     """
     some, none, _, every = browse(script)
     assert set(some[0]) == {"r20_dctkd_synthscenes", "r20_kd_synthscenes"}
-    assert some[1] == "2 of 4 entries shown"
-    assert none == [[], "0 of 4 entries shown"]
+    assert some[1] == "2 of 4 entries"
+    assert none == [[], "0 of 4 entries"]
     assert len(every[0]) == 4
 
 
@@ -553,3 +769,41 @@ def test_a_link_opens_what_it_leads_to(browse):
     """
     assert browse(script, after="#r20_kd_synthscenes") == [False, True]
     assert browse("return 1", after="#%") == 1
+
+
+def test_a_picture_is_enlarged_with_its_levels(browse):
+    script = """
+    const dialog = document.getElementById("page-zoom"), button = document.querySelector("button.zoom");
+    const found = [dialog.open, button.tabIndex];
+    button.focus();
+    button.click();
+    found.push(dialog.open, dialog.querySelectorAll("img").length, dialog.querySelector(".levels").textContent);
+    found.push(dialog.querySelector("p").textContent.includes("r20_synthscenes"));
+    const [image, maps] = dialog.querySelector(".zoomed").children;
+    found.push(maps.getBoundingClientRect().width > 2 * image.getBoundingClientRect().width);
+    dialog.querySelector("button").click();
+    return [...found, dialog.open];
+    """
+    assert browse(script) == [False, 0, True, 2, "level 123", True, True, False]
+
+
+def test_a_phone_sees_the_names_and_no_teacher(browse):
+    script = """
+    const board = document.querySelector("table.board"), box = board.parentElement;
+    box.scrollLeft = 150;
+    const name = board.querySelector("tbody th").getBoundingClientRect();
+    const teacher = getComputedStyle(board.querySelector("td.teacher")).display;
+    const left = Math.round(name.left - box.getBoundingClientRect().left);
+    return [box.scrollLeft, left, teacher, name.width < innerWidth / 2];
+    """
+    scrolled, left, teacher, narrow = browse(script, width=390)
+    assert (scrolled > 50, left <= 2, teacher, narrow) == (True, True, "none", True)
+    assert browse(script)[2] == "table-cell"
+
+
+def test_the_way_to_the_sections_stays_in_sight(browse):
+    script = """
+    scrollTo(0, document.getElementById("synthscenes-entries").offsetTop);
+    return [scrollY > 500, document.getElementById("page-nav").getBoundingClientRect().top];
+    """
+    assert browse(script) == [True, 0]

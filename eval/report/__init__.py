@@ -1,4 +1,4 @@
-"""What was measured to one page to look at: `python -m eval NAME... --report DIR`."""
+"""The page of an evaluation, to be looked at in a browser: `python -m eval NAME... --report DIR`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 from dctkd_zoo import atomic
 from eval.record import Record
-from eval.report.gather import boards
-from eval.report.page import render
+from eval.report import collect, render
+from eval.report.data import Report, Row
 from eval.run import Result, Where
 
-__all__ = ["write"]
+__all__ = ["write", "write_rows"]
 
 PAGE = "index.html"
 
@@ -19,10 +19,19 @@ PAGE = "index.html"
 def write(
     records: Sequence[Record], results: Mapping[str, Result], folder: Path, where: Where, images: bool = True
 ) -> Path:
-    """Write the page of some records into a folder; its path. `results` are those of the entries that have one.
+    """Write the page of an evaluation into a folder; its path. `results` are those of the entries that have one.
 
     Without `images` no test image stands in it, nor any attention drawn over one: not all may be passed on.
     """
-    page = folder / PAGE
-    atomic.write_text(page, render(boards(records, results, where, images), records, where.limit, images))
-    return page
+    return _write(collect.from_results(records, results, where, images), folder)
+
+
+def write_rows(rows: Sequence[Row], folder: Path) -> Path:
+    """Write the page of rows of `eval/results.csv` alone into a folder; its path."""
+    return _write(collect.from_rows(rows), folder)
+
+
+def _write(report: Report, folder: Path) -> Path:
+    path = folder / PAGE
+    atomic.write_text(path, render.page(report))
+    return path

@@ -1,4 +1,4 @@
-"""Per-image tables to test images chosen by rules, and networks to pictures of their attention on these."""
+"""Test images chosen by rules from per-image tables, and pictures of the attention of networks on them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from dctkd_zoo.features import Output
 from dctkd_zoo.overlay import overlay
 from dctkd_zoo.spec import Entry
 from eval.paired import align
+from eval.report.data import Example, Panel, Seen
 from eval.run import Result, Where, load_teacher, network, open_views, reference, test_split
 from eval.table import BATCH_SIZE
 
 COUNT = 3  # images of a rule
-CELL, GAP = 96, 2  # px of a map, and between two
+CELL, GAP = 144, 2  # px of a map, and between two
 QUALITY = 80  # of a JPEG
 
 
@@ -36,76 +37,35 @@ class Chosen:
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Seen:
-    """A network's answer to an image and a picture of its attention, level by level, as a data URI."""
-
-    network: str
-    role: str
-    answer: str
-    right: bool
-    confidence: float
-    levels: int
-    picture: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """A test image as the networks see it, its class, and what each network makes of it."""
-
-    id: str
-    truth: str
-    picture: str
-    seen: tuple[Seen, ...]
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Images chosen by a rule."""
-
-    title: str
-    rule: str
-    examples: tuple[Example, ...]
-
-
 def at_random(table: pd.DataFrame, count: int = COUNT, seed: int = 0) -> Chosen:
-    """Images drawn by a seed, whatever anybody makes of them."""
+    """Draw images by a seed, whatever their predictions."""
     ids = np.sort(table["id"].to_numpy(str))
     drawn = np.random.default_rng(seed).choice(len(ids), min(count, len(ids)), replace=False)
-    rule = (
-        f"{len(drawn)} of {len(ids):,} test images, drawn at random with seed {seed} before any answer was looked at."
-    )
+    rule = f"{len(drawn)} of {len(ids):,} test images, drawn at random with seed {seed}, whatever their predictions."
     return Chosen(rule, tuple(str(ids[place]) for place in drawn))
 
 
 def gains(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str], count: int = COUNT) -> Chosen:
-    """Images that a student gets right, to whose class it gives the most probability beyond what the baseline gives.
+    """Choose images that the student gets right and whose true class gains the most probability over the baseline.
 
-    Where a table does not tell that probability: images that the baseline gets wrong and the student right, the
-    student's most confident first. Of equals, the first by id. `names` are those of baseline and student.
+    Where a table lacks that probability: images that the baseline gets wrong and the student right, the student's most
+    confident first. Ties are in order of ids. `names` are those of baseline and student.
     """
-    base, one = names
-    ids, fitting, told = _rising(baseline, student, names, count)
-    if told:
-        rule = f"{one} is right, and gives the true class the most probability beyond what {base} gives it"
-    else:
-        rule = f"{one} is right and {base} wrong, the most confident answers of {one}"
-    return Chosen(_rule(rule, len(ids), fitting, len(student)), ids)
+    return _chosen(baseline, student, names, count)
 
 
 def losses(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str], count: int = COUNT) -> Chosen:
-    """The reverse of `gains`: images that the baseline gets right, whose class the student gives the least of it."""
-    base, one = names
-    ids, fitting, told = _rising(student, baseline, (one, base), count)
-    if told:
-        rule = f"{base} is right, and gives the true class the most probability beyond what {one} gives it"
+    """Choose images as `gains` does, with the parts of baseline and student exchanged."""
+    return _chosen(student, baseline, names[::-1], count)
+
+
+def _chosen(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str], count: int) -> Chosen:
+    ids, fitting, by_probability = _rising(before, after, names, count)
+    if by_probability:
+        rule = f"{names[1]} is right and more confident of the true class than {names[0]}, by the largest margin"
     else:
-        rule = f"{base} is right and {one} wrong, the most confident answers of {base}"
-    return Chosen(_rule(rule, len(ids), fitting, len(student)), ids)
-
-
-def _rule(words: str, shown: int, fitting: int, images: int) -> str:
-    return f"{words}: the first {shown} of {fitting:,} such images among {images:,}, chosen by that number alone."
+        rule = f"{names[1]} is right and {names[0]} wrong, by the confidence of {names[1]}"
+    return Chosen(f"{rule}: the first {len(ids)} of {fitting:,} such images among {len(after):,}.", ids)
 
 
 def _rising(
@@ -113,19 +73,19 @@ def _rising(
 ) -> tuple[tuple[str, ...], int, bool]:
     """Ids of the images that rise most, how many rise, and whether by the probability of their class."""
     before, after = align(before, after, names)
-    chosen, told = after["prediction"] == after["label"], "nll" in before and "nll" in after
-    if told:
+    chosen, by_probability = after["prediction"] == after["label"], "nll" in before and "nll" in after
+    if by_probability:
         rise = np.exp(-after["nll"]) - np.exp(-before["nll"])
         chosen &= rise > 0
     else:
         rise = after["confidence"]
         chosen &= before["prediction"] != before["label"]
     order = np.argsort(-rise[chosen].to_numpy(), kind="stable")[:count]
-    return tuple(str(each) for each in after["id"][chosen].to_numpy()[order]), int(chosen.sum()), told
+    return tuple(str(each) for each in after["id"][chosen].to_numpy()[order]), int(chosen.sum()), by_probability
 
 
 def panels(results: Mapping[str, Result], baselines: Mapping[str, str], where: Where) -> dict[str, list[Panel]]:
-    """Panels of one dataset by the entry that they are of, and those of all entries under the empty name.
+    """Make the panels of a dataset: by entry, and those of all entries under the empty name.
 
     `baselines` are the entries' baselines by their name, both among the `results`.
     """
@@ -151,7 +111,7 @@ def panels(results: Mapping[str, Result], baselines: Mapping[str, str], where: W
 
 @dataclass(frozen=True)
 class Look:
-    """What an entry, and the teacher it is compared with, make of some images, by id."""
+    """Predictions and attention of an entry, and of the teacher it is compared with, by image id."""
 
     entry: Entry
     classes: tuple[str, ...]
@@ -199,7 +159,7 @@ def look(result: Result, ids: Sequence[str], where: Where) -> Look:
 def _seen(
     name: str, role: str, output: Output, images: Sequence[Image.Image], labels: Sequence[int], classes: Sequence[str]
 ) -> list[Seen]:
-    """What a network's output on some images is, image by image."""
+    """A network's predictions of some images and its attention on them."""
     shares, guesses = output.logits.cpu().softmax(dim=1).max(dim=1)
     maps = [activation_map(level).cpu() for level in output.maps]
     found = []

@@ -1,146 +1,153 @@
-"""Numbers to the parts that every plot is made of: scales, ticks, axes, marks, as SVG in which all text is escaped.
+"""Inline SVG drawn by matplotlib, in the colours and the font of the page and with tooltips.
 
-Colours are variables of the page's style sheet, so that a plot follows light and dark.
+matplotlib draws in placeholder colours, which are replaced by variables of the page's style sheet, so that a chart
+follows light and dark. The same chart is the same text each time.
 """
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+import warnings
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
+from dctkd_zoo.errors import printable
 from eval.seeds import minus
 
-LETTER = 6.2  # px that a letter of a label takes, about
-SERIES = 8  # colours that the style sheet has for series
-Numbers = Sequence[float]
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+
+MARKERS = ("o", "s", "^", "D", "v", "P")  # of the colours, for readers who cannot tell these apart
+TIP = "tip:"  # how the id of an artist begins that has a tooltip
+DASHED = (0, (4, 3))
+
+# Variables of the style sheet, and the colours that stand for them in matplotlib.
+VARIABLES = ("ink", "dim", "faint", "rule", "accent", *(f"c{number}" for number in range(len(MARKERS))))
+COLOURS = {name: f"#0000{number:02x}" for number, name in enumerate(VARIABLES, start=1)}
+PLACES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
+STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,
+    "font.size": 10.5,
+    "text.color": COLOURS["ink"],
+    "axes.labelcolor": COLOURS["ink"],
+    "axes.edgecolor": COLOURS["dim"],
+    "axes.facecolor": "none",
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "xtick.color": COLOURS["dim"],
+    "xtick.labelcolor": COLOURS["ink"],
+    "ytick.left": False,
+    "ytick.labelcolor": COLOURS["ink"],
+    "grid.color": COLOURS["rule"],
+    "figure.constrained_layout.use": True,
+}
 
 
-@dataclass(frozen=True)
-class Box:
-    """A view box of `width` x `height` px and the margins around what is plotted."""
+def picture(
+    key: str, title: str, description: str, size: tuple[float, float], draw: Callable[[Axes], None], scale: float = 1.0
+) -> Markup:
+    """Draw on new axes of some size in px, shown up to `scale` times as large.
 
-    width: float = 360
-    height: float = 270
-    left: float = 46
-    right: float = 12
-    top: float = 10
-    bottom: float = 42
+    `key` keeps the ids apart from those of other pictures; `title` and `description` are for screen readers.
+    """
+    import matplotlib
+    from matplotlib.figure import Figure
 
-
-@dataclass(frozen=True)
-class Scale:
-    """Numbers from `low` to `high` to px from `start` to `end`; those beyond are drawn at the edge."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        """Where a number stands."""
-        low, high, here = (math.log10(v) if self.log else v for v in (self.low, self.high, max(value, self._least())))
-        share = (here - low) / (high - low)
-        return round(self.start + min(max(share, 0), 1) * (self.end - self.start), 2)
-
-    def _least(self) -> float:
-        return self.low if self.log else -math.inf
-
-
-def tag(name: str, *inside: object, **attributes: object) -> Markup:
-    """An element; `class_` and `stroke_width` are `class` and `stroke-width`, whatever is no markup is escaped."""
-    given = "".join(f' {key.rstrip("_").replace("_", "-")}="{escape(value)}"' for key, value in attributes.items())
-    return Markup(f"<{name}{given}>{Markup('').join(escape(each) for each in inside)}</{name}>")
-
-
-def picture(key: str, title: str, description: str, box: Box, *parts: object) -> Markup:
-    """A whole picture, with its name and what it shows for who cannot see it."""
-    names = f"{key}-title", f"{key}-desc"
-    told = tag("title", title, id=names[0]), tag("desc", description, id=names[1])
-    return tag(
-        "svg", *told, *parts,
-        viewBox=f"0 0 {box.width:g} {box.height:g}", role="img", aria_labelledby=names[0], aria_describedby=names[1],
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": key}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the page's fonts have it
+        figure = Figure((size[0] / 72, size[1] / 72))
+        draw(figure.add_subplot())
+        text = io.StringIO()
+        figure.savefig(text, format="svg", facecolor="none", metadata={"Date": None})
+    return Markup(
+        '<svg viewBox="0 0 {w:g} {h:g}" style="max-width: {most:g}px" role="img" aria-labelledby="{key}-title" '
+        'aria-describedby="{key}-desc"><title id="{key}-title">{title}</title><desc id="{key}-desc">{said}</desc>'
+        "{inside}</svg>"
+    ).format(
+        key=key, w=size[0], h=size[1], most=scale * size[0], title=printable(title), said=printable(description),
+        inside=_inline(text.getvalue()),
     )  # fmt: skip
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """Round numbers from `low` to `high`, about `count` of them."""
-    step = 10.0 ** math.floor(math.log10((high - low) / count))
-    step *= next(times for times in (1, 2, 5, 10) if (high - low) / (step * times) <= count)
-    first = math.ceil(low / step - 1e-9)
-    return [round(number * step, 10) for number in range(first, math.floor(high / step + 1e-9) + 1)]
+def _inline(text: str) -> Markup:
+    """The elements of a picture, without ids that nothing refers to."""
+    root = ElementTree.fromstring(text)
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+        for child in [each for each in element if each.tag.endswith(("}metadata", "}style", "}clipPath"))]:
+            element.remove(child)
+        element.attrib = dict(_attributes(element))
+        if element.tag == "g":
+            name = element.attrib.pop("id", "")
+            if name.startswith(TIP):
+                element.insert(0, ElementTree.Element("title"))
+                element[0].text = name.removeprefix(TIP)
+        element.text, element.tail = (" ".join((words or "").split()) for words in (element.text, element.tail))
+    return Markup("").join(Markup(ElementTree.tostring(each, encoding="unicode")) for each in root)
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times powers of ten from `low` to `high`; powers alone where these are many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    times = (1, 2, 5) if len(powers) <= 3 else (1,)
-    return [t * 10.0**p for p in powers for t in times if low <= t * 10.0**p <= high]
+def _attributes(element: ElementTree.Element) -> Iterable[tuple[str, str]]:
+    for key, value in element.attrib.items():
+        name = key.rpartition("}")[2]  # `href` in place of `xlink:href`
+        if name == "style":  # the size of a font stays, its family is the page's
+            value = re.sub(r"font: [^;]*?([\d.]+px)[^;]*", r"font-size: \1", value)
+            value = re.sub(r" ?font-family: [^;]*;?", "", value)
+            yield name, re.sub(r"#0000[0-9a-f]{2}", lambda match: PLACES[match[0]], value)
+        elif name in ("d", "x", "y", "transform"):
+            rounded = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", " ".join(value.split()))
+            if not rounded.startswith("rotate(-0 "):
+                yield name, rounded
+        elif name != "clip-path":  # nothing is drawn outside the axes
+            yield name, value
 
 
-def around(values: Numbers, least: float | None = None, most: float | None = None) -> tuple[float, float]:
-    """The ends of an axis that shows some numbers with room around, but not beyond `least` and `most`."""
-    low, high = min(values), max(values)
-    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
-    low, high = low - room, high + room
-    return (low if least is None else max(low, least)), (high if most is None else min(high, most))
+def stroke(series: int | None, width: float) -> dict[str, Any]:
+    """The style of a line, thin and grey without a series."""
+    if series is None:
+        return {"color": COLOURS["faint"], "linewidth": 1.0}
+    return {"color": COLOURS[f"c{series}"], "linewidth": width}
+
+
+def mark(series: int | None, size: float) -> dict[str, Any]:
+    """The style of a point, small and grey without a series."""
+    if series is None:
+        return {"color": COLOURS["faint"], "marker": "o", "markersize": 0.6 * size}
+    return {"color": COLOURS[f"c{series}"], "marker": MARKERS[series], "markersize": size}
+
+
+def tip(artist: Artist, words: str) -> None:
+    """Give an artist a tooltip."""
+    artist.set_gid(TIP + printable(words))
+
+
+def log_axis(axes: Axes, low: float, high: float) -> None:
+    """Make the x axis logarithmic, with ticks at 1, 2 and 5 times powers of ten, or at powers alone on a long axis."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if high / low < 300 else (1.0,)))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
 def short(value: float) -> str:
-    """A number as a tick says it: 272 k, 1.5 M, 0.25."""
+    """A number as a tick has it: 272.6 k, 1.5 M, 0.25."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}"
     return minus(f"{value:.4g}")
 
 
-def axes(box: Box, x: Scale, y: Scale, labels: tuple[str, str], at: tuple[Numbers, Numbers]) -> list[Markup]:
-    """Both axes with ticks `at` some numbers, lines through those of y, and what they are of."""
-    bottom, right = box.height - box.bottom, box.width - box.right
-    parts = [
-        tag("line", class_="grid", x1=box.left, x2=right, y1=y(value), y2=y(value)) for value in at[1]
-    ]  # below everything else
-    parts += [text(box.left - 6, y(value) + 4, short(value), "end") for value in at[1]]
-    parts += [tag("line", class_="axis", x1=x(value), x2=x(value), y1=bottom, y2=bottom + 4) for value in at[0]]
-    parts += [text(x(value), bottom + 16, short(value)) for value in at[0]]
-    parts.append(tag("path", class_="axis", d=f"M{box.left} {box.top}V{bottom}H{right}"))
-    parts.append(text((box.left + right) / 2, box.height - 6, labels[0]))
-    middle = (box.top + bottom) / 2
-    parts.append(text(12, middle, labels[1], transform=f"rotate(-90 12 {middle:g})"))
-    return parts
-
-
-def text(x: float, y: float, words: str, anchor: str = "middle", **attributes: object) -> Markup:
-    """Words at a place."""
-    return tag("text", words, x=round(x, 2), y=round(y, 2), text_anchor=anchor, **attributes)
-
-
-def mark(series: int, x: float, y: float, name: str = "", size: float = 4.5) -> Markup:
-    """The mark of a series: its colour and, for who cannot tell colours, its shape."""
-    s = size
-    shape = (
-        f"M{x - s} {y}a{s} {s} 0 1 0 {2 * s} 0a{s} {s} 0 1 0 {-2 * s} 0z",
-        f"M{x - s} {y - s}h{2 * s}v{2 * s}h{-2 * s}z",
-        f"M{x} {y - 1.2 * s}L{x + 1.2 * s} {y + s}H{x - 1.2 * s}z",
-        f"M{x} {y - 1.3 * s}L{x + 1.3 * s} {y}L{x} {y + 1.3 * s}L{x - 1.3 * s} {y}z",
-        f"M{x} {y + 1.2 * s}L{x + 1.2 * s} {y - s}H{x - 1.2 * s}z",
-    )[series % 5]
-    return tag("path", *([tag("title", name)] if name else []), d=shape, class_=colour(series))
-
-
-def colour(series: int) -> str:
-    """The class of a series in the style sheet."""
-    return f"s{series % SERIES}"
-
-
-def swatch(series: int) -> Markup:
-    """The mark of a series for a legend, which needs no words of its own."""
-    return tag("svg", mark(series, 8, 8, size=5), viewBox="0 0 16 16", class_="swatch", aria_hidden="true")
-
-
-def cut(words: str, most: int) -> str:
-    """Words, or their beginning and an ellipsis where there are more than `most` letters."""
-    return words if len(words) <= most else f"{words[: most - 1]}…"
+def fixed(value: float, decimals: int) -> str:
+    """A number with so many decimals, or a dash for what is unknown."""
+    return minus(f"{value:.{decimals}f}") if math.isfinite(value) else "–"

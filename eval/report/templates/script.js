@@ -54,31 +54,43 @@
     button.addEventListener("click", () => sort(table, heading));
   }));
 
-  // Filters: every word must stand in the row.
+  // Filters: every word must stand in the entry's.
   const tools = document.getElementById("page-tools"), words = document.getElementById("page-words");
   const dataset = document.getElementById("page-dataset"), count = document.getElementById("page-count");
   const filter = () => {
     const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);
     const fits = (text) => asked.every((word) => text.includes(word));
+    const wanted = dataset ? dataset.value : "";
     let shown = 0, total = 0;
     all("section.dataset").forEach((section) => {
-      section.hidden = dataset.value !== "" && section.dataset.name !== dataset.value;
-      all("table.board tbody tr", section).forEach((row) => {
-        row.hidden = !fits(row.dataset.words.toLowerCase());
-        total += 1;
-        shown += !row.hidden && !section.hidden;
-      });
-      all(".entry", section).forEach((each) => { each.hidden = !fits(each.dataset.words.toLowerCase()); });
+      section.hidden = wanted !== "" && section.dataset.name !== wanted;
+      all("[data-words]", section).forEach((each) => { each.hidden = !fits(each.dataset.words.toLowerCase()); });
+      const rows = all("table.board tbody tr", section);
+      total += rows.length;
+      shown += section.hidden ? 0 : rows.filter((row) => !row.hidden).length;
     });
-    count.textContent = `${shown} of ${total} entries shown`;
+    count.textContent = `${shown} of ${total} entries`;
   };
   if (tools) {
     tools.hidden = false;
     tools.addEventListener("submit", (event) => event.preventDefault());
     words.addEventListener("input", filter);
-    dataset.addEventListener("change", filter);
+    if (dataset) dataset.addEventListener("change", filter);
     filter();
   }
+
+  // A picture of attention is enlarged beside its image, under labels of the levels.
+  const zoom = document.getElementById("page-zoom"), zoomed = zoom.querySelector(".zoomed");
+  all("button.zoom").forEach((button) => button.addEventListener("click", () => {
+    const image = button.closest(".example").querySelector("img.image").cloneNode();
+    const maps = document.createElement("div");
+    maps.append(...[...button.children].map((each) => each.cloneNode(true)));
+    zoom.querySelector("p").replaceChildren(...[...button.previousElementSibling.childNodes].map((each) => each.cloneNode(true)));
+    zoomed.style.setProperty("--levels", button.style.getPropertyValue("--levels"));
+    zoomed.replaceChildren(image, maps);
+    zoom.showModal();
+  }));
+  zoom.addEventListener("click", (event) => { if (event.target === zoom) zoom.close(); });
 
   // A link to something inside a closed part opens it, and clears a filter that hides it.
   const open = () => {
@@ -86,17 +98,21 @@
     try { name = decodeURIComponent(name); } catch { /* as it is */ }
     const target = document.getElementById(name);
     if (!target) return;
-    if (tools && target.closest("[hidden]")) { words.value = ""; dataset.value = ""; filter(); }
+    if (tools && target.closest("[hidden]")) {
+      words.value = "";
+      if (dataset) dataset.value = "";
+      filter();
+    }
     for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
     target.scrollIntoView();
   };
   addEventListener("hashchange", open);
   if (location.hash) open();
 
-  // The figures as they were measured, to a file.
+  // The metrics as they were measured, to a file.
   const save = document.getElementById("page-save");
-  save.hidden = false;
-  save.addEventListener("click", () => {
+  if (save) save.hidden = false;
+  if (save) save.addEventListener("click", () => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([document.getElementById("page-data").textContent], { type: "application/json" }));
     link.download = "report.json";

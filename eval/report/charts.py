@@ -1,0 +1,274 @@
+"""Charts of a report, each with its numbers as a table."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from dctkd_zoo.errors import printable
+from eval.report.data import HEADLINES, DatasetData, EntryData
+from eval.report.svg import COLOURS, DASHED, MARKERS, fixed, log_axis, mark, picture, short, stroke, tip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+LARGEST = 40  # classes that a confusion matrix is drawn of
+COUNTED = 20  # classes up to which its cells hold numbers
+LONGEST = 24  # letters of a class's name
+SIZE, SCALE = (360.0, 240.0), 1.5  # px of a chart, and how much larger it may be shown
+TITLES = {"ssim": "SSIM", "pearson": "Pearson", "iou": "IoU"}
+NOT_LOSSES = ("epoch", "test_top1", "lr", "images_per_s")
+
+Legend = tuple[tuple[str, int | None], ...]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture with title and caption, its numbers, and its legend unless it shares that of its dataset.
+
+    The first `words` columns of the `rows` are text.
+    """
+
+    title: str
+    svg: Markup
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    legend: Legend = ()
+    words: int = 1
+
+
+@dataclass(frozen=True)
+class Line:
+    """A named line in a colour, or in grey for None, through those of its points that are numbers."""
+
+    name: str
+    series: int | None
+    points: Sequence[tuple[float, float]]
+
+    def known(self) -> list[tuple[float, float]]:
+        """The points that are numbers."""
+        return [each for each in self.points if all(map(math.isfinite, each))]
+
+
+# --- of a dataset
+
+
+def of_dataset(data: DatasetData) -> list[Chart]:
+    """The charts of a dataset: accuracy, training, and alignment by level for each score."""
+    charts = (accuracy(data), training(data), *(alignment(data, score) for score in HEADLINES))
+    return [each for each in charts if each]
+
+
+def accuracy(data: DatasetData) -> Chart | None:
+    """Top-1 against multiply-accumulates where those of every entry are known, else against parameters."""
+    known = all(each.row.get("macs") for each in data.entries)
+    label, column = ("multiply-accumulates per image", "macs") if known else ("parameters", "parameters")
+    points = [(each, float(each.row[column])) for each in data.entries if each.row.get(column)]
+    columns: defaultdict[float, list[EntryData]] = defaultdict(list)
+    for each, x in points:
+        columns[x].append(each)
+    if not points:
+        return None
+
+    def draw(axes: Axes) -> None:
+        ends = min(columns) / 1.7, max(columns) * 1.7
+        log_axis(axes, *ends)
+        axes.set(xlabel=label, ylabel="top-1, %")
+        axes.grid(axis="y")
+        for x, entries in columns.items():
+            step = min(0.035, 0.22 / len(entries)) * math.log(ends[1] / ends[0])
+            for place, each in enumerate(reversed(entries)):
+                at = x * math.exp((place - (len(entries) - 1) / 2) * step)
+                value = each.values["top1"]
+                if all(map(math.isfinite, value.ends)):
+                    axes.plot([at, at], value.ends, **stroke(each.series, 1.4))
+                (point,) = axes.plot([at], [value.value], **mark(each.series, 6.5))
+                tip(point, f"{each.label}: {fixed(value.value, 2)} at {short(x)}")
+
+    seeds = any(len(each.seeds) > 1 for each in data.entries)
+    spread = "one standard deviation over training seeds" if seeds else "95 % intervals over test images"
+    rows = tuple(
+        (each.name, f"{x:,.0f}", fixed(top1.value, 2), " to ".join(fixed(end, 2) for end in top1.ends))
+        for each, x in points
+        if (top1 := each.values["top1"])
+    )
+    title, said = f"Accuracy against {label}", "; ".join(f"{row[0]} {row[2]} at {row[1]}" for row in rows)
+    return Chart(
+        title,
+        picture(f"{data.dataset.name}-accuracy", title, said, SIZE, draw, SCALE),
+        f"Whiskers: {spread}. Entries of the same size are side by side.",
+        ("entry", label, "top-1, %", "mean ± sd" if seeds else "95 % interval"),
+        rows,
+    )
+
+
+def alignment(data: DatasetData, score: str) -> Chart | None:
+    """A score's skill by level, a line for each entry whose maps are compared with a teacher's."""
+    lines = [
+        Line(each.label, each.series, [(float(one.level), one.skill) for one in each.levels if one.score == score])
+        for each in data.entries
+    ]
+    title = f"{TITLES[score]} skill by level"
+    caption = "Likeness of attention maps to the teacher's. 0: chance, 1: equal maps. Level 1 is the shallowest."
+    return curves(f"{data.dataset.name}-{score}", title, lines, ("level", "skill"), caption, chance=True)
+
+
+def training(data: DatasetData) -> Chart | None:
+    """Top-1 on the test set by epoch, of the entries whose training log is beside their weights."""
+    lines = [
+        Line(each.label, each.series, [(float(row["epoch"]), float(row["test_top1"])) for row in log])
+        for each in data.entries
+        if each.run and (log := [row for row in each.run.log if row.get("test_top1")])
+    ]
+    caption = "From the training logs. The weights are those of the last epoch; none was selected by this curve."
+    return curves(f"{data.dataset.name}-training", "Training", lines, ("epoch", "test top-1, %"), caption)
+
+
+# --- of an entry
+
+
+def losses(entry: EntryData) -> Chart | None:
+    """The weighted terms of an entry's loss by epoch."""
+    log = entry.run.log if entry.run else ()
+    terms = [term for term in log[0] if term not in NOT_LOSSES] if log else []
+    lines = [
+        Line(term, place if place < len(MARKERS) else None, [(float(row["epoch"]), float(row[term])) for row in log])
+        for place, term in enumerate(terms)
+    ]
+    caption = "Each term times its weight, mean over the epoch's training images."
+    title, legend = f"Loss terms of {entry.name}", tuple((line.name, line.series) for line in lines)
+    return curves(f"{entry.name}-losses", title, lines, ("epoch", "loss"), caption, legend)
+
+
+def reliability(entry: EntryData) -> Chart | None:
+    """Accuracy of the images of each bin of confidence; None without predictions."""
+    if entry.per_image is None:
+        return None
+    bins = [each for each in entry.per_image.bins.to_dict("records") if each["images"]]
+    rows = tuple(
+        (
+            f"{100 * each['low']:.0f} to {100 * each['high']:.0f}", f"{each['images']:,}",
+            fixed(each["confidence"], 1), fixed(each["accuracy"], 1),
+        )
+        for each in bins
+    )  # fmt: skip
+    said = [f"{row[1]} images of confidence {row[0]} %: {row[3]} % right" for row in rows]
+
+    def draw(axes: Axes) -> None:
+        axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 100), ylim=(0, 102))
+        axes.grid(axis="y")
+        axes.plot([0, 100], [0, 100], color=COLOURS["dim"], linestyle=DASHED, linewidth=1.2)
+        most = max(each["images"] for each in bins)
+        for each, words in zip(bins, said, strict=True):
+            left, right = 100 * each["low"] + 0.4, 100 * each["high"] - 0.4
+            (bar,) = axes.bar(left, each["accuracy"], right - left, align="edge", color=COLOURS["accent"])
+            bar.set_alpha(0.3 + 0.7 * math.sqrt(each["images"] / most))
+            tip(bar, words)
+            axes.plot([each["confidence"]], [each["accuracy"]], "o", color=COLOURS["ink"], markersize=4)
+
+    title = f"Reliability of {entry.name}"
+    return Chart(
+        title,
+        picture(f"{entry.name}-reliability", title, "; ".join(said), SIZE, draw, SCALE),
+        "On the diagonal, confidence equals accuracy. Stronger bars hold more images; dots: their mean confidence.",
+        ("confidence, %", "images", "mean confidence, %", "accuracy, %"),
+        rows,
+    )
+
+
+def confusion(entry: EntryData) -> Chart | None:
+    """Images of each class (rows) by predicted class (columns); None for more classes than can be drawn."""
+    if entry.per_image is None or len(entry.per_image.classes) > LARGEST:
+        return None
+    matrix, names = entry.per_image.matrix, entry.per_image.classes
+    count, totals = len(names), matrix.sum(axis=1)
+    cells = [(row, column) for row in range(count) for column in range(count) if matrix[row, column]]
+    share = {(row, column): float(matrix[row, column] / totals[row]) for row, column in cells}
+    labels = [words if len(words) <= LONGEST else f"{words[: LONGEST - 1]}…" for words in map(printable, names)]
+    edge = 12 + 5.6 * max(map(len, labels))
+    side = count * (24.0 if count <= COUNTED else 14.0)
+    width, height = (float(math.ceil(px)) for px in (1.72 * edge + side, 0.75 * edge + side + 4))
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.patches import Rectangle
+
+        axes.set_position((edge / width, 4 / height, side / width, side / height))
+        for row, column in cells:
+            colour = COLOURS["accent" if row == column else "c1"]
+            patch = Rectangle((column + 0.03, row + 0.03), 0.94, 0.94, color=colour, linewidth=0)
+            patch.set_alpha(0.1 + 0.55 * math.sqrt(share[row, column]))
+            images = f"{matrix[row, column]:,} images, {100 * share[row, column]:.1f} %"
+            tip(axes.add_patch(patch), f"{names[row]} predicted as {names[column]}: {images}")
+            if count <= COUNTED:
+                axes.text(column + 0.5, row + 0.53, str(matrix[row, column]), ha="center", va="center", fontsize=9.5)
+        middles = [place + 0.5 for place in range(count)]
+        axes.set(xlim=(0, count), ylim=(count, 0))
+        axes.xaxis.tick_top()
+        axes.set_xticks(middles, labels, rotation=45, ha="left", rotation_mode="anchor", fontsize=9.5)
+        axes.set_yticks(middles, labels, fontsize=9.5)
+        axes.tick_params(length=0)
+        axes.spines[:].set(visible=True, color=COLOURS["rule"])
+
+    wrong = sorted((pair for pair in cells if pair[0] != pair[1]), key=lambda pair: -matrix[pair])
+    title = f"Confusion matrix of {entry.name}"
+    said = f"{matrix.diagonal().sum():,} of {matrix.sum():,} images are on the diagonal, where the prediction is right."
+    return Chart(
+        title,
+        picture(f"{entry.name}-confusion", title, said, (width, height), draw, 1.15),
+        "Rows: true class. Columns: predicted class. Stronger cells hold more of the class's images.",
+        ("true class", "predicted class", "images", "% of the class"),
+        tuple((names[r], names[c], f"{matrix[r, c]:,}", fixed(100 * share[r, c], 1)) for r, c in wrong),
+        words=2,
+    )
+
+
+def curves(
+    key: str,
+    title: str,
+    lines: Sequence[Line],
+    labels: tuple[str, str],
+    caption: str,
+    legend: Legend = (),
+    chance: bool = False,
+) -> Chart | None:
+    """Lines over whole numbers, epochs or levels, with a line at 0 for `chance`; None without any point."""
+    lines = [line for line in lines if line.known()]
+    if not lines:
+        return None
+    xs = sorted({x for line in lines for x, _ in line.known()})
+
+    def draw(axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        axes.set(xlabel=labels[0], ylabel=labels[1])
+        axes.grid(axis="y")
+        for line in sorted(lines, key=lambda each: each.series is not None):  # grey ones lie below
+            x, y = zip(*line.known(), strict=True)
+            style = stroke(line.series, 1.8) | mark(line.series, 5)
+            (drawn,) = axes.plot(x, y, markevery=max(1, len(x) // 8), **style)
+            tip(drawn, f"{line.name}: {fixed(y[0], 3)} at {x[0]:g}, {fixed(y[-1], 3)} at {x[-1]:g}")
+        if chance:
+            axes.axhline(0, color=COLOURS["dim"], linestyle=DASHED, linewidth=1.2)
+            axes.text(xs[-1], 0, "chance", color=COLOURS["dim"], ha="right", va="bottom", fontsize=9)
+        elif axes.get_ylim()[0] > 0:
+            axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+
+    values = [dict(line.known()) for line in lines]
+    ends = [(line.name, *(fixed(y, 3) for _, y in (line.known()[0], line.known()[-1]))) for line in lines]
+    said = f"{labels[1]} by {labels[0]}. " + "; ".join(f"{name} from {low} to {high}" for name, low, high in ends)
+    return Chart(
+        title,
+        picture(key, title, said, SIZE, draw, SCALE),
+        caption,
+        (labels[0], *(line.name for line in lines)),
+        tuple((f"{x:g}", *(fixed(each.get(x, math.nan), 3) for each in values)) for x in xs),
+        legend,
+    )

@@ -1,0 +1,276 @@
+"""Collection of a report's data: from entries evaluated just now, or from the rows of `eval/results.csv` alone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.data import load
+from dctkd_zoo.errors import ZooError
+from dctkd_zoo.spec import Dataset
+from eval import calibration, card, classes, compare, findings, seeds, skill
+from eval.card_figures import note
+from eval.gap import Gap, bootstrapped_gap, gap_closed
+from eval.intervals import LEVEL
+from eval.outcome import Status
+from eval.paired import Difference, least_p
+from eval.record import Record
+from eval.report.data import (
+    HEADLINES,
+    Absent,
+    Contrast,
+    DatasetData,
+    EntryData,
+    PerImage,
+    Report,
+    Row,
+    Value,
+    coloured,
+    levels,
+    objects,
+    scores,
+)
+from eval.report.panels import panels
+from eval.results import HEAD, TAIL
+from eval.run import Result, Where
+
+COMPARED = ("id", "label", "prediction", "confidence", "teacher_prediction", "top1", "nll", "agreement")
+PAIRS = 10  # pairs of classes confused most that are listed
+WORST = 100  # classes that have a row of their own
+
+# --- entries evaluated just now
+
+
+def from_results(
+    records: Sequence[Record], results: Mapping[str, Result], where: Where, pictures: bool = True
+) -> Report:
+    """Collect `results` by entry, and what `records` say of the rest; panels only with `pictures`."""
+    names = sorted({each.entry.dataset for each in results.values()}, key=registry.natural)
+    known = {record["name"]: record for record in records}
+    parts = ({n: r for n, r in results.items() if r.entry.dataset == name} for name in names)
+    return Report(
+        tuple(_dataset(part, known, where, pictures) for part in parts),
+        "images",
+        {"entries": list(records)},
+        absences(records),
+        tuple(record for record in records if record["status"] == Status.FAILED),
+        where.limit,
+        pictures,
+    )
+
+
+def _dataset(results: Mapping[str, Result], records: Mapping[str, Record], where: Where, pictures: bool) -> DatasetData:
+    ordered = dict(sorted(results.items(), key=lambda pair: -pair[1].figures["top1"]))
+    dataset = registry.get_dataset(next(iter(ordered.values())).entry.dataset)
+    baselines = {name: base for name in ordered if (base := _baseline(name, ordered))}
+    training = _training(dataset, where)
+    drawn = panels(ordered, baselines, where) if pictures else {}
+    entries = coloured(
+        replace(_entry(each, records[name], ordered, training), panels=tuple(drawn.get(name, ())))
+        for name, each in ordered.items()
+    )
+    exact = where.protocol == "exact"  # the only one whose metrics are compared
+    contrasts, refused = compared(ordered, baselines if exact else {}, entries)
+    return DatasetData(dataset, entries, contrasts, refused, tuple(drawn.get("", ())))
+
+
+def _baseline(name: str, known: Collection[str]) -> str | None:
+    """The supervised baseline of a student, where it is among the `known` entries."""
+    entry = registry.get_entry(name)
+    base = registry.baseline(entry)
+    return base if entry.teacher and base and base in known else None
+
+
+def _training(dataset: Dataset, where: Where) -> NDArray[np.int64]:
+    """Training images by class."""
+    labels = load.load(dataset, where.data)["train"].labels
+    return np.bincount(labels, minlength=dataset.num_classes).astype(np.int64)
+
+
+def _entry(result: Result, record: Record, results: Mapping[str, Result], training: NDArray[np.int64]) -> EntryData:
+    row, none = record["row"], (math.nan, math.nan)
+    values = {name: Value(row[name], *result.intervals.get(name, none)) for name in result.figures}
+    folder = result.weights.folder
+    return EntryData(
+        result.entry,
+        row,
+        values,
+        () if row["seed"] is None else (row["seed"],),
+        result.teacher,
+        None,
+        _gap(result, results),
+        tuple(each for score in scores(values) for each in levels(values, score, result.table)),
+        objects(values, result.table),
+        record["subsets"],
+        _per_image(result, training),
+        card.read_run(folder) if weights.is_whole(folder) else None,
+        note=note(row) if row["note"] else "",
+    )
+
+
+def _per_image(result: Result, training: NDArray[np.int64]) -> PerImage:
+    table, names = result.table, result.classes
+    matrix = classes.confusion(table, len(names))
+    per_class = classes.per_class(table, names)
+    per_class["order"] = per_class["top1"].fillna(np.inf)
+    worst = per_class.sort_values(["order", "class"], kind="stable")[:WORST]
+    return PerImage(
+        names,
+        tuple({str(key): value for key, value in each.items()} for each in worst.to_dict("records")),
+        matrix,
+        classes.worst_pairs(matrix, names, PAIRS),
+        classes.by_frequency(table, training),
+        calibration.reliability(table, calibration.equal_width(table["confidence"].to_numpy(np.float64))),
+    )
+
+
+def _gap(result: Result, results: Mapping[str, Result]) -> Gap | None:
+    """The share that a student closes of the gap between its baseline and its teacher, where all are evaluated."""
+    base, teacher = _baseline(result.entry.name, results), result.entry.teacher
+    if result.where.protocol != "exact" or base is None or teacher is None or teacher not in results:
+        return None
+    try:
+        return bootstrapped_gap(results[base].table, result.table, results[teacher].table)
+    except ZooError:  # not of the same images
+        return None
+
+
+def compared(
+    results: Mapping[str, Result], baselines: Mapping[str, str], entries: Sequence[EntryData]
+) -> tuple[tuple[Contrast, ...], tuple[str, ...]]:
+    """Compare students with their baseline, `baselines` by student; and why some could not be compared."""
+    data = {each.name: each for each in entries}
+    contrasts: list[Contrast] = []
+    refused: list[str] = []
+    for base in dict.fromkeys(baselines.values()):
+        names = [base, *(name for name, other in baselines.items() if other == base)]
+        try:
+            found = compare.compare({name: _narrow(results[name].table) for name in names})
+        except ZooError as error:
+            refused.append(str(error))
+        else:
+            contrasts += [
+                Contrast(c.a, data[c.b], c.images, c.differences, least_p(c.resamples), c.note) for c in found
+            ]
+    return tuple(sorted(contrasts, key=lambda each: -each.top1.difference)), tuple(refused)
+
+
+def _narrow(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the metrics that are compared: with fewer tests, Holm's correction costs less."""
+    scores = {str(c): str(c).removeprefix(f"{skill.CHANCE}.").partition(".")[0] for c in table.columns}
+    return table[[name for name, score in scores.items() if name in COMPARED or score in HEADLINES]]
+
+
+def absences(records: Sequence[Record]) -> tuple[Absent, ...]:
+    """Group what was not evaluated by dataset and kind of reason, without failures."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        if record["status"] not in (Status.EVALUATED, Status.FAILED):
+            groups.setdefault((record["dataset"], str(record["status"])), []).append(record)
+    return tuple(
+        Absent(dataset, status, group[0]["reason"], tuple(sorted((r["name"] for r in group), key=registry.natural)))
+        for (dataset, status), group in sorted(groups.items())
+    )
+
+
+# --- rows of a results file
+
+
+def from_rows(rows: Sequence[Row]) -> Report:
+    """Collect rows of `eval/results.csv`: means over training seeds, and differences paired by seed.
+
+    Only rows of all images under the exact protocol count, of entries that the catalog has.
+    """
+    known = registry.entries()
+    rows = [row for row in rows if row["protocol"] == "exact" and not row.get("limit") and row["name"] in known]
+    names = sorted({row["dataset"] for row in rows}, key=registry.natural)
+    parts = ([row for row in rows if row["dataset"] == name] for name in names)
+    return Report(tuple(_dataset_of_rows(part) for part in parts), "seeds", pictures=False)
+
+
+def _dataset_of_rows(rows: Sequence[Row]) -> DatasetData:
+    by_name: dict[str, list[Row]] = {}
+    for row in rows:
+        by_name.setdefault(row["name"], []).append(row)
+    found = [_entry_of_rows(seeds.most_trained(each)) for each in by_name.values()]
+    found.sort(key=lambda each: -each.values["top1"].value)
+    tests = [test for arch in sorted({each.entry.arch for each in found}) for test in _tests(arch, found, rows)]
+    gaps = {test.student.name: _gap_of_means(test, by_name) for test in tests}
+    entries = coloured(replace(each, gap=gaps.get(each.name)) for each in found)
+    data = {each.name: each for each in entries}
+    tests = [replace(test, student=data[test.student.name]) for test in tests]
+    contrasts = tuple(sorted(tests, key=lambda each: -each.top1.difference))
+    return DatasetData(registry.get_dataset(rows[0]["dataset"]), entries, contrasts)
+
+
+def _entry_of_rows(rows: Sequence[Row]) -> EntryData:
+    row, values = rows[-1], _means(rows)
+    return EntryData(
+        registry.get_entry(row["name"]),
+        row,
+        values,
+        tuple(sorted(int(each["seed"]) for each in rows if each["seed"])),
+        row.get("teacher") or None,
+        None,
+        levels=tuple(each for score in scores(values) for each in levels(values, score)),
+        objects=objects(values),
+        note="; ".join(sorted({note(each) for each in rows if each.get("note")})),
+    )
+
+
+def _means(rows: Sequence[Row]) -> dict[str, Value]:
+    """Each metric's mean and standard deviation over some rows; of a single row its interval over images."""
+    found = {}
+    for name in rows[0]:
+        is_metric = name not in (*HEAD, *TAIL) and not name.endswith((".low", ".high"))
+        measured = seeds.values(rows, name) if is_metric else []
+        if len(measured) > 1:
+            spread = seeds.spread(measured)
+            found[name] = Value(spread.mean, sd=spread.sd)
+        elif measured:
+            ends = (seeds.values(rows, f"{name}.{end}") for end in ("low", "high"))
+            found[name] = Value(*measured, *(end[0] if end else math.nan for end in ends))
+    return found
+
+
+def _tests(arch: str, entries: Sequence[EntryData], rows: Sequence[Row]) -> list[Contrast]:
+    """The students of an architecture compared with their baselines over the seeds that both have.
+
+    Holm's correction is over the students, for each metric by itself.
+    """
+    group = findings.Students(arch, entries[0].entry.dataset)
+    names = [each.name for each in entries]
+    bases = {each.name: base for each in entries if each.entry.arch == arch and (base := _baseline(each.name, names))}
+    pairs = tuple((str(group.method(base)), str(group.method(name))) for name, base in bases.items())
+    metrics = (*compare.FIRST, *(f"{skill.SKILL}.{score}" for score in HEADLINES))
+    questions = (findings.Question("", (metric,), pairs) for metric in metrics)
+    answers = [each for question in questions for each in findings.answer(question, rows, (group,))]
+    contrasts = []
+    for each in entries:
+        own = [a for a in answers if each.name in bases and a.b == group.method(each.name)]
+        differences = tuple(
+            Difference(a.figure, a.mean_a, a.mean_b, a.test.mean, a.test.low, a.test.high, a.test.p, a.p, a.shown)
+            for a in own
+        )
+        if own and own[0].figure == "top1":
+            contrasts.append(Contrast(bases[each.name], each, own[0].test.n, differences))
+    return contrasts
+
+
+def _gap_of_means(test: Contrast, rows: Mapping[str, Sequence[Row]]) -> Gap | None:
+    """The share closed of the gap between the means of baseline and teacher, where that gap is significant."""
+    hashes = {row.get("teacher_sha256") for row in rows[test.student.name]}
+    taught = [row for row in rows.get(str(test.student.entry.teacher), ()) if row.get("weights_sha256") in hashes]
+    if not taught:
+        return None
+    teacher = seeds.spread(seeds.values(taught, "top1")).mean
+    apart = seeds.student(teacher - value for value in seeds.values(rows[test.baseline], "top1"))
+    if not apart.p < 1 - LEVEL:
+        return None
+    return Gap(gap_closed(test.top1.a, test.top1.b, teacher), math.nan, math.nan)

@@ -1,0 +1,267 @@
+"""Data of a report, without any markup: datasets, entries, metrics with intervals, differences, images to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dctkd_zoo.spec import Dataset, Entry
+from eval import ground_truth, skill
+from eval.card import Run
+from eval.classes import Band, Confused
+from eval.gap import Gap
+from eval.paired import Difference
+
+HEADLINES = ("ssim", "pearson", "iou")  # scores whose skill stands in the leaderboard, is plotted and compared
+ROLES = ("teacher", "baseline", "student")
+COLOURED = 6  # entries that have a colour in the plots of a dataset; the others are grey
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Value:
+    """A metric with the ends of its 95 % interval over images, or a mean over training seeds with its deviation.
+
+    What is not known is NaN.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    sd: float = math.nan
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Where a whisker begins and ends: the interval, or one standard deviation around the mean."""
+        known = not math.isnan(self.sd)
+        return (self.value - self.sd, self.value + self.sd) if known else (self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Level:
+    """A score at a level: its value, the level of chance, and the share of the way from there to the best."""
+
+    score: str
+    level: int
+    value: float
+    chance: float
+    skill: float
+    low: float = math.nan
+    high: float = math.nan
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """Statistics of an entry that need its predictions of each image: by class, confusions, calibration."""
+
+    classes: tuple[str, ...]
+    per_class: tuple[Row, ...]
+    matrix: NDArray[np.int64]
+    pairs: tuple[Confused, ...]
+    bands: tuple[Band, ...]
+    bins: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A network's prediction of an image and a picture of its attention, level by level, as a data URI."""
+
+    network: str
+    role: str
+    answer: str
+    right: bool
+    confidence: float
+    levels: int
+    picture: str
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test image, its class, and the prediction and attention of each network."""
+
+    id: str
+    truth: str
+    picture: str
+    seen: tuple[Seen, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Images chosen by a rule."""
+
+    title: str
+    rule: str
+    examples: tuple[Example, ...]
+
+
+@dataclass(frozen=True)
+class EntryData:
+    """An entry with its metrics.
+
+    `row` holds the facts of its evaluation, `values` its metrics, which are means where there are several `seeds`.
+    `compared_with` is the network that its attention maps are compared with. `series` is its colour in the plots of
+    its dataset, None for grey. `per_image`, `run` and `panels` are there where the entry was evaluated just now.
+    """
+
+    entry: Entry
+    row: Row
+    values: Mapping[str, Value]
+    seeds: tuple[int, ...]
+    compared_with: str | None
+    series: int | None
+    gap: Gap | None = None
+    levels: tuple[Level, ...] = ()
+    objects: tuple[tuple[Level, Level | None], ...] = ()
+    subsets: Mapping[str, Row] = field(default_factory=dict)
+    per_image: PerImage | None = None
+    run: Run | None = None
+    panels: tuple[Panel, ...] = ()
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """The entry's name."""
+        return self.entry.name
+
+    @property
+    def label(self) -> str:
+        """The name without its dataset, for a place that is of this dataset alone: `r20_dctkd.abs`."""
+        return self.name.replace(f"_{self.entry.dataset}", "", 1)
+
+    @property
+    def role(self) -> str:
+        """Student, baseline (which some teacher's maps are compared with) or teacher."""
+        return "student" if self.entry.teacher else "baseline" if self.compared_with else "teacher"
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """A student compared with its baseline, metric by metric.
+
+    Paired over `n` images, or over `n` training seeds. `least_p` is the least p that resampling can give, 0 for other
+    tests.
+    """
+
+    baseline: str
+    student: EntryData
+    n: int
+    differences: tuple[Difference, ...]
+    least_p: float = 0.0
+    note: str = ""
+
+    @property
+    def top1(self) -> Difference:
+        """The difference in top-1."""
+        return next(each for each in self.differences if each.figure == "top1")
+
+
+@dataclass(frozen=True)
+class DatasetData:
+    """A dataset with its entries, the most accurate first, and the students compared with their baselines.
+
+    `refused` says why students could not be compared, if any could not.
+    """
+
+    dataset: Dataset
+    entries: tuple[EntryData, ...]
+    contrasts: tuple[Contrast, ...] = ()
+    refused: tuple[str, ...] = ()
+    panels: tuple[Panel, ...] = ()
+
+    @property
+    def reported(self) -> bool:
+        """Whether the authors reported a top-1 of any entry that is here."""
+        return any(each.metric == "top1" for entry in self.entries for each in entry.entry.reported)
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """The metrics that any entry has."""
+        return frozenset(name for each in self.entries for name in each.values)
+
+    @property
+    def best(self) -> EntryData | None:
+        """The most accurate student."""
+        return next((each for each in self.entries if each.entry.teacher), None)
+
+    def find(self, name: str | None) -> EntryData | None:
+        """The entry of a name, where it is here."""
+        return next((each for each in self.entries if each.name == name), None)
+
+
+@dataclass(frozen=True)
+class Absent:
+    """Entries of a dataset that were not evaluated, all for one kind of reason; `reason` is that of the first."""
+
+    dataset: str
+    status: str
+    reason: str
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a page holds.
+
+    `over` is what intervals and tests are over: `images`, of networks evaluated just now, or `seeds`, of rows of a
+    results file. `document` is what the page offers as JSON, if anything; `pictures` is whether test images may be on
+    the page.
+    """
+
+    datasets: tuple[DatasetData, ...]
+    over: str
+    document: Mapping[str, Any] | None = None
+    absent: tuple[Absent, ...] = ()
+    failures: tuple[Row, ...] = ()
+    limit: int | None = None
+    pictures: bool = True
+
+
+def coloured(entries: Iterable[EntryData]) -> tuple[EntryData, ...]:
+    """Give `COLOURED` entries a colour: the best teacher and baseline, and the best of the rest; others are grey.
+
+    `entries` are sorted by accuracy.
+    """
+    entries = tuple(entries)
+    first = {each.role: each.name for each in reversed(entries) if each.role != "student"}
+    chosen = sorted(entries, key=lambda each: first.get(each.role) != each.name)[:COLOURED]
+    series = {each.name: place for place, each in enumerate(sorted(chosen, key=lambda each: ROLES.index(each.role)))}
+    return tuple(replace(each, series=series.get(each.name)) for each in entries)
+
+
+def scores(values: Mapping[str, Value]) -> list[str]:
+    """Scores of the likeness to the teacher that have a level of chance: those of the leaderboard first."""
+    names = [name.removeprefix("skill.") for name in values if name.startswith("skill.")]
+    alike = sorted(n for n in names if "." not in n and n.removeprefix(skill.TEACHER) not in ground_truth.SCORES)
+    return [*(n for n in HEADLINES if n in alike), *(n for n in alike if n not in HEADLINES)]
+
+
+def levels(values: Mapping[str, Value], score: str, table: pd.DataFrame | None = None) -> tuple[Level, ...]:
+    """A score level by level; the level of chance is from the per-image `table`, else what value and skill imply."""
+    found: list[Level] = []
+    while (name := f"{score}.{len(found) + 1}") in values:
+        value, above = values[name], values.get(f"skill.{name}", Value(math.nan))
+        if table is not None and f"{skill.CHANCE}.{name}" in table:
+            chance = float(table[f"{skill.CHANCE}.{name}"].mean())
+        else:
+            best = skill.best(score)
+            chance = (value.value - above.value * best) / (1 - above.value) if above.value != 1 else math.nan
+        found.append(Level(score, len(found) + 1, value.value, chance, above.value, above.low, above.high))
+    return tuple(found)
+
+
+def objects(values: Mapping[str, Value], table: pd.DataFrame | None = None) -> tuple[tuple[Level, Level | None], ...]:
+    """How much of an entry's maps lies on the objects that decide the class, and of its teacher's, by level."""
+    found: list[tuple[Level, Level | None]] = []
+    for score in ground_truth.SCORES:
+        student, teacher = (levels(values, f"{who}{score}", table) for who in ("", skill.TEACHER))
+        offset = len(teacher) - len(student)  # levels are paired from the deepest
+        paired = {each.level - offset: each for each in teacher}
+        found += [(each, paired.get(each.level)) for each in student]
+    return tuple(found)

@@ -1,0 +1,222 @@
+"""The page of a report as HTML, in which all text from data is escaped."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+import dctkd_zoo
+from dctkd_zoo import registry
+from dctkd_zoo.spec import Reported
+from eval import card, results
+from eval.card_recipe import shortened
+from eval.paired import Difference
+from eval.report import charts
+from eval.report.data import HEADLINES, Contrast, DatasetData, EntryData, Report
+from eval.seeds import minus
+
+HERE = Path(__file__).parent / "templates"
+TITLE = "dctkd_zoo: evaluation report"
+
+# Column of a row, its title, decimals.
+METRICS = (
+    ("top1", "top-1 %", 2),
+    ("top5", "top-5 %", 2),
+    ("mca", "MCA %", 2),
+    ("mca_all", "MCA over all classes %", 2),
+    ("nll", "NLL nats", 3),
+    ("ece", "ECE %", 2),
+    ("agreement", "agreement %", 2),
+    ("ssim", "SSIM", 3),
+    ("ssim_zeropad", "SSIM, zero-padded", 3),
+    ("skill.ssim", "SSIM skill", 3),
+    ("pearson", "Pearson", 3),
+    ("skill.pearson", "Pearson skill", 3),
+    ("iou", "IoU", 3),
+    ("skill.iou", "IoU skill", 3),
+    ("cka", "CKA", 3),
+    ("skill.cka", "CKA skill", 3),
+    ("spectral", "spectral distance", 3),
+    ("skill.spectral", "spectral skill", 3),
+)
+BOARD = ("top1", "mca", "mca_all", "nll", "ece", "agreement")  # columns of the leaderboard before the skills
+BOUND = "≤\N{NO-BREAK SPACE}"  # of a p that resampling cannot tell from a smaller one
+LOWER_IS_BETTER = {"nll", "ece"}  # of the metrics that are compared
+FACTS = (
+    ("weights_sha256", "weights sha256"),
+    ("weights_origin", "weights from"),
+    ("teacher_sha256", "teacher's sha256"),
+    ("dataset_digest", "test set sha256"),
+    ("n", "images"),
+    ("limit", "limit"),
+    ("protocol", "protocol"),
+    ("selected", "selected"),
+    ("teacher_cache", "cached views"),
+    ("trained_on", "trained on"),
+    ("device", "evaluated on"),
+    ("precision", "precision"),
+    ("torch", "torch"),
+    ("timm", "timm"),
+    ("dctkd_zoo", "dctkd_zoo"),
+    ("date", "measured"),
+)
+
+
+def page(report: Report) -> str:
+    """Render the whole page."""
+    return _environment().get_template("page.html.jinja").render(
+        report=report,
+        entries=sum(len(each.entries) for each in report.datasets),
+        missing=sum(len(group.names) for group in report.absent),
+        title=TITLE,
+        date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        version=dctkd_zoo.__version__,
+        data=script_data(report.document) if report.document else None,
+    )  # fmt: skip
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
+    )
+    own = (breakable, fixed, metric_title, p_value, shortened_name, signed, span, thousands)
+    environment.filters |= {each.__name__: each for each in own}
+    environment.globals |= {
+        "style": _file("style.css"),
+        "script": _file("script.js"),
+        "skills": [f"skill.{score}" for score in HEADLINES],
+        "metrics": METRICS,
+        "decimals": {name: decimals for name, _, decimals in METRICS},
+        "board_columns": [each for each in METRICS if each[0] in BOARD],
+        "facts": FACTS,
+        "describe": card.describe,
+        "charts": charts,
+        **{each.__name__: each for each in (bar, headline, reported, verdict, words)},
+    }
+    return environment
+
+
+def _file(name: str) -> Markup:
+    """A file of the templates, which needs no escaping."""
+    return Markup((HERE / name).read_text(encoding="utf-8"))
+
+
+def script_data(document: Any) -> Markup:
+    """A document as JSON that no text in it can end: `<`, `>` and `&` as JSON's own escapes."""
+    text = results.as_json(document)
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)
+
+
+# --- numbers and names
+
+
+def fixed(value: Any, decimals: int) -> str:
+    """A number with so many decimals, or a dash for what is unknown."""
+    if value is None or value == "" or not math.isfinite(float(value)):
+        return "–"
+    return minus(f"{float(value):.{decimals}f}")
+
+
+def signed(value: float, decimals: int) -> str:
+    """A difference with its sign, or a dash."""
+    return "–" if math.isnan(value) else minus(f"{value:+.{decimals}f}")
+
+
+def span(ends: tuple[float, float], decimals: int) -> str:
+    """An interval, with a dash between its ends where none is negative; a dash alone where it is unknown."""
+    words = [fixed(end, decimals) for end in ends]
+    if "–" in words:
+        return "–"
+    return ("–" if ends[0] >= 0 else " to ").join(words)
+
+
+def thousands(value: int | str | None) -> str:
+    """A whole number with commas."""
+    return "–" if value in (None, "") else f"{int(value):,}"
+
+
+def p_value(difference: Difference, least: float = 0.0) -> str:
+    """The corrected p; `least` is the least that resampling can give."""
+    if math.isnan(difference.holm):
+        return "–"
+    if difference.holm < 0.001:
+        return "<\N{NO-BREAK SPACE}0.001"
+    return f"{BOUND if difference.p == least else ''}{difference.holm:.3f}"
+
+
+def shortened_name(value: Any) -> str:
+    """Words without the folders of a machine in them; a dash for none."""
+    return " ".join(map(shortened, str(value).split())) if value not in (None, "") else "–"
+
+
+def breakable(name: str) -> Markup:
+    """A name that a narrow column may break after an underscore."""
+    return Markup(str(escape(name)).replace("_", "_<wbr>"))
+
+
+def metric_title(name: str) -> str:
+    """What a metric is called in a table."""
+    return next((title for column, title, _ in METRICS if name == column), name)
+
+
+def words(entry: EntryData) -> str:
+    """The words that the filter finds an entry by."""
+    known = entry.entry
+    return " ".join((known.name, known.arch, *known.terms, known.dataset, known.variant, shortened_name(known.teacher)))
+
+
+def reported(name: str) -> list[Reported]:
+    """What the authors reported of an entry's top-1 and MCA."""
+    return [each for each in registry.get_entry(name).reported if each.metric in ("top1", "mca", "mca_all")]
+
+
+# --- findings
+
+
+def verdict(difference: Difference) -> tuple[str, str]:
+    """Whether a difference is significant: a class of the style sheet and words."""
+    if math.isnan(difference.holm):
+        return "dim", "not tested"
+    if not difference.shown:
+        return "dim", "not significant"
+    higher = difference.difference > 0
+    better = higher != (difference.figure in LOWER_IS_BETTER)
+    return "good" if better else "bad", f"significantly {'higher' if higher else 'lower'}"
+
+
+def headline(data: DatasetData) -> str:
+    """How many students are significantly more accurate than their baseline; nothing without a comparison."""
+    tests = [each.top1 for each in data.contrasts]
+    higher, lower = (sum(t.shown and (t.difference > 0) == up for t in tests) for up in (True, False))
+    if not tests:
+        return ""
+    if len(tests) == 1:
+        how = "significantly more" if higher else "significantly less" if lower else "not significantly more"
+        return f"the student is {how} accurate than its baseline"
+    less = f"; {lower} {'are' if lower > 1 else 'is'} significantly less accurate" if lower else ""
+    if higher == len(tests):
+        return f"all {higher} students are significantly more accurate than their baseline"
+    if not higher:
+        return f"none of the {len(tests)} students is significantly more accurate than its baseline{less}"
+    are = "are" if higher > 1 else "is"
+    return f"{higher} of {len(tests)} students {are} significantly more accurate than their baseline{less}"
+
+
+def bar(contrast: Contrast, contrasts: Sequence[Contrast]) -> str:
+    """Where the interval of a difference in top-1 lies between the least and greatest of some, as CSS."""
+    known = [x for c in contrasts for x in (c.top1.difference, c.top1.low, c.top1.high) if math.isfinite(x)]
+    least, most = min(0.0, *known), max(0.0, *known)
+    test, room = contrast.top1, (most - least) or 1.0
+    low, high = (test.difference if math.isnan(end) else end for end in (test.low, test.high))
+    places = {"zero": 0.0, "low": low, "at": test.difference, "high": high}
+    return "; ".join(f"--{name}: {100 * (x - least) / room:.1f}%" for name, x in places.items())
