@@ -75,7 +75,12 @@ def test_everything_is_measured(bundled):
 
 def test_cost_is_timed_in_float32(bundled, monkeypatch):
     seen = []
-    monkeypatch.setattr(cost, "seconds", lambda *_: seen.append(torch.backends.cudnn.allow_tf32) or [1.0])
+
+    def seconds(*_: object) -> list[float]:
+        seen.append(torch.backends.cudnn.allow_tf32)
+        return [1.0]
+
+    monkeypatch.setattr(cost, "seconds", seconds)
     assert torch.backends.cudnn.allow_tf32, "torch rounds to TF32 unless told otherwise"
     monkeypatch.setattr(cost, "PEAKS", {})
     cost.measure(bundled, 32, CPU)
