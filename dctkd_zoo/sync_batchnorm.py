@@ -52,7 +52,7 @@ def _by_batch_statistics(layer: nn.Module, inputs: tuple[Tensor, ...], output: T
 
 
 def _converted(module: nn.Module) -> nn.Module:
-    if isinstance(module, nn.BatchNorm2d):
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):  # of maps, or of vectors as in LeViT
         return SyncedBatchNorm(module)
     for name, child in module.named_children():
         setattr(module, name, _converted(child))
@@ -60,9 +60,9 @@ def _converted(module: nn.Module) -> nn.Module:
 
 
 class SyncedBatchNorm(nn.Module):
-    """A `BatchNorm2d`, or timm's with an activation behind it, with the statistics of all ranks' images."""
+    """A `BatchNorm1d` to `3d`, or timm's with an activation behind it, with the statistics of all ranks' images."""
 
-    def __init__(self, plain: nn.BatchNorm2d) -> None:
+    def __init__(self, plain: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
         self.eps, self.momentum = plain.eps, plain.momentum
         self.weight, self.bias = plain.weight, plain.bias
@@ -77,18 +77,21 @@ class SyncedBatchNorm(nn.Module):
     num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """(B, C, ...) -> (B, C, ...)."""
         mean, variance = self._statistics(wide(x)) if self.training else (self.running_mean, self.running_var)
-        scale = torch.rsqrt(variance + self.eps) * self.weight
-        shift = self.bias - mean * scale
-        x = (wide(x) * scale[:, None, None] + shift[:, None, None]).to(x.dtype)
+        scale = torch.rsqrt(variance + self.eps)
+        if self.weight is not None:
+            scale = scale * self.weight
+        shift = (0 if self.bias is None else self.bias) - mean * scale
+        along = (-1, *(1 for _ in x.shape[2:]))
+        x = (wide(x) * scale.view(along) + shift.view(along)).to(x.dtype)
         for each in self.after:
             x = each(x)
         return x
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance (C,) over all ranks' images; the running ones follow."""
-        variance, mean = torch.var_mean(x, dim=(0, 2, 3), correction=0)
+        variance, mean = torch.var_mean(x, dim=(0, *range(2, x.dim())), correction=0)
         own = torch.stack([mean, variance, torch.full_like(mean, x.numel() / x.shape[1])])
         every = ranks.gather(own[None], equal=True)
         means, variances, counts = every[:, 0], every[:, 1], every[:, 2].detach()

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from dctkd_zoo import models, ranks
 from dctkd_zoo.data.batch import Batch
@@ -22,7 +23,7 @@ from dctkd_zoo.data.views import Views
 from dctkd_zoo.features import Tapped
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Cosine, Dataset, Recipe
-from dctkd_zoo.sync_batchnorm import synced
+from dctkd_zoo.sync_batchnorm import accept_single_values, synced
 from tests.world import SOAK
 from train import guide, loop
 from train.optim import optimizer
@@ -37,6 +38,7 @@ STARTS = {torch.float32: 0, torch.float64: 8}  # as a run resumed there: its fir
 RECIPE = Recipe(EPOCHS, BATCH, lr=0.0, schedule=Cosine(0.2), resize=26, crop=24, weight_decay=5e-4)
 OPTIONS = {"crd": {"count": 32}}
 WEIGHTS = {"ckd": 1.0, "at": 100.0}
+VECTORS = " of vectors"
 
 
 def views(cache: Path) -> Views:
@@ -51,12 +53,18 @@ def views(cache: Path) -> Views:
 
 
 def curve(name: str, seen: Views, dtype: torch.dtype) -> list[float]:
-    """The loss at each step, the mean over all ranks, of cross-entropy and a term, `dctkd` or `dctkd+correct`."""
-    term, _, reduction = name.partition("+")
+    """The loss at each step, the mean over all ranks, of cross-entropy and a term, `dctkd` or `dctkd+correct`.
+
+    Of `VECTORS` the student normalises its pooled vector too, as LeViT does.
+    """
+    term, _, reduction = name.removesuffix(VECTORS).partition("+")
     recipe = replace(RECIPE, lr=RATES[dtype])
     torch.manual_seed(0)
     teacher = Tapped(models.create("r14", CLASSES).eval().requires_grad_(False)).to(dtype)
-    student = Tapped(models.create("r8", CLASSES)).to(dtype)
+    network: Any = models.create("r8", CLASSES)
+    if name.endswith(VECTORS):
+        network.fc = nn.Sequential(nn.BatchNorm1d(network.num_features, affine=False), network.fc)
+    student = Tapped(network).to(dtype)
     objective = Objective(
         {"ce": 1.0} | ({term: WEIGHTS.get(term, 1.0)} if term != "ce" else {}), _options(term, reduction)
     )
@@ -68,6 +76,7 @@ def curve(name: str, seen: Views, dtype: torch.dtype) -> list[float]:
     objective.to(dtype)
     for module in (student, objective):
         synced(module, CPU)
+    accept_single_values(student)
     sgd = optimizer([*student.parameters(), *objective.parameters()], recipe)
     live = guide.Live(teacher, torch.float32)
     learner = loop.Learner(student, live, objective, objective, sgd, recipe, torch.float32)

@@ -17,6 +17,7 @@ from train import checkpoint
 
 pytestmark = pytest.mark.slow
 TERMS = (*sorted(losses.names()), "dctkd+correct")
+NORMED = f"ce{rank_curve.VECTORS}"
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def curves(tmp_path_factory):
     found = []
     for name, command in (("one", [sys.executable, "-m", "tests.rank_curve"]), ("two", [])):
         command = command or world.torchrun(2, "tests.rank_curve")
-        done = world.run([*command, str(folder / f"{name}.json"), *TERMS], folder)
+        done = world.run([*command, str(folder / f"{name}.json"), *TERMS, NORMED], folder)
         assert done.returncode == 0, done.stderr
         found.append(json.loads((folder / f"{name}.json").read_text()))
     return found
@@ -53,6 +54,12 @@ def test_two_ranks_have_the_curve_of_one_process(curves, term, dtype, allowed):
     assert len(one) == 9 * rank_curve.LENGTHS[dtype] - rank_curve.STARTS[dtype]
     assert one.std() > 0.01  # something is learnt, or at least seen
     assert ((one - two).abs() / one.abs()).max() < allowed
+
+
+def test_two_ranks_normalise_vectors_over_the_whole_batch(curves):
+    one, two = (torch.tensor(found[f"{NORMED} {torch.float64}"], dtype=torch.float64) for found in curves)
+    assert one.std() > 0.01
+    assert ((one - two).abs() / one.abs()).max() < 1e-12
 
 
 def test_a_process_of_its_own_is_rank_0_of_1():
