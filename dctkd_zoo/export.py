@@ -15,25 +15,28 @@ from torch import nn
 
 from dctkd_zoo import atomic, licence
 from dctkd_zoo.errors import ZooError
-from dctkd_zoo.spec import Dataset, Entry
+from dctkd_zoo.spec import Dataset, Entry, Recipe
 from dctkd_zoo.weights import WEIGHTS, portable, write_hashes
 
 
 def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...], terms: str | None) -> dict[str, Any]:
     """What `save_for_hf` has to be told, or timm would evaluate with the architecture's own preprocessing."""
-    size = (3, entry.recipe.crop, entry.recipe.crop)
-    data = {
-        "input_size": size,
-        "crop_pct": crop_pct(entry.recipe.crop, entry.recipe.resize),
+    lineage = {"name": entry.name, "teacher": portable(entry.teacher), "weights": dict(entry.weights)}
+    told = {"tag": entry.name, "license": terms, "origin_url": None, "paper_ids": "arXiv:2205.01997"}
+    model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": told}
+    return {"data_config": data_config(entry.recipe, dataset), "model_config": model}
+
+
+def data_config(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """How images are prepared in evaluation, as timm tells it."""
+    return {
+        "input_size": (3, recipe.crop, recipe.crop),
+        "crop_pct": crop_pct(recipe.crop, recipe.resize),
         "crop_mode": "center",
         "interpolation": "bilinear",
         "mean": dataset.mean,
         "std": dataset.std,
     }
-    lineage = {"name": entry.name, "teacher": portable(entry.teacher), "weights": dict(entry.weights)}
-    told = {"tag": entry.name, "license": terms, "origin_url": None, "paper_ids": "arXiv:2205.01997"}
-    model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": told}
-    return {"data_config": data, "model_config": model}
 
 
 def crop_pct(crop: int, resize: int) -> float:

@@ -43,7 +43,7 @@ class Sized(Tapped):
 
 
 class Adapted(Sized):
-    """A network of another data set's images, which are normalised anew."""
+    """A network whose images are normalised as its `config.json` tells, whatever its student's are."""
 
     scale: Tensor
     shift: Tensor
@@ -78,10 +78,10 @@ def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.devi
 
 def build(name: str, found: Weights, dataset: Dataset, classes: Iterable[str], device: torch.device) -> Teacher:
     """The teacher `name` of the weights that were found of it; `TeacherMismatch` as `load` says."""
-    if name.startswith(EXTERNAL):
-        network: Sized = Adapted(models.load_any(found), dataset)
-    else:
-        network = Sized(models.load(registry.get_entry(name).arch, found))
+    external = name.startswith(EXTERNAL)
+    network = Adapted(
+        models.load_any(found) if external else models.load(registry.get_entry(name).arch, found), dataset
+    )
     check_classes(name, found, network.model.num_classes, tuple(classes))  # type: ignore[arg-type]
     place(network.requires_grad_(False), device)
     return Teacher(name, network.eval(), found)
@@ -93,9 +93,9 @@ def find(name: str, trained: Path | None) -> Weights:
 
 
 def facts(name: str, found: Weights) -> list[Any]:
-    """What decides how the teacher `name` answers, as JSON can hold it: its values, how it is built and how it is fed.
+    """What decides how the teacher `name` answers, as JSON can hold it: its values, config, code and where it is named.
 
-    A network from outside is normalised for, one of the catalog is not; sizes and normalisation are in its config.
+    Its config tells how it is built, and size and normalisation of what it is fed with.
     """
     return [found.sha256, found.config_sha256, models.code(found), name.startswith(EXTERNAL)]
 

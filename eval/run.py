@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 from torch import Tensor
 
-from dctkd_zoo import knowledge, models, ranks, registry, teachers, weights
+from dctkd_zoo import export, knowledge, models, ranks, registry, teachers, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.data.store import open_store
@@ -92,7 +94,9 @@ def evaluate(entry: Entry, where: Where, report: Report = silent, found: Weights
     `DatasetMissing` where the entry cannot be evaluated here.
     """
     found = found or weights.find(entry, where.trained)  # first, for it reads no data where there are none
-    split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
+    dataset = registry.get_dataset(entry.dataset)
+    check_preprocessing(entry, dataset, weights.read_config(found.folder))
+    split = test_split(dataset, where.data, where.limit)
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), split.classes)
     views = open_views(entry, split, where.device)
     teacher, note = _teacher(entry, where)
@@ -258,6 +262,25 @@ def check_classes(name: str, told: Iterable[str], classes: tuple[str, ...]) -> N
     for label, (ours, theirs) in enumerate(zip(told, classes, strict=True)):
         if ours != theirs:
             raise DatasetError(f"{name}: output {label} means {ours!r}, in the data class {label} is {theirs!r}")
+
+
+def check_preprocessing(entry: Entry, dataset: Dataset, config: Mapping[str, Any]) -> None:
+    """Refuse a network whose `config.json` prepares images otherwise than the catalog, by which they are seen here."""
+    due = export.data_config(entry.recipe, dataset)
+    told = config.get("pretrained_cfg") or config
+    for name, ours in due.items():
+        theirs = told.get(name)
+        if theirs is not None and not _same(name, ours, theirs, entry.recipe):
+            raise DatasetError(
+                f"{entry.name}: {name} is {theirs} in the config.json of its weights, {ours} by the catalog: they are "
+                "of other images than it would be shown; correct the one that is wrong, or train it again"
+            )
+
+
+def _same(name: str, ours: Any, theirs: Any, recipe: Recipe) -> bool:
+    if name == "crop_pct":  # a share that may be rounded: what counts is the size it leads to
+        return math.floor(recipe.crop / theirs) == recipe.resize
+    return list(ours) == list(theirs) if isinstance(ours, tuple) else bool(ours == theirs)
 
 
 @lru_cache(maxsize=2)  # entries of one dataset are evaluated one after the other

@@ -20,7 +20,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from dctkd_zoo import digest, export, features, knowledge, models, registry, weights
+from dctkd_zoo import digest, export, features, knowledge, models, registry, teachers, weights
 from dctkd_zoo.data import split as content
 from dctkd_zoo.data.sources.synthscenes import CLASSES
 from dctkd_zoo.errors import DatasetError, DatasetMissing, NonFiniteAnswers, WeightsNotFound
@@ -327,9 +327,15 @@ def test_images_seen_otherwise_are_another_measurement(home, monkeypatch, tmp_pa
     monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
     entry = registry.get_entry("r8_animals")
     dataset = registry.get_dataset("animals")
-    first = run.evaluate(entry, where(home, fresh=False))
+    shutil.copytree(home / "out" / "r8_animals", tmp_path / "r8_animals")
+    config = json.loads((tmp_path / "r8_animals" / "config.json").read_text())
+    del config["pretrained_cfg"]["mean"]  # or other than that is refused
+    (tmp_path / "r8_animals" / "config.json").write_text(json.dumps(config))
+    weights.write_hashes(tmp_path / "r8_animals")
+    there = where(home, trained=tmp_path, fresh=False)
+    first = run.evaluate(entry, there)
     monkeypatch.setattr(registry, "get_dataset", lambda name: replace(dataset, mean=(0.1, 0.2, 0.3)))
-    other = run.evaluate(entry, where(home, fresh=False))
+    other = run.evaluate(entry, there)
     assert not first.table["confidence"].equals(other.table["confidence"])
 
 
@@ -684,3 +690,32 @@ def test_a_network_of_the_zoo_itself_on_64_images(tmp_path, capsys):
     assert row["n"] == row["limit"] == 64 and row["teacher"] == "r56_synthscenes" and row["seed"] == 7
     assert 0 <= row["top1"] < 40 and 1 < row["nll"] < 10
     assert "synthscenes: 64 test images, protocol exact" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("field", ["mean", "std", "input_size", "crop_pct"])
+def test_a_network_of_other_images_than_the_catalog_tells_is_refused(home, tmp_path, field):
+    folder = tmp_path / "r8_animals"
+    shutil.copytree(home / "out" / "r8_animals", folder)
+    config = json.loads((folder / "config.json").read_text())
+    other = {"mean": [0.5, 0.5, 0.4], "std": [0.2, 0.2, 0.2], "input_size": [3, 32, 32], "crop_pct": 0.5}
+    config["pretrained_cfg"][field] = other[field]
+    (folder / "config.json").write_text(json.dumps(config))
+    weights.write_hashes(folder)
+    with pytest.raises(DatasetError, match=f"r8_animals: {field} is .* in the config.json of its weights"):
+        run.evaluate(registry.get_entry("r8_animals"), where(home, trained=tmp_path))
+
+
+def test_a_teacher_of_the_catalog_sees_images_normalised_as_it_was_trained(home):
+    due = registry.get_dataset("animals")
+    other = replace(due, mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    images = torch.rand(2, 3, 16, 16)
+    as_due, as_other = (
+        (images - torch.tensor(each.mean).view(3, 1, 1)) / torch.tensor(each.std).view(3, 1, 1) for each in (due, other)
+    )
+    same, moved = (
+        teachers.load("r14_animals", each, ANIMALS, torch.device("cpu"), home / "out").network for each in (due, other)
+    )
+    plain = features.Tapped(models.load("r14", weights.from_folder(home / "out" / "r14_animals", "")))
+    with torch.no_grad():
+        assert torch.equal(as_due * same.scale + same.shift, as_due)  # type: ignore[operator]  # bit for bit
+        assert torch.allclose(moved(as_other).logits, plain(as_due).logits, atol=1e-5)
