@@ -279,7 +279,7 @@ def check_preprocessing(entry: Entry, dataset: Dataset, config: Mapping[str, Any
 
 def _same(name: str, ours: Any, theirs: Any, recipe: Recipe) -> bool:
     if name == "crop_pct":  # a share that may be rounded: what counts is the size it leads to
-        return math.floor(recipe.crop / theirs) == recipe.resize
+        return bool(math.floor(recipe.crop / theirs) == recipe.resize)
     return list(ours) == list(theirs) if isinstance(ours, tuple) else bool(ours == theirs)
 
 

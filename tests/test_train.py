@@ -417,7 +417,7 @@ def test_a_run_does_not_go_on_by_another_config(world, tmp_path, out, console, m
         interrupted(patch, 1)
         run.train(entry, where(world, tmp_path), console)
     config = json.loads((folder / "config.json").read_text())
-    config["pretrained_cfg"]["mean"] = [0.1, 0.2, 0.3]
+    config["pretrained_cfg"]["mean"] = [0.5, 0.5, 0.51]
     (folder / "config.json").write_text(json.dumps(config))
     weights.write_hashes(folder)
     with pytest.raises(errors.ZooError, match=f"is of another {who}_config_sha256; delete it to start over"):
