@@ -28,43 +28,32 @@ class Teacher:
     weights: Weights
 
 
-class Sized(Tapped):
-    """A network fed with its student's images, at the `size` (H, W) that its `config.json` tells as `input_size`."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__(model)
-        self.size = tuple(model.pretrained_cfg["input_size"][1:])  # type: ignore[index]
-
-    def forward(self, images: Tensor) -> Output:
-        """Images (B, 3, S, S), which are resized where they are of another size -> `Output`."""
-        if images.shape[2:] != self.size:
-            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
-        return super().forward(images)
-
-
-class Adapted(Sized):
-    """A network whose images are normalised as its `config.json` tells, whatever its student's are."""
+class Adapted(Tapped):
+    """A network fed with its student's images, at the size (H, W) and normalised as its own `config.json` tells."""
 
     scale: Tensor
     shift: Tensor
 
     def __init__(self, model: nn.Module, dataset: Dataset) -> None:
         super().__init__(model)
-        config = model.pretrained_cfg
-        taken, given = len(config["mean"]), len(dataset.mean)  # type: ignore[index]
+        config: Any = model.pretrained_cfg
+        taken, given = len(config["mean"]), len(dataset.mean)
         if taken != given:
-            called = config.get("architecture")  # type: ignore[union-attr, operator]
+            called = config.get("architecture")
             raise UnsupportedNetwork(f"{called} takes images of {channels(taken)}, {dataset.name} has {given}")
         mean, std, own_mean, own_std = (
-            torch.tensor(v).view(1, 3, 1, 1)
-            for v in (dataset.mean, dataset.std, config["mean"], config["std"])  # type: ignore[index]
+            torch.tensor(v).view(1, 3, 1, 1) for v in (dataset.mean, dataset.std, config["mean"], config["std"])
         )
         self.register_buffer("scale", std / own_std)
         self.register_buffer("shift", (mean - own_mean) / own_std)
+        self.size = tuple(config["input_size"][1:])
 
     def forward(self, images: Tensor) -> Output:
-        """Images (B, 3, S, S), normalised as the data set says -> `Output`."""
-        return super().forward(images * self.scale + self.shift)
+        """Images (B, 3, S, S), normalised as the data set says, of any size -> `Output`."""
+        images = images * self.scale + self.shift
+        if images.shape[2:] != self.size:
+            images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        return super().forward(images)
 
 
 def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.device, trained: Path | None) -> Teacher:

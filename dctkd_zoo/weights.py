@@ -156,7 +156,7 @@ def locate(source: str | Path) -> Weights:
     if source == "":
         raise WeightsNotFound("no source of weights: give a folder's path, or hf-hub:ORG/NAME")
     try:
-        folder = Path(str(source).removeprefix("local-dir:")).expanduser()
+        folder = Path(str(source).removeprefix(LOCAL)).expanduser()
         missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
         a_file, a_folder = folder.is_file(), folder.is_dir()
     except (OSError, RuntimeError, ValueError) as error:  # too long, of a user who is not, or with a NUL in it

@@ -8,7 +8,7 @@ from torch import nn
 from dctkd_zoo.errors import TeacherMismatch, ZooError
 from dctkd_zoo.features import Output
 from dctkd_zoo.objective import Objective
-from dctkd_zoo.teachers import Sized
+from dctkd_zoo.teachers import Adapted
 
 SURE = 0.01  # the chance of taking an ignorant teacher for one that knows something, at most
 
@@ -39,7 +39,7 @@ def check_knowledge(top1: float, labels: torch.Tensor, name: str, seen: str = ""
 
 def seen(network: nn.Module, crop: int) -> str:
     """What a teacher sees of its student's images of `crop` px where that is another size than its own, in words."""
-    size = network.size if isinstance(network, Sized) else (crop, crop)
+    size = network.size if isinstance(network, Adapted) else (crop, crop)
     return "" if size == (crop, crop) else f" (sees the student's {crop} px resized to its own {size[0]}x{size[1]} px)"
 
 
