@@ -3,8 +3,8 @@ PYTEST_ARGS ?= -n auto
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 FLOOR := .venv-floor
-SOAKS := tests/test_faults.py tests/test_ranks.py tests/test_launch_real.py tests/test_shards.py \
-	tests/test_fuzz.py tests/test_results.py $(wildcard tests/test_hostile_*.py)
+SOAKS := tests/robustness/test_faults.py tests/end_to_end/test_ranks.py tests/train/test_launch_real.py tests/dctkd_zoo/data/test_shards.py \
+	tests/robustness/test_fuzz.py tests/eval/test_results_csv.py $(wildcard tests/test_hostile_*.py)
 CHECKS := check-format check-lint check-types check-readme check-cards
 
 .DEFAULT_GOAL := help
@@ -48,9 +48,9 @@ check-types: $(INSTALLED)
 	$(BIN)/mypy
 
 check-readme: $(INSTALLED)
-	$(BIN)/python -m eval.readme --check
-	$(BIN)/python -m eval.results_page --check
-	$(BIN)/python -m benchmarks.readme --check
+	$(BIN)/python -m eval.pages.readme --check
+	$(BIN)/python -m eval.pages.results_md --check
+	$(BIN)/python -m benchmarks.report --check
 	$(BIN)/python -m benchmarks.scale_page --check
 
 check-cards: $(INSTALLED)

@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmarks import report
-from benchmarks.measure import Measured, Row, measure
-from benchmarks.rows import ROWS
-from benchmarks.setting import Setting, full, home, quick
-from dctkd_zoo import atomic, device
-from dctkd_zoo.data.console import progress_options
+from benchmarks.harness.measure import Measured, Row, measure
+from benchmarks.harness.setting import Setting, full, home, quick
+from benchmarks.suite import ROWS
+from dctkd_zoo import device
+from dctkd_zoo._io import atomic
+from dctkd_zoo.data.progress import progress_options
 from dctkd_zoo.errors import ZooError, reason_of
-from eval import results
+from eval.run import results_csv
 
 WIDTH = 170  # columns, where there is no terminal to ask
 
@@ -63,7 +64,7 @@ def show_table(setting: Setting, rows: list[Row], path: Path | None) -> int:
     finally:
         Console(width=None if sys.stdout.isatty() else WIDTH).print(report.table(measured, setting))
         if path:
-            atomic.write_text(path, results.as_json(report.document(measured, setting)))
+            atomic.write_text(path, results_csv.as_json(report.document(measured, setting)))
     return 0
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import re
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,9 +19,12 @@ import timm
 import torch
 from rich.table import Table
 
-from benchmarks.measure import Measured, Target
-from benchmarks.setting import Setting
+from benchmarks.harness.measure import Measured, Target
+from benchmarks.harness.setting import Setting
 from dctkd_zoo import device
+from dctkd_zoo.errors import ZooError
+from eval.pages.generated_file import command
+from eval.pages.readme import README
 
 HEADINGS = ("row", "what", "against", "target", "median", "range", "figures", "met")
 RIGHT = {"target", "median", "range", "figures"}
@@ -104,7 +110,7 @@ def machine(setting: Setting) -> dict[str, Any]:
     return {
         "device": device.describe(setting.device),
         "cores": os.cpu_count(),
-        "precision": str(device.precision(setting.device)),
+        "precision": str(device.amp_dtype(setting.device)),
         "torch": str(torch.__version__),
         "timm": timm.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -120,3 +126,43 @@ def commit(folder: Path) -> str | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
+
+
+RESULTS = Path(__file__).with_name("results.json")
+BLOCK = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+
+
+def filled(text: str, document: Mapping[str, Any]) -> str:
+    """The text, the table between its markers made anew from a run's document."""
+    if len(BLOCK.findall(text)) != 1:
+        raise ZooError("README.md needs one <!-- benchmarks --> with a <!-- /benchmarks --> after it")
+    return BLOCK.sub(lambda match: match[1] + markdown_table(document) + match[2], text)
+
+
+def markdown_table(document: Mapping[str, Any]) -> str:
+    """A run's rows in Markdown, what was skipped in one line, and what they were measured on and when."""
+    rows = [row for row in document["rows"] if not row["skipped"]]
+    skipped = [row["name"] for row in document["rows"] if row["skipped"]]
+    lines = [
+        _markdown_line(HEADINGS),
+        _markdown_line(["---"] * len(HEADINGS)),
+        *(_markdown_line(line(row)) for row in rows),
+    ]
+    machine = document["machine"]
+    caption = f"{machine['date'][:10]}, {heading(machine)}, {machine['precision'].removeprefix('torch.')}; "
+    caption += f"{document['words']}." + (f" Not measured for want of a GPU: {', '.join(skipped)}." if skipped else "")
+    return "\n" + "\n".join([*lines, "", caption]) + "\n\n"
+
+
+def _markdown_line(cells: Any) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def readme_main(arguments: list[str] | None = None) -> int:
+    """Run the command."""
+    document = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return command(README, lambda text: filled(text, document), "python -m benchmarks.report", __doc__, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(readme_main())

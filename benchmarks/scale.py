@@ -26,16 +26,17 @@ from PIL import Image
 from rich.console import Console
 
 from benchmarks import report
-from benchmarks.setting import Setting, full, home
-from dctkd_zoo import atomic, registry
+from benchmarks.harness.setting import Setting, full, home
+from dctkd_zoo import registry
+from dctkd_zoo._io import atomic
+from dctkd_zoo._io.paths import cache_home
 from dctkd_zoo.data import shards
-from dctkd_zoo.data.content import prints
+from dctkd_zoo.data.fingerprint import fingerprints
+from dctkd_zoo.data.loader import ImageLoader, crop, random_crops
+from dctkd_zoo.data.pixel_cache import PixelCache, open_pixel_cache
 from dctkd_zoo.data.sources import wds
 from dctkd_zoo.data.split import Files, Split
-from dctkd_zoo.data.store import Store, open_store
-from dctkd_zoo.data.views import Views, crop, random_windows
-from dctkd_zoo.home import cache_home
-from eval import results
+from eval.run import results_csv
 
 FOUND = Path(__file__).with_name("scale.json")
 SIDE, UNIQUE, QUALITY, NOISE = 256, 500, 75, 9.0  # noise so that a file has the 13 KB of Places365's
@@ -80,9 +81,11 @@ def files(folder: Path) -> Split:
     return Split(tuple(map(str, range(365))), names, np.arange(len(names)) % 365, Files(folder / "files", names))
 
 
-def views(store: Store, split: Split) -> Views:
+def views(store: PixelCache, split: Split) -> ImageLoader:
     """The images as training sees them."""
-    return Views(store, torch.tensor(split.labels), RECIPE, registry.get_dataset("places365"), torch.device("cpu"))
+    return ImageLoader(
+        store, torch.tensor(split.labels), RECIPE, registry.get_dataset("places365"), torch.device("cpu")
+    )
 
 
 def taking(work: Callable[[], object]) -> float:
@@ -116,9 +119,9 @@ def built(folder: Path, cache: Path, processes: int) -> tuple[float, float]:
 
 def _build(folder: Path, cache: Path, ready: Any, took: Any) -> None:
     split = files(folder)
-    prints(split)
+    fingerprints(split)
     ready.wait()
-    took.put(working(lambda: open_store(split, RECIPE, cache)))
+    took.put(working(lambda: open_pixel_cache(split, RECIPE, cache)))
 
 
 def forget(cache: Path) -> None:
@@ -138,9 +141,9 @@ def verified(parts: list[shards.Shard], cache: Path) -> float:
     return taking(lambda: shards.complete(cache, parts, never))
 
 
-def crops(store: Store) -> float:
+def crops(store: PixelCache) -> float:
     """Images a second of random windows of random images."""
-    windows = random_windows(store, RECIPE, torch.Generator().manual_seed(0))
+    windows = random_crops(store, RECIPE, torch.Generator().manual_seed(0))
     order = torch.randperm(len(store.heights), generator=torch.Generator().manual_seed(1))
     parts = order[: BATCH * BATCHES].split(BATCH)
 
@@ -163,7 +166,7 @@ def joined(cache: Path) -> torch.Tensor:
 def limited_epoch(folder: Path, cache: Path) -> dict[str, Any]:
     """An epoch of views in a process of its own, which has `LIMIT` of memory, page cache and all, where that can be."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
+    student, teacher = context.Pipe()
     try:
         CGROUP.mkdir()
         (CGROUP / "memory.limit_in_bytes").write_text(str(LIMIT))
@@ -171,22 +174,22 @@ def limited_epoch(folder: Path, cache: Path) -> dict[str, Any]:
     except OSError:
         limit = None
     try:
-        other = context.Process(target=_epoch, args=(folder, cache, theirs, limit))
+        other = context.Process(target=_epoch, args=(folder, cache, teacher, limit))
         other.start()
-        theirs.close()  # so that its end is heard of
-        found: dict[str, Any] = ours.recv()
+        teacher.close()  # so that its end is heard of
+        result: dict[str, Any] = student.recv()
         other.join()
     finally:
         if limit:
             CGROUP.rmdir()
-    return found | {"limit": limit}
+    return result | {"limit": limit}
 
 
 def _epoch(folder: Path, cache: Path, told: Any, limit: int | None) -> None:
     split = files(folder)
     if limit:
         (CGROUP / "tasks").write_text(str(os.getpid()))
-    batches = views(open_store(split, RECIPE, cache), split).train(0, 0)
+    batches = views(open_pixel_cache(split, RECIPE, cache), split).train(0, 0)
     begun, memory = time.perf_counter(), [_anonymous() for _ in batches]
     rate = len(split) / (time.perf_counter() - begun)
     told.send({"images_per_s": rate, "anonymous_fifth_step": memory[4], "anonymous_most": max(memory[4:])})
@@ -198,7 +201,7 @@ def _anonymous() -> int:
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("RssAnon"))
 
 
-def walk(live: Views) -> None:
+def walk(live: ImageLoader) -> None:
     """An epoch of views."""
     for _ in live.train(0, 0):
         pass
@@ -209,39 +212,39 @@ def measure(folder: Path, count: int, say: Callable[[str], None]) -> dict[str, A
     say(f"making {count:,} images")
     encoded = make(folder, count)
     split = files(folder)
-    found: dict[str, Any] = {"images": count, "encoded_bytes": encoded, "batch": BATCH, "limit": LIMIT}
-    found["fingerprints_per_s"] = count / taking(lambda: prints(split))
+    result: dict[str, Any] = {"images": count, "encoded_bytes": encoded, "batch": BATCH, "limit": LIMIT}
+    result["fingerprints_per_s"] = count / taking(lambda: fingerprints(split))
     for processes in (1, 2):
         say(f"building with {processes}")
         seconds, worked = built(folder, folder / f"cache{processes}", processes)
-        found |= {f"built_per_s_{processes}": count / seconds, f"built_per_core_s_{processes}": count / worked}
+        result |= {f"built_per_s_{processes}": count / seconds, f"built_per_core_s_{processes}": count / worked}
     cache = folder / "cache1"
     parts = shards.layout(next((cache / "stores").iterdir()), count, RECIPE, kept=True)
-    found |= {"shards": len(parts), "store_bytes": sum(part.pixels.stat().st_size for part in parts)}
+    result |= {"shards": len(parts), "store_bytes": sum(part.pixels.stat().st_size for part in parts)}
     say("verifying and cropping")
-    found["verified_warm_s"] = verified(parts, cache)
-    found["verified_core_s"] = working(lambda: verified(parts, cache))
+    result["verified_warm_s"] = verified(parts, cache)
+    result["verified_core_s"] = working(lambda: verified(parts, cache))
     forget(cache)
-    found["verified_cold_s"] = verified(parts, cache)
-    store = open_store(split, RECIPE, cache)
-    found["crops_per_s"] = crops(store)
+    result["verified_cold_s"] = verified(parts, cache)
+    store = open_pixel_cache(split, RECIPE, cache)
+    result["crops_per_s"] = crops(store)
     whole = joined(cache)
-    found["crops_per_s_one_file"] = crops(replace(store, pixels=(whole,)))
+    result["crops_per_s_one_file"] = crops(replace(store, pixels=(whole,)))
     del whole, store
     (cache / "whole.bin").unlink()
-    unread = open_store(split, RECIPE, cache)
+    unread = open_pixel_cache(split, RECIPE, cache)
     forget(cache)
-    found["crops_per_s_cold"] = crops(unread)
+    result["crops_per_s_cold"] = crops(unread)
     say("an epoch in little memory")
-    found["epoch"] = limited_epoch(folder, cache)
+    result["epoch"] = limited_epoch(folder, cache)
     say("streaming")
     stream = replace(wds.read(folder / "tars", "train"), streamed=True)
-    found["indexed_per_s"] = count / taking(lambda: open_store(stream, RECIPE, cache_home()))
-    live = views(open_store(stream, RECIPE, cache_home()), stream)
+    result["indexed_per_s"] = count / taking(lambda: open_pixel_cache(stream, RECIPE, cache_home()))
+    live = views(open_pixel_cache(stream, RECIPE, cache_home()), stream)
     begun = time.perf_counter()
-    found["streamed_per_core_s"] = count / working(lambda: walk(live))
-    found["streamed_per_s"] = count / (time.perf_counter() - begun)
-    return found
+    result["streamed_per_core_s"] = count / working(lambda: walk(live))
+    result["streamed_per_s"] = count / (time.perf_counter() - begun)
+    return result
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -253,9 +256,9 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="scale.") as name, home(Path(name) / "home"):
         setting: Setting = full(Path(name), None)
-        found = {"machine": report.machine(setting), **measure(Path(name), options.images, console.print)}
-        found["load"] = os.getloadavg()[2]  # how many others there were, in the last quarter of an hour
-    atomic.write_text(options.json, results.as_json(found))
+        result = {"machine": report.machine(setting), **measure(Path(name), options.images, console.print)}
+        result["load"] = os.getloadavg()[2]  # how many others there were, in the last quarter of an hour
+    atomic.write_text(options.json, results_csv.as_json(result))
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.scale import FOUND
 from dctkd_zoo import registry
 from dctkd_zoo.data import shards
-from eval.page import command
+from eval.pages.generated_file import command
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 BLOCK = re.compile(r"(<!-- scale -->\n).*?(<!-- /scale -->)", re.DOTALL)
@@ -88,8 +88,8 @@ def places365(found: Mapping[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command."""
-    found = json.loads(FOUND.read_text(encoding="utf-8"))
-    return command(PAGE, lambda text: filled(text, found), "python -m benchmarks.scale_page", __doc__, arguments)
+    result = json.loads(FOUND.read_text(encoding="utf-8"))
+    return command(PAGE, lambda text: filled(text, result), "python -m benchmarks.scale_page", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ import argparse
 import logging
 import sys
 
-from dctkd_zoo import registry, shell
-from dctkd_zoo.cli import cards, common, data, listing, predict, publish, verify
+from dctkd_zoo import registry
+from dctkd_zoo.cli import cards, common, data, listing, predict, publish, shell, verify
 
 COMMANDS = (listing, predict, data, verify, publish, cards)
 

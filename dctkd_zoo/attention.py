@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from dctkd_zoo.features import wide
+from dctkd_zoo.features import to_fp32
 
 CONSTANT = 1e-30  # a map of a smaller range is constant: the gradient of a range below it leaves float32
 
@@ -33,7 +33,7 @@ class _MeanSquare(torch.autograd.Function):
             dtype = torch.promote_types(features.dtype, torch.float32)
             length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
             return length.square() / features.shape[1]
-        return wide(features).square().mean(dim=1)
+        return to_fp32(features).square().mean(dim=1)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -47,16 +47,16 @@ class _MeanSquare(torch.autograd.Function):
 
 def minmax(maps: Tensor) -> Tensor:
     """Each map (B, H, W) moved and scaled onto [0, 1]; a constant map becomes zero."""
-    low, high = extremes(maps)
-    return over(maps - low, high - low)
+    low, high = amin_amax(maps)
+    return safe_divide(maps - low, high - low)
 
 
-def extremes(maps: Tensor) -> tuple[Tensor, Tensor]:
+def amin_amax(maps: Tensor) -> tuple[Tensor, Tensor]:
     """Smallest and largest value of each map (B, H, W), both (B, 1, 1)."""
     return maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
 
 
-def over(numerator: Tensor, denominator: Tensor) -> Tensor:
+def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
     """A quotient that is zero, with a zero gradient, where the denominator (not negative) is at most `CONSTANT`."""
     zero = denominator <= CONSTANT
     quotient = numerator / torch.where(zero, 1, denominator)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from dctkd_zoo import ranks
+from dctkd_zoo import distributed
 from dctkd_zoo.errors import DeviceNotFound, reason_of
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
@@ -23,7 +23,7 @@ def choose(name: str | None = None) -> torch.device:
     if name is None:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda":
-        name = f"cuda:{ranks.local()}"
+        name = f"cuda:{distributed.local_rank()}"
     try:
         device = torch.empty(0, device=name).device
         if device.type == "cuda":
@@ -40,7 +40,7 @@ def seed(device: torch.device, number: int) -> None:
         torch.cuda.manual_seed(number)
 
 
-def precision(device: torch.device) -> torch.dtype:
+def amp_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where this device has instructions for it, else float32 (emulated, it takes five times as long)."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
@@ -53,7 +53,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
 
 
-def place(model: nn.Module, device: torch.device) -> nn.Module:
+def to_device(model: nn.Module, device: torch.device) -> nn.Module:
     """The model on the device, channels last in memory, which convolutions are fastest in."""
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -96,7 +96,7 @@ def full_float32() -> Iterator[None]:
     cudnn: Any = backends.cudnn  # whose parts its types do not name
     mkldnn: Any = backends.mkldnn
     places = (cudnn.conv, cudnn.rnn, backends.cuda.matmul, mkldnn.conv, mkldnn.rnn, mkldnn.matmul)
-    before = [place.fp32_precision for place in places]
+    before = [path.fp32_precision for path in places]
     try:
         _set_float32(places, ["ieee"] * len(places))
         yield
@@ -111,12 +111,12 @@ def _set_float32(places: Sequence[Any], values: Sequence[str]) -> None:
         torch.set_float32_matmul_precision(
             "medium" if values[-1] == "bf16" else "high" if values[2] == "tf32" else "highest"
         )
-    for place, value in zip(places, values, strict=True):
-        place.fp32_precision = value
+    for path, value in zip(places, values, strict=True):
+        path.fp32_precision = value
 
 
 @contextmanager
-def exactly() -> Iterator[None]:
+def fp32_inference() -> Iterator[None]:
     """No gradients, and no rounding of float32."""
     with torch.inference_mode(), full_float32():
         yield

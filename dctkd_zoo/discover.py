@@ -17,8 +17,8 @@ def modules(package: str) -> tuple[str, ...]:
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         raise ValueError(f"{package!r} is not a package")
-    found = pkgutil.iter_modules(spec.submodule_search_locations)
-    return tuple(sorted(module.name for module in found if not module.name.startswith("_")))
+    result = pkgutil.iter_modules(spec.submodule_search_locations)
+    return tuple(sorted(module.name for module in result if not module.name.startswith("_")))
 
 
 def load(package: str, name: str) -> ModuleType:
@@ -33,7 +33,7 @@ def load(package: str, name: str) -> ModuleType:
 
 def only(module: ModuleType, base: type[T]) -> type[T]:
     """The one subclass of `base` that `module` itself defines."""
-    found = [
+    result = [
         value
         for value in vars(module).values()
         if isinstance(value, type)
@@ -41,6 +41,6 @@ def only(module: ModuleType, base: type[T]) -> type[T]:
         and value is not base
         and value.__module__ == module.__name__
     ]
-    names = ", ".join(cls.__name__ for cls in found) or "none"
-    assert len(found) == 1, f"{module.__name__} must define one {base.__name__}, it defines {names}"
-    return found[0]
+    names = ", ".join(cls.__name__ for cls in result) or "none"
+    assert len(result) == 1, f"{module.__name__} must define one {base.__name__}, it defines {names}"
+    return result[0]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from dctkd_zoo import ranks
+from dctkd_zoo import distributed
 from dctkd_zoo.errors import NonFiniteAnswers, UnsupportedNetwork
 
 LEVELS = 4
@@ -49,14 +49,14 @@ def run(model: nn.Module, images: Tensor) -> Output:
     except (UnsupportedNetwork, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:  # a network's own code may fail in any way
-        if ranks.is_lost(error):  # its batch statistics are of all ranks
+        if distributed.is_lost(error):  # its batch statistics are of all ranks
             raise
         raise UnsupportedNetwork(f"{_called(model)} {_why(model, images, error)}") from error
 
 
 def _run(model: Any, images: Tensor) -> Output:
-    seen, maps = model.forward_intermediates(images, indices=taps(model))
-    if not maps or not all(isinstance(each, Tensor) and each.dim() == 4 for each in maps):
+    seen, maps = model.forward_intermediates(images, indices=out_indices(model))
+    if not maps or not all(isinstance(item, Tensor) and item.dim() == 4 for item in maps):
         raise UnsupportedNetwork(f"{_called(model)} has no feature maps (B, C, H, W), one a level, to compare")
     if not isinstance(seen, Tensor):
         raise UnsupportedNetwork(f"{_called(model)} has several last feature maps, one (B, C, H, W) is needed")
@@ -91,7 +91,7 @@ def _why(model: nn.Module, images: Tensor, error: Exception) -> str:
     return f"fails on images of {' x '.join(map(str, images.shape[2:]))} px: {reason}"
 
 
-def taps(model: nn.Module) -> list[int]:
+def out_indices(model: nn.Module) -> list[int]:
     """Which of a timm model's feature maps are taken, from shallow to deep.
 
     The last of each resolution, and of these the four deepest. A network of one resolution (a ViT) is
@@ -105,7 +105,7 @@ def taps(model: nn.Module) -> list[int]:
     return [len(reductions) * part // parts - 1 for part in range(1, parts + 1)]
 
 
-class Tapped(nn.Module):
+class FeatureExtractor(nn.Module):
     """A model whose `forward` is `run`, for what wraps or compiles a module's forward."""
 
     def __init__(self, model: nn.Module) -> None:
@@ -134,6 +134,6 @@ def refuse_non_finite(wrong: int, total: int, who: str = "") -> None:
         )
 
 
-def wide(tensor: Tensor) -> Tensor:
+def to_fp32(tensor: Tensor) -> Tensor:
     """At least float32: half types are widened, float64 is left as it is."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from dctkd_zoo import models, registry, weights
 from dctkd_zoo.attention import activation_map
-from dctkd_zoo.data import pixels
-from dctkd_zoo.device import exactly, place
+from dctkd_zoo.data import decode
+from dctkd_zoo.device import fp32_inference, to_device
 from dctkd_zoo.errors import CorruptWeights, WeightsNotFound, reason_of
-from dctkd_zoo.features import Tapped, finite
+from dctkd_zoo.features import FeatureExtractor, finite
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import Weights
 
@@ -34,7 +34,7 @@ class Predictor:
     """
 
     name: str
-    network: Tapped
+    network: FeatureExtractor
     weights: Weights
     classes: tuple[str, ...]
     transform: Callable[[Image.Image], Tensor]
@@ -84,25 +84,27 @@ def load(entry: Entry, device: torch.device, source: str | None = None) -> Predi
 
     `WeightsNotFound` where there are none, or they tell another number of classes than the entry.
     """
-    found = weights.find(entry) if source is None else weights.locate(source)
-    model = models.load(entry.arch, found)
-    due, count = registry.get_dataset(entry.dataset).num_classes, int(model.num_classes)  # type: ignore[arg-type]
-    if count != due:
-        raise WeightsNotFound(f"{entry.name} tells {due:,} classes, {found.folder} {count:,}: they are not its weights")
-    told = resolve_model_data_config(model)
-    network = Tapped(place(model, device)).eval()
-    transform = create_transform(**told, is_training=False)
-    return Predictor(entry.name, network, found, _classes(found, count), transform, told["mean"], told["std"], device)
+    result = weights.find(entry) if source is None else weights.locate(source)
+    model = models.load(entry.arch, result)
+    expected, count = registry.get_dataset(entry.dataset).num_classes, int(model.num_classes)  # type: ignore[arg-type]
+    if count != expected:
+        raise WeightsNotFound(
+            f"{entry.name} tells {expected:,} classes, {result.folder} {count:,}: they are not its weights"
+        )
+    meta = resolve_model_data_config(model)
+    network = FeatureExtractor(to_device(model, device)).eval()
+    transform = create_transform(**meta, is_training=False)
+    return Predictor(entry.name, network, result, _classes(result, count), transform, meta["mean"], meta["std"], device)
 
 
 def _classes(found: Weights, count: int) -> tuple[str, ...]:
     """What the outputs are called; networks of others often do not say."""
-    told = weights.read_config(found.folder).get("label_names")
-    if not isinstance(told, list):
+    meta = weights.read_config(found.folder).get("label_names")
+    if not isinstance(meta, list):
         return tuple(f"output {label}" for label in range(count))
-    if len(told) != count:
-        raise CorruptWeights(f"{found.folder / weights.CONFIG}: {len(told):,} label_names for {count:,} classes")
-    return tuple(map(str, told))
+    if len(meta) != count:
+        raise CorruptWeights(f"{found.folder / weights.CONFIG}: {len(meta):,} label_names for {count:,} classes")
+    return tuple(map(str, meta))
 
 
 def predict(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Prediction | Failure]:
@@ -110,14 +112,14 @@ def predict(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Prediction 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of the interpreter while it decodes
         for start in range(0, len(paths), BATCH_SIZE):
             chunk = list(pool.map(lambda path: _open(predictor, path), paths[start : start + BATCH_SIZE]))
-            answers = _run(predictor, [each for each in chunk if isinstance(each, _Opened)])
-            for each in chunk:
-                yield each if isinstance(each, Failure) else next(answers)
+            answers = _run(predictor, [item for item in chunk if isinstance(item, _Opened)])
+            for item in chunk:
+                yield item if isinstance(item, Failure) else next(answers)
 
 
 def _open(predictor: Predictor, path: Path) -> _Opened | Failure:
     try:
-        seen = pixels.read(path)
+        seen = decode.read(path)
         return _Opened(path, predictor.transform(seen.image), seen.notes)
     except Exception as error:  # whatever its bytes or its shape lead to, the other images go on
         return Failure(path, _reason(path, error))
@@ -135,18 +137,18 @@ def _run(predictor: Predictor, opened: Sequence[_Opened]) -> Iterator[Prediction
     """One pass for all, in float32 as evaluation computes."""
     if not opened:
         return
-    images = torch.stack([each.tensor for each in opened])
-    with exactly():
+    images = torch.stack([item.tensor for item in opened])
+    with fp32_inference():
         output = predictor.network(images.to(predictor.device, memory_format=torch.channels_last))
         probabilities = output.logits.double().softmax(dim=1).cpu()
         maps = [activation_map(level).cpu() for level in output.maps]
         answered = finite(output.tensors()).tolist()
-    for row, each in enumerate(opened):
+    for row, item in enumerate(opened):
         if not answered[row]:
-            yield Failure(each.path, "the network's answer is not a finite number")
+            yield Failure(item.path, "the network's answer is not a finite number")
             continue
-        seen = _pixels(each.tensor, predictor)
-        yield Prediction(each.path, probabilities[row], tuple(level[row] for level in maps), seen, each.notes)
+        seen = _pixels(item.tensor, predictor)
+        yield Prediction(item.path, probabilities[row], tuple(level[row] for level in maps), seen, item.notes)
 
 
 def _pixels(tensor: Tensor, predictor: Predictor) -> Image.Image:

@@ -14,8 +14,8 @@ from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
 from dctkd_zoo import catalog, discover
+from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.catalog._archs import ARCHS
-from dctkd_zoo.checked import fits
 from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry, named
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
 
@@ -86,14 +86,14 @@ def _add(table: dict[str, T], what: str, name: str, value: T) -> None:
 def _check_types(module: ModuleType) -> None:
     """Refuse a file whose names hold something else than they should; a generator would be used up by the check."""
     parts = vars(module)
-    due: Mapping[str, Any] = {
+    expected: Mapping[str, Any] = {
         "ENTRIES": tuple[Entry, ...],
         "DATASET": Dataset | None,
         "ARCHS": Mapping[str, Arch] | None,
     }
     if isinstance(parts.get("ENTRIES"), list):
         parts["ENTRIES"] = tuple(parts["ENTRIES"])
-    for name, kind in due.items():
+    for name, kind in expected.items():
         if not fits(parts.get(name), kind):
             raise TypeError(f"{name} is {parts.get(name)!r:.60}, it should be {kind}")
 
@@ -133,7 +133,7 @@ def _check_line(name: str, known: Mapping[str, Entry], ends: set[str]) -> None:
             names = list(line)
             raise ValueError(f"entries that rest on each other: {' <- '.join([*names[names.index(name) :], name])}")
         line[name] = None
-        name = known[name].rests_on or ""
+        name = known[name].depends_on or ""
     ends.update(line)
 
 
@@ -170,17 +170,17 @@ def get_dataset(name: str) -> Dataset:
         raise DatasetError(f"unknown dataset {name!r}; there are {', '.join(datasets())}") from None
 
 
-def natural(name: str) -> list[tuple[int, str]]:
+def natural_key(name: str) -> list[tuple[int, str]]:
     """Sort key that puts r8 before r18: of a number, how many digits it has, then these."""
-    return [(len(part) * (place % 2), part) for place, part in enumerate(re.split("([0-9]+)", name))]
+    return [(len(part) * (path % 2), part) for path, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
     """Names that match a shell pattern, of one dataset if given, in natural order."""
     if dataset is not None:
         get_dataset(dataset)
-    found = fnmatch.filter(entries(), pattern)
-    return sorted((n for n in found if dataset in (None, entries()[n].dataset)), key=natural)
+    result = fnmatch.filter(entries(), pattern)
+    return sorted((n for n in result if dataset in (None, entries()[n].dataset)), key=natural_key)
 
 
 def distilled(name: str) -> list[str]:
@@ -199,8 +199,8 @@ def resolve(patterns: Iterable[str]) -> list[str]:
     """Names and shell patterns to names, each once; `UnknownEntry` for one that matches nothing."""
     names: dict[str, None] = {}
     for pattern in patterns:
-        found = find(pattern) or [get_entry(pattern).name]
-        names.update(dict.fromkeys(found))
+        result = find(pattern) or [get_entry(pattern).name]
+        names.update(dict.fromkeys(result))
     return list(names)
 
 
@@ -215,18 +215,18 @@ def _generation(name: str, found: dict[str, int]) -> int:
     known, line = entries(), []
     while name in known and name not in found:
         line.append(name)
-        name = known[name].rests_on or ""
-    for each in reversed(line):
-        below = known[each].rests_on
-        found[each] = found.get(below, 0) + 1 if below else 0
+        name = known[name].depends_on or ""
+    for item in reversed(line):
+        below = known[item].depends_on
+        found[item] = found.get(below, 0) + 1 if below else 0
     return found.get(line[0] if line else name, 0)
 
 
-def lineage(name: str, known: Mapping[str, Entry]) -> list[str]:
+def ancestors(name: str, known: Mapping[str, Entry]) -> list[str]:
     """A name, what it learns or starts from, what that does and so on, to the first that does not or came before."""
     line, last = {name: None}, name
-    while (entry := known.get(last)) and entry.rests_on:
-        last = entry.rests_on
+    while (entry := known.get(last)) and entry.depends_on:
+        last = entry.depends_on
         if last in line:
             return [*line, last]
         line[last] = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from dctkd_zoo.checked import Checked
+from dctkd_zoo._io.typecheck import Checked
+from dctkd_zoo.schedules import Cosine as Cosine
+from dctkd_zoo.schedules import MultiStep as MultiStep
+from dctkd_zoo.schedules import Schedule as Schedule
+from dctkd_zoo.schedules import Step as Step
 
 NAME = re.compile(
     r"(?P<arch>[a-z][a-z0-9]*)"
@@ -22,60 +25,6 @@ NAME = re.compile(
 HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings
 EXTERNAL = (*HUB, "local-dir:")  # how the name of a network outside the catalog begins
 ENTRY = "entry:"  # how that of one inside begins, where a recipe names the weights to start from
-
-
-@dataclass(frozen=True)
-class Step(Checked):
-    """Learning rate times `gamma` every `every` epochs."""
-
-    every: int
-    gamma: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.positive("every", "gamma")
-
-    def factor(self, epoch: float, epochs: int) -> float:
-        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
-        return self.gamma ** int(epoch // self.every)
-
-
-@dataclass(frozen=True)
-class MultiStep(Checked):
-    """Learning rate times `gamma` at each epoch of `at`."""
-
-    at: tuple[int, ...]
-    gamma: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self.positive("gamma")
-
-    def factor(self, epoch: float, epochs: int) -> float:
-        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
-        return self.gamma ** sum(epoch >= milestone for milestone in self.at)
-
-
-@dataclass(frozen=True)
-class Cosine(Checked):
-    """Linear rise over the share `warmup` of the run, then half a cosine to zero."""
-
-    warmup: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup {self.warmup} is no share of a run: 0 or more, below 1")
-
-    def factor(self, epoch: float, epochs: int) -> float:
-        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
-        progress = epoch / epochs
-        if progress < self.warmup:
-            return progress / self.warmup
-        return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
-
-
-Schedule = Step | MultiStep | Cosine
 
 
 @dataclass(frozen=True)
@@ -265,7 +214,7 @@ class Entry(Checked):
         return source.removeprefix(ENTRY) if source.startswith(ENTRY) else None
 
     @property
-    def rests_on(self) -> str | None:
+    def depends_on(self) -> str | None:
         """Whose weights it needs to be trained: its teacher's, or those of the entry that it starts from."""
         return self.teacher or self.start
 
@@ -280,14 +229,14 @@ class Entry(Checked):
         seed = f" --seed {self.recipe.seed}" if self.recipe.seed else ""
         return f"python -m train {self.name}{seed}"
 
-    def seeded(self, seed: int | None) -> Entry:
+    def with_seed(self, seed: int | None) -> Entry:
         """The entry trained from another seed; itself for `None`."""
         return self if seed is None else replace(self, recipe=replace(self.recipe, seed=seed))
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """How the entry is trained, and no more of it, as JSON can hold it: the schedule with its kind."""
-        told = asdict(self)
-        del told["reported"], told["license"]
-        told["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
-        plain: dict[str, Any] = json.loads(json.dumps(told))
+        meta = asdict(self)
+        del meta["reported"], meta["license"]
+        meta["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
+        plain: dict[str, Any] = json.loads(json.dumps(meta))
         return plain

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor
 
-from dctkd_zoo.attention import extremes, minmax, over
+from dctkd_zoo.attention import amin_amax, minmax, safe_divide
 
 Transform = Callable[[Tensor], Tensor]
 F = TypeVar("F", bound=Callable[..., Any])
@@ -120,8 +120,8 @@ def dct2(maps: Tensor) -> Tensor:
 def dft_abs(maps: Tensor) -> Tensor:
     """Magnitude of the real DFT over its largest: what produced the reported tables (docs/method.md, D-1, D-2)."""
     magnitudes = dft_coefficients(maps).abs()
-    low, high = extremes(magnitudes)
-    return over(magnitudes - low, high)
+    low, high = amin_amax(magnitudes)
+    return safe_divide(magnitudes - low, high)
 
 
 def dft_signed(maps: Tensor) -> Tensor:

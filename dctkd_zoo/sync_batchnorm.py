@@ -8,16 +8,16 @@ import torch
 from timm.layers.norm_act import convert_sync_batchnorm
 from torch import Tensor, nn
 
-from dctkd_zoo import ranks
-from dctkd_zoo.features import wide
+from dctkd_zoo import distributed
+from dctkd_zoo.features import to_fp32
 
 
-def synced(module: nn.Module, device: torch.device) -> nn.Module:
+def to_sync_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
     """The module with the statistics of its batch normalisations taken over all ranks; its state keeps its names.
 
     By torch's own `SyncBatchNorm` on GPUs; on a CPU, where torch has none, by `SyncedBatchNorm`.
     """
-    if ranks.size() == 1:
+    if distributed.world_size() == 1:
         return module
     if device.type == "cuda":
         converted: nn.Module = convert_sync_batchnorm(module)
@@ -40,7 +40,7 @@ def accept_single_values(module: nn.Module) -> None:
 def _by_running_statistics(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
     """Before a layer runs in training: a single value per channel is normalised as in evaluation."""
     images = inputs[0]
-    layer.single = layer.training and ranks.size() == 1 and images.numel() == images.shape[1]  # type: ignore[assignment]
+    layer.single = layer.training and distributed.world_size() == 1 and images.numel() == images.shape[1]  # type: ignore[assignment]
     if layer.single:
         layer.training = False
 
@@ -78,22 +78,22 @@ class SyncedBatchNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, ...) -> (B, C, ...)."""
-        mean, variance = self._statistics(wide(x)) if self.training else (self.running_mean, self.running_var)
+        mean, variance = self._statistics(to_fp32(x)) if self.training else (self.running_mean, self.running_var)
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
             scale = scale * self.weight
         shift = (0 if self.bias is None else self.bias) - mean * scale
         along = (-1, *(1 for _ in x.shape[2:]))
-        x = (wide(x) * scale.view(along) + shift.view(along)).to(x.dtype)
-        for each in self.after:
-            x = each(x)
+        x = (to_fp32(x) * scale.view(along) + shift.view(along)).to(x.dtype)
+        for item in self.after:
+            x = item(x)
         return x
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and biased variance (C,) over all ranks' images; the running ones follow."""
         variance, mean = torch.var_mean(x, dim=(0, *range(2, x.dim())), correction=0)
         own = torch.stack([mean, variance, torch.full_like(mean, x.numel() / x.shape[1])])
-        every = ranks.gather(own[None], equal=True)
+        every = distributed.all_gather_with_grad(own[None], equal=True)
         means, variances, counts = every[:, 0], every[:, 1], every[:, 2].detach()
         total = counts.sum(dim=0)
         share = counts / total

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dctkd_zoo import models, registry, weights
-from dctkd_zoo.device import place
-from dctkd_zoo.errors import TeacherMismatch, UnsupportedNetwork
-from dctkd_zoo.features import Output, Tapped, channels
+from dctkd_zoo.device import to_device
+from dctkd_zoo.errors import TeacherMismatch, UnsupportedNetwork, ZooError
+from dctkd_zoo.features import FeatureExtractor, Output, channels
+from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import EXTERNAL, Dataset
 from dctkd_zoo.weights import Weights
 
@@ -24,11 +25,11 @@ class Teacher:
     """A frozen network in evaluation mode, `images -> Output`, and the weights that it has."""
 
     name: str
-    network: Tapped
+    network: FeatureExtractor
     weights: Weights
 
 
-class Adapted(Tapped):
+class Adapted(FeatureExtractor):
     """A network fed with its student's images, at the size (H, W) and normalised as its own `config.json` tells."""
 
     scale: Tensor
@@ -72,7 +73,7 @@ def build(name: str, found: Weights, dataset: Dataset, classes: Iterable[str], d
         models.load_any(found) if external else models.load(registry.get_entry(name).arch, found), dataset
     )
     check_classes(name, found, network.model.num_classes, tuple(classes))  # type: ignore[arg-type]
-    place(network.requires_grad_(False), device)
+    to_device(network.requires_grad_(False), device)
     return Teacher(name, network.eval(), found)
 
 
@@ -96,9 +97,48 @@ def check_classes(name: str, found: Weights, count: int, classes: tuple[str, ...
             f"teacher {name} tells {count} classes, the student {len(classes)}; to start from its weights, "
             "make it an entry of your own whose recipe has them as `pretrained`, and train that first"
         )
-    told = weights.read_config(found.folder).get("label_names")
-    if not isinstance(told, list):  # many networks of timm do not say
+    meta = weights.read_config(found.folder).get("label_names")
+    if not isinstance(meta, list):  # many networks of timm do not say
         return
-    for label, (theirs, ours) in enumerate(zip(told, classes, strict=True)):
-        if theirs != ours:
-            raise TeacherMismatch(f"teacher {name}: output {label} means {theirs!r}, in the data it is {ours!r}")
+    for label, (teacher, student) in enumerate(zip(meta, classes, strict=True)):
+        if teacher != student:
+            raise TeacherMismatch(f"teacher {name}: output {label} means {teacher!r}, in the data it is {student!r}")
+
+
+SURE = 0.01  # the chance of taking an ignorant teacher for one that knows something, at most
+
+
+def check_cacheable(objective: Objective) -> None:
+    """Refuse terms that read more of a teacher than a cache keeps."""
+    whole = objective.reading_features()
+    if whole:
+        raise ZooError(f"{', '.join(whole)}: compares whole feature maps, which no teacher cache keeps; leave it out")
+
+
+def check_knowledge(top1: float, labels: torch.Tensor, name: str, seen: str = "") -> None:
+    """Refuse a teacher that is not clearly better than always guessing the commonest class: an exact binomial test.
+
+    However few the images, one without a mistake is taken. `seen` adds to the message what it saw of them.
+    """
+    from scipy.stats import binom
+
+    count, right = len(labels), round(top1 / 100 * len(labels))
+    share = torch.bincount(labels).max().item() / count
+    limit = min(int(binom.isf(SURE, count, share)), count - 1)  # what guessing gets right in all but so few cases
+    if right <= limit:
+        raise TeacherMismatch(
+            f"teacher {name} has {top1:.2f} % top-1{seen}, no better than chance (up to {100 * limit / count:.2f} % "
+            "here); train it first"
+        )
+
+
+def seen(network: nn.Module, crop: int) -> str:
+    """What a teacher sees of its student's images of `crop` px where that is another size than its own, in words."""
+    size = network.size if isinstance(network, Adapted) else (crop, crop)
+    return "" if size == (crop, crop) else f" (sees the student's {crop} px resized to its own {size[0]}x{size[1]} px)"
+
+
+def shapes(output: Output) -> str:
+    """The classes and maps of an output in words: `12 classes, maps of 40x40, 20x20, 10x10 px`."""
+    sides = ", ".join(f"{m.shape[-2]}x{m.shape[-1]}" for m in output.maps)
+    return f"{output.logits.shape[1]} classes, maps of {sides} px"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dctkd_zoo.catalog._paper import entry
+from dctkd_zoo.catalog._recipes import entry
 from dctkd_zoo.catalog.scene15 import DATASET as WHOLE
 from dctkd_zoo.catalog.scene15 import STUDENT, TEACHER
 

@@ -9,17 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import registry, shell
+from dctkd_zoo import registry
+from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.shell import add_options
 from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
-from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dctkd_zoo.spec import Entry
-    from eval.outcome import Outcome
-    from eval.record import Record
-    from eval.run import Result, Where
+    from eval.run.attempt import Outcome
+    from eval.run.config import EvalConfig
+    from eval.run.evaluation import Result
+    from eval.run.result_row import Record
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,9 +65,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command: 0 where whatever could be evaluated was, 1 where an entry failed, 2 for wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["compare"]:  # no entry can be called that
-        from eval import comparing
+        from eval import compare
 
-        return comparing.main(arguments[1:])
+        return compare.main(arguments[1:])
     return shell.run(lambda: _command(arguments))
 
 
@@ -89,32 +91,34 @@ def _command(arguments: list[str]) -> int:
     try:
         if options.catalog:
             registry.include(options.catalog)
-        entries = [registry.get_entry(name).seeded(options.seed) for name in registry.resolve(options.names or ["*"])]
+        entries = [
+            registry.get_entry(name).with_seed(options.seed) for name in registry.resolve(options.names or ["*"])
+        ]
         entries.sort(key=lambda entry: entry.dataset)  # each dataset is read once
-        where = _where(options)
+        config = _where(options)
     except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
     if options.write:
         options.results = _results(options.results)
-    return _run(entries, where, options)
+    return _run(entries, config, options)
 
 
 def _results(named: Path | None) -> Path:
     """The file that rows are put into."""
-    from dctkd_zoo import home
-    from eval import results
+    from dctkd_zoo._io import paths
+    from eval.run import results_csv
 
-    path = named or results.RESULTS
-    home.refuse_installed(path, "name a file of your own, --write --results FILE")
+    path = named or results_csv.RESULTS
+    paths.refuse_installed(path, "name a file of your own, --write --results FILE")
     return path
 
 
-def _where(options: argparse.Namespace) -> Where:
+def _where(options: argparse.Namespace) -> EvalConfig:
     from dctkd_zoo import device
-    from eval.run import Where
+    from eval.run.config import EvalConfig
 
     chosen = device.choose(options.device)
-    return Where(
+    return EvalConfig(
         options.data,
         chosen,
         options.out,
@@ -126,34 +130,34 @@ def _where(options: argparse.Namespace) -> Where:
     )
 
 
-def _run(entries: list[Entry], where: Where, options: argparse.Namespace) -> int:
-    from dctkd_zoo import device, ranks
-    from eval.outcome import Status
+def _run(entries: list[Entry], config: EvalConfig, options: argparse.Namespace) -> int:
+    from dctkd_zoo import device, distributed
+    from eval.run.attempt import Status
 
     if options.from_results:
         return _report_rows({entry.name for entry in entries}, options.report)
     device.keep_memory()
     records: list[Record] = []
-    found: dict[str, Result] = {}
+    result: dict[str, Result] = {}
     leads, lost = True, False
     try:
-        with ranks.started(where.device):
-            leads = ranks.leads()
-            for outcome in _evaluate(entries, where):
+        with distributed.process_group(config.device):
+            leads = distributed.is_primary()
+            for outcome in _evaluate(entries, config):
                 records.append(_told(outcome))
                 if outcome.result:
-                    found[outcome.entry.name] = outcome.result
+                    result[outcome.entry.name] = outcome.result
                 if options.write and records[-1]["row"] and leads:  # at once: what is measured is kept
                     lost |= not _write(records[-1], options.results)
     finally:  # what has been measured is kept and shown, whatever ends it: Ctrl-C, a rank that is lost, a full disk
         if leads:
-            lost |= not _show(records, found, where, options)
-    return int(lost or any(each["status"] == Status.FAILED for each in records))
+            lost |= not _show(records, result, config, options)
+    return int(lost or any(item["status"] == Status.FAILED for item in records))
 
 
 def _write(record: Record, path: Path) -> bool:
     """Put a record's row into the results unless images, which its digest names, are missing; whether it was put."""
-    from eval import results
+    from eval.run import results_csv
 
     lost = record["undecodable"]
     if lost:
@@ -164,60 +168,62 @@ def _write(record: Record, path: Path) -> bool:
             record["name"],
         )
         return False
-    results.write([record["row"]], path)
+    results_csv.write([record["row"]], path)
     return True
 
 
 def _report_rows(names: set[str], folder: Path) -> int:
     """Write the page of the rows that `eval/results.csv` has of some entries."""
-    from eval import report, results
+    from eval import report
+    from eval.run import results_csv
 
-    rows = [row for row in results.read(results.RESULTS) if row["name"] in names]
+    rows = [row for row in results_csv.read(results_csv.RESULTS) if row["name"] in names]
     print(f"report: {report.write_rows(rows, folder)}")
     return 0
 
 
 def _told(outcome: Outcome) -> Record:
     """What is told of an outcome; what its run left behind may be damaged."""
-    from eval import record
-    from eval.outcome import Status
+    from eval.run import result_row
+    from eval.run.attempt import Status
 
     try:
-        return record.record(outcome)
+        return result_row.record(outcome)
     except ZooError as error:
-        return record.record(replace(outcome, status=Status.FAILED, result=None, reason=str(error)))
+        return result_row.record(replace(outcome, status=Status.FAILED, result=None, reason=str(error)))
 
 
-def _show(records: list[Record], found: dict[str, Result], where: Where, options: argparse.Namespace) -> bool:
+def _show(records: list[Record], found: dict[str, Result], config: EvalConfig, options: argparse.Namespace) -> bool:
     """Write the files that were asked for, then print the leaderboard; whether all of the files could be written."""
-    from eval import leaderboard, report, shown
+    from eval import report
+    from eval.run import terminal
 
     whole, page = True, None
     try:
         if options.json:
-            shown.write_json(options.json, {"entries": records})
+            terminal.write_json(options.json, {"entries": records})
     except OSError as error:
         shell.complain(error, f"--json {options.json}")
         whole = False
     try:
         if options.report:
-            page = report.write(records, found, options.report, where, not options.no_images)
+            page = report.write(records, found, options.report, config, not options.no_images)
     except (OSError, ZooError) as error:
         shell.complain(error, f"--report {options.report}")
         whole = False
-    console = shown.console(options.json)
-    shell.show(console, leaderboard.render(records))
+    console = terminal.console(options.json)
+    shell.show(console, terminal.render(records))
     if page:
         print(f"report: {page}", file=console.file)
     return whole
 
 
-def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
+def _evaluate(entries: list[Entry], config: EvalConfig) -> Iterator[Outcome]:
     """Each entry's outcome in turn, with progress on the error stream."""
     from rich.progress import MofNCompleteColumn, Progress
 
-    from dctkd_zoo.data.console import progress_options
-    from eval.outcome import attempt
+    from dctkd_zoo.data.progress import progress_options
+    from eval.run.attempt import attempt
 
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), **progress_options()) as progress:
         every = progress.add_task("entries", total=len(entries))
@@ -228,7 +234,7 @@ def _evaluate(entries: list[Entry], where: Where) -> Iterator[Outcome]:
 
         for entry in entries:
             progress.reset(images, description=entry.name, total=None)
-            yield attempt(entry, where, report)
+            yield attempt(entry, config, report)
             progress.advance(every)
 
 

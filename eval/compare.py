@@ -1,128 +1,86 @@
-"""Per-image tables of entries to how each differs from the first: `python -m eval compare A B [...]`."""
+"""Compare entries on the same images: `python -m eval compare BASELINE OTHER...`."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+import argparse
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-import pandas as pd
-from rich.console import Group
-from rich.text import Text
+from dctkd_zoo import registry
+from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.shell import add_options
+from dctkd_zoo.errors import ZooError
 
-from dctkd_zoo.shell import Column, Grid
-from eval import skill
-from eval.bootstrap import RESAMPLES
-from eval.intervals import LEVEL
-from eval.paired import Difference, align, corrected, difference, least_p, mcnemar
-from eval.results import PERCENT
-from eval.uncertainty import REDUCERS, bootstrapped, per_image
+if TYPE_CHECKING:
+    import pandas as pd
 
-FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then skills, means over the levels
-HEADINGS = ("A", "B", "B − A", f"{LEVEL:.0%} interval", "p")
-NO_DIFFERENCE = "no difference shown"
+    from dctkd_zoo.spec import Entry
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Two entries on the same images, figure by figure; `note` says what a reader must know beside the numbers."""
-
-    a: str
-    b: str
-    images: int
-    resamples: int
-    differences: tuple[Difference, ...]
-    note: str = ""
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m eval compare", description=__doc__)
+    parser.add_argument("names", nargs="+", metavar="NAME", help="what the others are compared with, then the others")
+    add_options(parser)
+    parser.add_argument("--json", metavar="FILE", help="write every difference to FILE, - for standard output")
+    return parser
 
 
-def compare(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> tuple[Comparison, ...]:
-    """Entries' per-image tables by name to how each of them differs from the first.
-
-    `ZooError` where they are not of the same images. Holm's correction is over all figures of all
-    comparisons, and the more there are the more resamples are drawn, so that it can be met.
-    """
-    (first, baseline), *others = tables.items()
-    assert others
-    figures = {name: comparable(baseline, table) for name, table in others}
-    lines = sum(map(len, figures.values()))
-    count = max(RESAMPLES, math.ceil(4 * lines / (1 - LEVEL)))
-    found = [_compare((first, baseline), pair, figures[pair[0]], seed, count) for pair in others]
-    differences = iter(corrected([each for comparison in found for each in comparison.differences]))
-    return tuple(replace(c, differences=tuple(next(differences) for _ in c.differences)) for c in found)
+def main(arguments: list[str]) -> int:
+    """Run the command: 0 where all were compared, 1 where one could not be, 2 for wrong usage."""
+    return shell.run(lambda: _run(arguments))
 
 
-def comparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
-    """The figures that two tables are compared by: those of FIRST that both have, then the means over levels.
-
-    Of a score that has a level of chance it is the skill above it.
-    """
-    both = [name for name in per_image(a) if name in per_image(b)]
-    above = {name for name in skill.scored(a) if name in skill.scored(b)}
-    levels = [name for name in both if f"{name}.1" in both and not name.startswith(skill.TEACHER)]
-    scores = (f"{skill.SKILL}.{name}" if name in above else name for name in levels)
-    return (*(name for name in FIRST if name in both or name in REDUCERS), *scores)
-
-
-def _compare(
-    first: tuple[str, pd.DataFrame], second: tuple[str, pd.DataFrame], figures: Sequence[str], seed: int, count: int
-) -> Comparison:
-    names = first[0], second[0]
-    sides = align(first[1], second[1], names)
-    a, b = (bootstrapped(table, frozenset(figures), seed, count) for table in sides)
-    tests = {"top1": mcnemar(*sides)}
-    differences = tuple(difference(name, a, b, tests.get(name)) for name in figures)
-    return Comparison(*names, len(sides[0]), count, differences, _note(*sides))
+def _run(arguments: list[str]) -> int:
+    command = parser()
+    options = command.parse_args(arguments)
+    names = list(dict.fromkeys(options.names))
+    if len(names) < 2:
+        command.error("give at least two entries: what is compared, and with what")
+    if options.catalog:
+        registry.include(options.catalog)
+    entries = [registry.get_entry(name).with_seed(options.seed) for name in names]
+    tables: dict[str, pd.DataFrame] = {}
+    try:
+        for entry in entries:
+            _measure(entry, tables, options)
+    finally:  # also of what was measured before Ctrl-C
+        if len(tables) > 1:
+            _show(tables, options.json)
+    return int(len(tables) < len(names))
 
 
-def _note(a: pd.DataFrame, b: pd.DataFrame) -> str:
-    taught = ["teacher_prediction" in table for table in (a, b)]
-    if all(taught) and not a["teacher_prediction"].equals(b["teacher_prediction"]):
-        return "They are compared with different teachers: what refers to the teacher is not of one scale."
-    return "" if all(taught) or not any(taught) else "Only one has a teacher: nothing that refers to it is compared."
+def _measure(entry: Entry, tables: dict[str, pd.DataFrame], options: argparse.Namespace) -> None:
+    """Add an entry's row per image, measured now or kept from before; one that cannot be compared is told."""
+    from dctkd_zoo import device
+    from eval.run.attempt import attempt
+    from eval.run.config import EvalConfig
+    from eval.run.evaluation import silent
+    from eval.stats import paired
+
+    device.keep_memory()
+    print(f"{entry.name} …", file=sys.stderr)
+    outcome = attempt(entry, EvalConfig(options.data, device.choose(options.device), options.out), silent)
+    if outcome.result is None:
+        if not tables:  # with which all others are compared
+            raise ZooError(outcome.reason)
+        shell.complain(outcome.reason)
+        return
+    try:
+        for first, table in [*tables.items()][:1]:
+            paired.align(table, outcome.result.table, (first, entry.name))
+    except ZooError as error:
+        shell.complain(error)
+    else:
+        tables[entry.name] = outcome.result.table
 
 
-def render(comparisons: Sequence[Comparison]) -> Group:
-    """A table per comparison, and below what the numbers are and when a difference is said to be shown."""
-    parts = [part for each in comparisons for part in (_table(each), Text())]
-    return Group(*parts, caption(comparisons))
+def _show(tables: dict[str, pd.DataFrame], path: str | None) -> None:
+    from eval.run import terminal
+    from eval.stats import compare
 
-
-def _table(comparison: Comparison) -> Grid:
-    title = Text(f"A {comparison.a}, B {comparison.b}: {comparison.images:,} test images", style="bold")
-    columns = [Column("figure"), *(Column(heading, right=True) for heading in HEADINGS), Column("B is")]
-    rows = [
-        [Text(cell, "" if each.shown else "dim") for cell in cells(each, comparison.resamples)]
-        for each in comparison.differences
-    ]
-    note = Text(comparison.note, style="dim") if comparison.note else None
-    return Grid(columns, rows, title, note, ("p", "A", "B"), "--json FILE has all of it")
-
-
-def cells(each: Difference, resamples: int) -> tuple[str, ...]:
-    """A line: figure, a, b, difference, interval, p as corrected, and `higher`, `lower` or `no difference shown`."""
-    decimals = 2 if each.figure in PERCENT else 4
-    a, b = (_number(value, f".{decimals}f") for value in (each.a, each.b))
-    apart, low, high = (_number(value, f"+.{decimals}f") for value in (each.difference, each.low, each.high))
-    bound = "≤" if each.p == least_p(resamples) else ""
-    p = "<0.001" if each.holm < 0.001 else bound + _number(each.holm, ".3f")
-    direction = "higher" if each.difference > 0 else "lower"
-    return each.figure, a, b, apart, f"{low} … {high}", p, direction if each.shown else NO_DIFFERENCE
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
-
-
-def caption(comparisons: Sequence[Comparison]) -> Text:
-    """What was drawn and tested, when a difference is said to be shown, and what that does not tell."""
-    lines = sum(len(each.differences) for each in comparisons)
-    percent = ", ".join(name for name in FIRST if name in PERCENT)
-    told = (
-        f"In %: {percent}. Lower is better: nll, ece, and distances of maps.",
-        "skill: 0 is what maps of two different images score, 1 the best there is; more is better.",
-        f"Intervals: percentiles of {comparisons[0].resamples:,} resamples of the test images, the same for A and B.",
-        f"p: McNemar's exact test for top1, else from the resamples; Holm's correction over these {lines} figures.",
-        f"A difference is shown where its interval leaves out 0 and p is below {1 - LEVEL:.2f}.",
-        "The intervals are over images: networks of other training seeds may differ by more.",
-    )
-    return Text("\n".join(told), style="dim")
+    comparisons = compare.compare(tables)
+    if path:
+        terminal.write_json(path, [asdict(item) for item in comparisons])
+    shell.show(terminal.console(path), compare.render(comparisons))

@@ -7,31 +7,32 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from dctkd_zoo.data.views import Views, Windows, centre_windows
-from dctkd_zoo.device import exactly
-from dctkd_zoo.features import Tapped, refuse_non_finite
-from eval.table import BATCH_SIZE
+from dctkd_zoo.data.loader import CropParams, ImageLoader, centre_crops
+from dctkd_zoo.device import fp32_inference
+from dctkd_zoo.features import FeatureExtractor, refuse_non_finite
+from eval.run.per_image import BATCH_SIZE
 
 
-def windows(views: Views) -> Iterator[Windows]:
+def windows(views: ImageLoader) -> Iterator[CropParams]:
     """The four corners and the centre of each image, and all of them mirrored."""
-    centre = centre_windows(views.store, views.recipe)
+    centre = centre_crops(views.store, views.recipe)
     bottoms, rights = ((sides.cpu() - views.recipe.crop).long() for sides in (views.store.heights, views.store.widths))
     zero = torch.zeros_like(bottoms)
     places = [(zero, zero), (zero, rights), (bottoms, zero), (bottoms, rights), (centre.tops, centre.lefts)]
     for flip in (False, True):
         for tops, lefts in places:
-            yield Windows(tops, lefts, torch.full_like(zero, flip, dtype=torch.bool))
+            yield CropParams(tops, lefts, torch.full_like(zero, flip, dtype=torch.bool))
 
 
-def top1(student: Tapped, views: Views) -> float:
+def top1(student: FeatureExtractor, views: ImageLoader) -> float:
     """Share of the images, in percent, that the mean of the ten probabilities gets right."""
     total: Tensor | None = None
     labels = torch.empty(0)
-    with exactly():
-        for each in windows(views):
+    with fp32_inference():
+        for item in windows(views):
             batches = [
-                (student(b.images).logits.softmax(1).cpu(), b.labels.cpu()) for b in views.walk(each, BATCH_SIZE)
+                (student(b.images).logits.softmax(1).cpu(), b.labels.cpu())
+                for b in views.iter_ordered(item, BATCH_SIZE)
             ]
             chances, labels = (torch.cat(parts) for parts in zip(*batches, strict=True))
             total = chances if total is None else total + chances

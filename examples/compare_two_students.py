@@ -15,7 +15,7 @@ import torch
 import dctkd_zoo
 from dctkd_zoo import Batch, Output
 from dctkd_zoo.data.sources import synthscenes
-from eval.metric import ImageMetric, load
+from eval.metrics._base import ImageMetric, load
 
 STUDENTS = ("r20_kd_synthscenes", "r20_dctkd_synthscenes")
 TEACHER = str(dctkd_zoo.get_entry(STUDENTS[0]).teacher)  # the other's too

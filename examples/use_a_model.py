@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 import dctkd_zoo
 from dctkd_zoo.attention import activation_map
+from dctkd_zoo.attention_grid import strip
 from dctkd_zoo.data.sources import synthscenes
-from dctkd_zoo.overlay import strip
 
 NAME = "r20_dctkd_synthscenes"
 

@@ -14,17 +14,19 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import readme, released, report, training
+from benchmarks import report
 from benchmarks.__main__ import main
-from benchmarks.measure import FASTER, MILLISECONDS, Comparison, Row, Target, compare, measure
-from benchmarks.rows import ROWS
-from benchmarks.setting import Setting, full, home, quick
-from benchmarks.sides import Command, Given, Timed, process
+from benchmarks.cases import training
+from benchmarks.fixtures import released
+from benchmarks.harness.measure import FASTER, MILLISECONDS, Comparison, Row, Target, compare, measure
+from benchmarks.harness.setting import Setting, full, home, quick
+from benchmarks.harness.sides import Command, Given, Timed, process
+from benchmarks.suite import ROWS
 from dctkd_zoo import losses
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.features import Output
-from eval.results import as_json
+from eval.run.results_csv import as_json
 
 ROOT = Path(__file__).parents[1]
 BY_NAME = {row.name: row for row in ROWS}
@@ -52,8 +54,8 @@ def test_the_released_loss_is_the_signed_transform():
 
 def test_sides_are_measured_in_turns_after_one_round_that_does_not_count():
     turns = []
-    ours, theirs = Timed(lambda: turns.append("a")), Timed(lambda: turns.append("b"))
-    pairs = compare(Comparison("", "", ours, theirs, FASTER, MILLISECONDS, rounds=3))
+    student, teacher = Timed(lambda: turns.append("a")), Timed(lambda: turns.append("b"))
+    pairs = compare(Comparison("", "", student, teacher, FASTER, MILLISECONDS, rounds=3))
     assert turns == list("ab" * 4)
     assert len(pairs) == 3
 
@@ -209,11 +211,11 @@ def test_the_readme_shows_the_document(tiny):
     rows = [row for row in ROWS if row.name in ("help", "gpu")]
     document = json.loads(as_json(report.document([measure(row, tiny) for row in rows], tiny)))
     before = "# x\n<!-- benchmarks -->\nold\n<!-- /benchmarks -->\nend\n"
-    text = readme.filled(before, document)
-    told = next(row for row in document["rows"] if row["name"] == "help")
-    assert f"| help | python -m train --help |  | ≤ 0.3 s | {report.figure(told['median'])} s |" in text
+    text = report.filled(before, document)
+    meta = next(row for row in document["rows"] if row["name"] == "help")
+    assert f"| help | python -m train --help |  | ≤ 0.3 s | {report.figure(meta['median'])} s |" in text
     assert f"{document['machine']['date'][:10]}, {document['machine']['device']}" in text
-    assert "old" not in text and text.endswith("end\n") and readme.filled(text, document) == text
+    assert "old" not in text and text.endswith("end\n") and report.filled(text, document) == text
     assert ("Not measured for want of a GPU: gpu." in text) is not torch.cuda.is_available()
     with pytest.raises(ZooError, match="<!-- benchmarks -->"):
-        readme.filled("no markers", document)
+        report.filled("no markers", document)

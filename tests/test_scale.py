@@ -6,7 +6,7 @@ import re
 import pytest
 
 from benchmarks import scale, scale_page
-from dctkd_zoo.data.store import open_store
+from dctkd_zoo.data.pixel_cache import open_pixel_cache
 
 FOUND = json.loads(scale.FOUND.read_text(encoding="utf-8"))
 
@@ -44,10 +44,10 @@ def test_a_small_run_measures_everything(tmp_path, monkeypatch):
     monkeypatch.setattr(scale, "limited_epoch", lambda folder, cache: FOUND["epoch"])
 
     def build(folder, cache):
-        open_store(scale.files(folder), scale.RECIPE, cache)
+        open_pixel_cache(scale.files(folder), scale.RECIPE, cache)
 
     (tmp_path / "work").mkdir()
-    found = scale.measure(tmp_path / "work", 40, lambda words: None)
-    assert set(found) | {"machine", "load"} == set(FOUND)
-    assert found["store_bytes"] == 40 * 3 * 256 * 256 and found["shards"] == 1
-    assert all(value > 0 for value in found.values() if isinstance(value, float))
+    result = scale.measure(tmp_path / "work", 40, lambda words: None)
+    assert set(result) | {"machine", "load"} == set(FOUND)
+    assert result["store_bytes"] == 40 * 3 * 256 * 256 and result["shards"] == 1
+    assert all(value > 0 for value in result.values() if isinstance(value, float))

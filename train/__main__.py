@@ -8,9 +8,11 @@ import sys
 import traceback
 from pathlib import Path
 
-from dctkd_zoo import atomic, registry, shell
+from dctkd_zoo import registry
+from dctkd_zoo._io import atomic
+from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.shell import add_options
 from dctkd_zoo.errors import ZooError, reason_of
-from dctkd_zoo.options import add_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,13 +58,13 @@ def positive(text: str) -> int:
 
 def seeds(text: str) -> list[int]:
     """`3` -> [3], `0,2` -> [0, 2], `0-4` -> [0, 1, 2, 3, 4]."""
-    found: dict[int, None] = {}
+    result: dict[int, None] = {}
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
             raise argparse.ArgumentTypeError(f"{text!r} are no seeds; 3, or 0,1,2, or 0-4")
-        found |= dict.fromkeys(range(int(first), int(last or first) + 1))
-    return [*found]
+        result |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    return [*result]
 
 
 def pair(text: str) -> tuple[str, int | str]:
@@ -97,31 +99,32 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     """Train the entries one after the other, teachers first; 1 where one of them failed."""
     from rich.console import Console
 
-    from dctkd_zoo import device, ranks
-    from dctkd_zoo.home import checkpoints
-    from train import plan, run
-    from train.where import Where
+    from dctkd_zoo import device, distributed
+    from dctkd_zoo._io.paths import checkpoints
+    from train import run
+    from train.config import TrainConfig
+    from train.launch import plan
 
     device.keep_memory()
     chosen, failed = device.choose(options.device), 0
-    resume = options.resume or ranks.restarted()
-    where = Where(options.data, options.out or checkpoints(), chosen, resume, options.out, options.teacher_cache)
-    with ranks.started(chosen), device.full_float32():
-        console = Console(quiet=not ranks.leads())
+    resume = options.resume or distributed.restarted()
+    config = TrainConfig(options.data, options.out or checkpoints(), chosen, resume, options.out, options.teacher_cache)
+    with distributed.process_group(chosen), device.full_float32():
+        console = Console(quiet=not distributed.is_primary())
         for entry in plan.seeded(names, options.seed):
             try:
-                with ranks.told():
-                    run.train(entry, where, console)
+                with distributed.lost_rank_errors():
+                    run.train(entry, config, console)
             except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
                 shell.complain(error, entry.run_name)
             except Exception as error:  # a network, or a loss term of the user's, may fail in any way
-                path = where.out / entry.run_name / run.ERROR
+                path = config.out / entry.run_name / run.ERROR
                 atomic.write_text(path, "".join(traceback.format_exception(error)))
                 said = reason_of(error).strip().partition(chr(10))[0]
                 shell.complain(f"{type(error).__name__}: {said} (traceback: {path})", entry.run_name)
             else:
                 continue
-            if ranks.size() > 1:  # what one rank cannot do the others wait for
+            if distributed.world_size() > 1:  # what one rank cannot do the others wait for
                 return 1
             failed += 1  # the others may still train
     return int(failed > 0)

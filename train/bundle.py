@@ -13,16 +13,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from dctkd_zoo import home, registry, shell, weights
+from dctkd_zoo import registry, weights
+from dctkd_zoo._io import paths
+from dctkd_zoo.cli import shell
 from dctkd_zoo.errors import ZooError
-from eval import left
-from train.launcher import finished
+from dctkd_zoo.weights import run_folder
+from train.launch.scheduler import finished
 
 ENVIRONMENT = "environment.json"
 BESIDE = (weights.CONFIG, "recipe.json", ENVIRONMENT, "train_log.csv")
 
 
-def bundle(run: Path, place: Path, half: bool = False) -> Path:
+def bundle(run: Path, path: Path, half: bool = False) -> Path:
     """Copy what a network is and how it was made from the folder `run` to the folder `place`, and return that.
 
     With `half`, kernels and matrices are rounded to float16; vectors, which normalisation keeps its small variances in,
@@ -33,23 +35,23 @@ def bundle(run: Path, place: Path, half: bool = False) -> Path:
         raise ZooError(f"{run}: no finished run is there")
     weights.from_folder(run, "trained here")
     rounded = {n: _halved(n, value) for n, value in load_file(run / weights.WEIGHTS).items()} if half else None
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".bundle.", dir=place.parent) as name:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".bundle.", dir=path.parent) as name:
         new, old = Path(name) / "new", Path(name) / "old"
         new.mkdir()
         for file in BESIDE:
             shutil.copyfile(run / file, new / file)
         if rounded:
             save_file(rounded, new / weights.WEIGHTS, metadata={"format": "pt"})
-            told = left.facts(new / ENVIRONMENT) | {"stored": "float16"}
-            (new / ENVIRONMENT).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+            meta = run_folder.read_facts(new / ENVIRONMENT) | {"stored": "float16"}
+            (new / ENVIRONMENT).write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
         else:
             shutil.copyfile(run / weights.WEIGHTS, new / weights.WEIGHTS)
         weights.write_hashes(new)
-        if place.exists():
-            place.rename(old)
-        new.rename(place)
-    return place
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+    return path
 
 
 def _halved(name: str, value: Tensor) -> Tensor:
@@ -73,10 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     into = options.into or weights.BUNDLED
-    home.refuse_installed(into, "name a folder of your own, --into DIR")
+    paths.refuse_installed(into, "name a folder of your own, --into DIR")
     for name in registry.resolve(options.names):
-        place = bundle(options.out / name, into / name, options.half)
-        print(f"{name}: {sum(file.stat().st_size for file in place.iterdir()) / 1e6:.1f} MB")
+        path = bundle(options.out / name, into / name, options.half)
+        print(f"{name}: {sum(file.stat().st_size for file in path.iterdir()) / 1e6:.1f} MB")
     return 0
 
 

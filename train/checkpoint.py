@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -19,8 +20,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dctkd_zoo import atomic
+from dctkd_zoo import distributed
+from dctkd_zoo._io import atomic
 from dctkd_zoo.errors import CorruptWeights, reason_of
+from train.loop import Meter, TrainState
+from train.signals import Interrupted, StopSignal
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +80,10 @@ def save(
     tensors = {f"student.{k}": v for k, v in student.state_dict().items()}
     tensors |= {f"objective.{k}": v for k, v in objective.state_dict().items()}
     tensors |= {f"momentum.{i}": v for i, v in momenta(optimizer).items()}
-    tensors, told = _packed(tensors), json.dumps(asdict(progress))
+    tensors, meta = _packed(tensors), json.dumps(asdict(progress))
     path = folder / STATE
     with atomic.replacing(path) as temporary:
-        _write(tensors, temporary, {"progress": told, "sha256": _seal(told, tensors)})
+        _write(tensors, temporary, {"progress": meta, "sha256": _seal(meta, tensors)})
         atomic.flush(temporary)
         if path.exists():
             path.replace(folder / PREVIOUS)
@@ -105,9 +109,9 @@ def read(path: Path) -> State:
     """What a checkpoint holds; `CorruptWeights` where it is not what was written."""
     try:
         with safe_open(path, framework="pt") as file:
-            told = file.metadata()
+            meta = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        progress, seal = told["progress"], told["sha256"]
+        progress, seal = meta["progress"], meta["sha256"]
         if seal == _seal(progress, tensors):
             return State(path, Progress(**json.loads(progress)), tensors)
         reason = "its content does not match its sha256"
@@ -163,3 +167,40 @@ def _packed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+EVERY = 600.0  # s of an epoch that are lost at most, whatever happens
+
+
+@dataclass
+class CheckpointManager:
+    """Keeps the state of a run, at the end of each epoch and, of long ones, on the way."""
+
+    folder: Path
+    learner: TrainState
+    progress: Progress
+    meter: Meter
+    requests: StopSignal
+    saved: float = field(default_factory=time.monotonic)  # a clock that is set does not move it
+
+    def on_step_end(self) -> None:
+        """To be called between two steps: write the state where it is time; `Interrupted` where a signal asked for it.
+
+        Ranks decide together, so that none waits for one that has stopped.
+        """
+        stop, expected = distributed.any_rank(self.requests.asked is not None, time.monotonic() - self.saved > EVERY)
+        if not (stop or expected):
+            return
+        self.meter.look()  # which refuses to keep what is not finite
+        self.progress.step, self.progress.sums = self.meter.steps, dict(self.meter.sums)
+        self.save()
+        if stop:
+            path = f"after step {self.progress.step} of epoch {self.progress.epoch + 1}"
+            raise Interrupted(self.requests.asked, path)
+
+    def save(self) -> None:
+        """Write the state; of several ranks the first does."""
+        if distributed.is_primary():
+            learner = self.learner
+            save(self.folder, self.progress, learner.student.model, learner.objective, learner.optimizer)
+        self.saved = time.monotonic()

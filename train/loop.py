@@ -13,17 +13,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from dctkd_zoo import ranks
+from dctkd_zoo import distributed
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.data.views import Views, centre_windows, derive
+from dctkd_zoo.data.loader import ImageLoader, centre_crops, derive_seed
 from dctkd_zoo.device import autocast, seed
 from dctkd_zoo.errors import NonFiniteLoss
-from dctkd_zoo.features import Output, Tapped, finite, refuse_non_finite
+from dctkd_zoo.features import FeatureExtractor, Output, finite, refuse_non_finite
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Recipe
-from train.compiled import Losses
-from train.guide import Guide, Teach
+from train.compile import Losses
 from train.optim import set_rate
+from train.teacher_source import TeacherFn, TeacherSource
 
 # Older versions of torch know the second name alone, newer ones want the first.
 SYNC_BUFFERS = next(
@@ -35,7 +35,7 @@ LOOK_EVERY = 20  # steps between looks at the losses, which make the device wait
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepKey:
     """Where a step stands in a run. Its random numbers depend on this alone, and so not on where a run was resumed."""
 
     seed: int = 0
@@ -44,11 +44,11 @@ class Moment:
 
 
 @dataclass(frozen=True)
-class Learner:
+class TrainState:
     """What a training step needs. Without a guide the objective reads the student's output alone."""
 
-    student: Tapped
-    guide: Guide | None
+    student: FeatureExtractor
+    guide: TeacherSource | None
     objective: Objective
     losses: Losses  # the objective, or a compiled form of it
     optimizer: torch.optim.Optimizer
@@ -58,30 +58,30 @@ class Learner:
     teacher_config_sha256: str = ""
 
     @cached_property
-    def lesson(self) -> nn.Module:
+    def loss_module(self) -> nn.Module:
         """Student and objective as one module, whose gradients are averaged over the ranks where there are several."""
-        lesson = Lesson(self.student, self.objective, self.losses, self.precision)
+        lesson = LossModule(self.student, self.objective, self.losses, self.precision)
         # All buffers are the same on all ranks anyway: batch statistics and banks are of the whole batch.
         options: dict[str, Any] = {SYNC_BUFFERS: False}
-        return DistributedDataParallel(lesson, **options) if ranks.size() > 1 else lesson
+        return DistributedDataParallel(lesson, **options) if distributed.world_size() > 1 else lesson
 
 
-class Lesson(nn.Module):
+class LossModule(nn.Module):
     """The weighted terms of the objective on a rank's part of a batch."""
 
-    def __init__(self, student: Tapped, objective: Objective, losses: Losses, precision: torch.dtype) -> None:
+    def __init__(self, student: FeatureExtractor, objective: Objective, losses: Losses, precision: torch.dtype) -> None:
         super().__init__()
         self.student, self.objective = student, objective
         self.call = [losses]  # in a list, since the objective is a part of this module already
         self.precision = precision
 
-    def forward(self, batch: Batch, taught: Output | None, share: float, moment: Moment) -> dict[str, Tensor]:
+    def forward(self, batch: Batch, taught: Output | None, share: float, moment: StepKey) -> dict[str, Tensor]:
         """Scalars with a graph, times `share`: what the rank's images weigh in the mean over the ranks."""
         device = batch.images.device
         with autocast(device, self.precision):
-            seed(device, derive(moment.seed, "dropout", moment.epoch, moment.step, ranks.rank()))
+            seed(device, derive_seed(moment.seed, "dropout", moment.epoch, moment.step, distributed.rank()))
             student = self.student(batch.images)
-            seed(device, derive(moment.seed, "terms", moment.epoch, moment.step))
+            seed(device, derive_seed(moment.seed, "terms", moment.epoch, moment.step))
             values = self.call[0](student, student if taught is None else taught, batch)
         return values if share == 1 else {name: share * value for name, value in values.items()}
 
@@ -105,7 +105,7 @@ class Meter:
             names = list(self.waiting[0])
             table = torch.stack([torch.stack([step[name] for name in names]) for step in self.waiting])
             self.waiting.clear()
-            for row in ranks.mean(table.double()).tolist():
+            for row in distributed.all_reduce_mean(table.double()).tolist():
                 self._count(dict(zip(names, row, strict=True)))
         return {name: total / self.steps for name, total in self.sums.items()}
 
@@ -119,17 +119,17 @@ class Meter:
 
 
 def epoch(
-    learner: Learner,
-    views: Views,
+    learner: TrainState,
+    views: ImageLoader,
     seed: int,
     number: int,
     report: Callable[[int, dict[str, float]], None],
     meter: Meter | None = None,
-    between: Callable[[], None] = lambda: None,
+    on_step_end: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
     """Train on all images once, or on those that the `meter` of a run that was stopped has not counted yet.
 
-    `report` gets the images done and the means so far, `between` is called after each step. Returns the log row's
+    `report` gets the images done and the means so far, `on_step_end` is called after each step. Returns the log row's
     figures.
     """
     meter = meter or Meter(number + 1)
@@ -142,11 +142,11 @@ def epoch(
     for index, batch in enumerate(views.train(seed, number, windows, meter.steps), start=meter.steps):
         set_rate(learner.optimizer, learner.recipe, number + index / steps)
         count = min(size, total - done)
-        meter.add(step(learner, batch, teach, count, Moment(seed, number, index)))
+        meter.add(step(learner, batch, teach, count, StepKey(seed, number, index)))
         done += count
         if index % LOOK_EVERY == 0:
             report(done, meter.look())
-        between()
+        on_step_end()
     losses = meter.look()
     report(done, losses)
     rate = set_rate(learner.optimizer, learner.recipe, number + (steps - 1) / steps)
@@ -154,28 +154,36 @@ def epoch(
 
 
 def step(
-    learner: Learner, batch: Batch, teach: Teach | None, count: int | None = None, moment: Moment | None = None
+    learner: TrainState, batch: Batch, teach: TeacherFn | None, count: int | None = None, moment: StepKey | None = None
 ) -> dict[str, Tensor]:
     """One update on this rank's part of a batch of `count` images; returns the weighted terms, scalars."""
     count = len(batch.labels) if count is None else count
-    _ = learner.lesson  # is made of all ranks, whatever this batch is
-    with ranks.apart(count < ranks.size()):
-        losses = forward(learner, batch, teach, ranks.size() * len(batch.labels) / count, moment or Moment())
+    _ = learner.loss_module  # is made of all ranks, whatever this batch is
+    with distributed.local_only(count < distributed.world_size()):
+        losses = forward(
+            learner, batch, teach, distributed.world_size() * len(batch.labels) / count, moment or StepKey()
+        )
         learner.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
     learner.optimizer.step()
     return losses
 
 
-def forward(learner: Learner, batch: Batch, teach: Teach | None, share: float, moment: Moment) -> dict[str, Tensor]:
+def forward(
+    learner: TrainState, batch: Batch, teach: TeacherFn | None, share: float, moment: StepKey
+) -> dict[str, Tensor]:
     """The weighted terms of the objective on a rank's part of a batch, scalars with a graph."""
-    losses: dict[str, Tensor] = learner.lesson(batch, teach(batch) if teach else None, share, moment)
+    losses: dict[str, Tensor] = learner.loss_module(batch, teach(batch) if teach else None, share, moment)
     return losses
 
 
 @torch.inference_mode()
 def top1(
-    network: Tapped, views: Views, precision: torch.dtype, between: Callable[[], None] = lambda: None, who: str = ""
+    network: FeatureExtractor,
+    views: ImageLoader,
+    precision: torch.dtype,
+    on_step_end: Callable[[], None] = lambda: None,
+    who: str = "",
 ) -> float:
     """Share of the test images that the model gets right, in percent; each rank looks at some of them.
 
@@ -183,13 +191,13 @@ def top1(
     """
     network.eval()
     counts = torch.zeros(3, dtype=torch.long)
-    for batch, own in views.turns(centre_windows(views.store, views.recipe), views.recipe.batch_size):
+    for batch, own in views.iter_sharded(centre_crops(views.store, views.recipe), views.recipe.batch_size):
         if own:
             with autocast(batch.images.device, precision):
                 output = network(batch.images)
             hits, broken = (output.logits.argmax(dim=1) == batch.labels).sum(), (~finite(output.tensors())).sum()
             counts += torch.stack([hits.cpu(), torch.tensor(len(batch.labels)), broken.cpu()])
-        between()
-    right, seen, wrong = map(int, ranks.total(counts))
+        on_step_end()
+    right, seen, wrong = map(int, distributed.all_reduce_sum(counts))
     refuse_non_finite(wrong, seen, who)
     return 100 * right / seen

@@ -6,7 +6,7 @@ training never does, so 99.25 % top-1 is the most there is.
 
 from __future__ import annotations
 
-from dctkd_zoo.catalog._paper import (
+from dctkd_zoo.catalog._recipes import (
     CORRECTED,
     FINETUNE,
     FINETUNE_R152,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dctkd_zoo.catalog._paper import CIFAR, UNGUIDED, entry
+from dctkd_zoo.catalog._recipes import CIFAR, UNGUIDED, entry
 from dctkd_zoo.spec import Archive, Dataset
 
 DATASET = Dataset(

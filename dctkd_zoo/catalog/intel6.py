@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dctkd_zoo.catalog._paper import entry
-from dctkd_zoo.spec import Cosine, Dataset, Recipe
+from dctkd_zoo.catalog._recipes import entry
+from dctkd_zoo.schedules import Cosine
+from dctkd_zoo.spec import Dataset, Recipe
 
 DATASET = Dataset(
     name="intel6",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dctkd_zoo.catalog._paper import (
+from dctkd_zoo.catalog._recipes import (
     CORRECTED,
     FINETUNE,
     FINETUNE_R152,

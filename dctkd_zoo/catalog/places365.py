@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dctkd_zoo.catalog._paper import CORRECTED, entry
-from dctkd_zoo.spec import Archive, Dataset, Recipe, Step
+from dctkd_zoo.catalog._recipes import CORRECTED, entry
+from dctkd_zoo.schedules import Step
+from dctkd_zoo.spec import Archive, Dataset, Recipe
 
 _HOST = "http://data.csail.mit.edu/places/places365"
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from dctkd_zoo.catalog._paper import ALPHA, CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry
-from dctkd_zoo.spec import Cosine, Dataset, Recipe
+from dctkd_zoo.catalog._recipes import ALPHA, CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry
+from dctkd_zoo.schedules import Cosine
+from dctkd_zoo.spec import Dataset, Recipe
 
 DATASET = Dataset(
     name="synthscenes",

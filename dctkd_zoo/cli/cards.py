@@ -6,7 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from dctkd_zoo import home
+from dctkd_zoo._io import paths
 from dctkd_zoo.cli.common import Commands
 
 NAMED = 5  # stale cards that are named; more are counted
@@ -22,14 +22,14 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
 
 def cards(options: Namespace) -> int:
     """Write the cards, or say which are stale."""
-    from eval import cards
+    from eval.cards import rendering
 
-    folder = options.folder or home.ROOT / "model_cards"
-    home.refuse_installed(folder, "name a folder of your own, --folder DIR")
+    folder = options.folder or paths.ROOT / "model_cards"
+    paths.refuse_installed(folder, "name a folder of your own, --folder DIR")
     if not options.check:
-        cards.write(folder)
+        rendering.write(folder)
         return 0
-    stale = cards.stale(folder)
+    stale = rendering.stale(folder)
     for problem in stale[:NAMED]:
         print(problem, file=sys.stderr)
     if stale:

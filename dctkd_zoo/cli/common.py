@@ -6,13 +6,13 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, TypeAlias
 
 from dctkd_zoo import registry
-from dctkd_zoo.options import add_options
+from dctkd_zoo.cli.shell import add_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
 
     from dctkd_zoo.spec import Entry
-    from eval.run import Where
+    from eval.run.config import EvalConfig
 
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
@@ -32,12 +32,12 @@ def add_places(parser: ArgumentParser) -> None:
 def entries(options: Namespace) -> list[Entry]:
     """The entries that were named, or all, with the seed that was asked for."""
     names = registry.resolve(options.names or ["*"])
-    return [registry.get_entry(name).seeded(options.seed) for name in names]
+    return [registry.get_entry(name).with_seed(options.seed) for name in names]
 
 
-def where(options: Namespace) -> Where:
+def where(options: Namespace) -> EvalConfig:
     """The places that were given."""
     from dctkd_zoo import device
-    from eval.run import Where
+    from eval.run.config import EvalConfig
 
-    return Where(options.data, device.choose(options.device), options.out)
+    return EvalConfig(options.data, device.choose(options.device), options.out)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from dctkd_zoo import registry, shell
+from dctkd_zoo import registry
+from dctkd_zoo._io.paths import data_root
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.common import Commands
-from dctkd_zoo.home import data_root
-from dctkd_zoo.options import add_options
+from dctkd_zoo.cli.shell import add_options
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
@@ -36,9 +37,9 @@ def fetch_data(options: Namespace) -> int:
 
 def check_data(options: Namespace) -> int:
     """Look a dataset over and print what was found; 1 where something is wrong."""
-    from dctkd_zoo.data import check, load
+    from dctkd_zoo.data import load, validate
 
     dataset = registry.get_dataset(options.dataset)
-    report = check.check(dataset, load.read(dataset, options.data))
-    shell.show(shell.console(), check.render(report))
+    report = validate.check(dataset, load.read(dataset, options.data))
+    shell.show(shell.console(), validate.render(report))
     return 0 if report.ok else 1

@@ -7,7 +7,8 @@ import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
-from dctkd_zoo import registry, shell, weights
+from dctkd_zoo import registry, weights
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.common import Commands
 
 COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
@@ -54,7 +55,7 @@ def show_entry(options: Namespace) -> int:
     entry = registry.get_entry(options.name)
     dataset = registry.get_dataset(entry.dataset)
     facts = {
-        **entry.facts(),
+        **entry.to_dict(),
         "arch": entry.arch,
         "terms": entry.terms,
         "variant": entry.variant,

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from dctkd_zoo import registry, shell
+from dctkd_zoo import registry
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.common import Commands
+from dctkd_zoo.cli.shell import add_options
 from dctkd_zoo.errors import DatasetError, ZooError, printable
-from dctkd_zoo.options import add_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,7 +75,7 @@ def predict(options: Namespace) -> int:
 
     from dctkd_zoo import device
     from dctkd_zoo import predict as prediction
-    from dctkd_zoo.data.console import progress_options
+    from dctkd_zoo.data.progress import progress_options
 
     entry = registry.get_entry(options.name)
     if options.overlay:
@@ -94,26 +95,26 @@ def predict(options: Namespace) -> int:
     )
     bar = progress_options()
     bar["disable"] |= not options.json  # tables come as fast as answers do
-    told = []
+    meta = []
     try:
         for answer, name in track(answers, "images", total=len(images), **bar):
             if isinstance(answer, prediction.Failure):
                 failed.append(answer)
                 continue
             drawn = _draw(predictor, answer, options.overlay, name) if options.overlay else None
-            told.append(_facts(predictor, answer, options.top, drawn))
+            meta.append(_facts(predictor, answer, options.top, drawn))
             _show(console, predictor, answer, options.top, drawn)
     finally:  # also of what was answered before Ctrl-C
         for failure in failed:
             shell.complain(failure.reason, str(failure.path))
         if options.json:
-            print(_document(predictor, told, failed))
-    return int(bool(failed) or not told)
+            print(_document(predictor, meta, failed))
+    return int(bool(failed) or not meta)
 
 
 def _sources(names: Iterable[str]) -> tuple[list[Source], list[Failure]]:
     """Files, folders and `-` to images, and the folders that hold none."""
-    from dctkd_zoo.data import tree
+    from dctkd_zoo.data import filelist
     from dctkd_zoo.predict import Failure
 
     images, empty = [], []
@@ -122,13 +123,13 @@ def _sources(names: Iterable[str]) -> tuple[list[Source], list[Failure]]:
             images.append(Source(path, PurePath(path.name)))
             continue
         try:
-            inside = [name for name in tree.below(path) if tree.is_image(name) and not name.endswith(OVERLAY)]
+            inside = [name for name in filelist.below(path) if filelist.is_image(name) and not name.endswith(OVERLAY)]
         except DatasetError as error:  # a folder that cannot be looked into; the others go on
             empty.append(Failure(path, str(error)))
             continue
         images += [Source(path / name, PurePath(name)) for name in inside]
         if not inside:
-            empty.append(Failure(path, f"no image in this folder; {' '.join(sorted(tree.IMAGES))} count as such"))
+            empty.append(Failure(path, f"no image in this folder; {' '.join(sorted(filelist.IMAGES))} count as such"))
     return images, empty
 
 
@@ -144,12 +145,12 @@ def overlay_names(places: Iterable[PurePath]) -> list[PurePath]:
     taken: set[str] = set()
     seen: Counter[str] = Counter()
     names = []
-    for place in places:
-        first = str(place.with_suffix("")).casefold()  # two names of some file systems may differ in case alone
+    for path in places:
+        first = str(path.with_suffix("")).casefold()  # two names of some file systems may differ in case alone
         while True:
             seen[first] += 1
             more = f"-{seen[first]}" if seen[first] > 1 else ""
-            name = place.with_name(f"{place.stem}{more}{OVERLAY}")
+            name = path.with_name(f"{path.stem}{more}{OVERLAY}")
             if str(name).casefold() not in taken:
                 break
         taken.add(str(name).casefold())
@@ -159,8 +160,8 @@ def overlay_names(places: Iterable[PurePath]) -> list[PurePath]:
 
 def _draw(predictor: Predictor, answer: Prediction, folder: Path, name: PurePath) -> Path:
     """Write an image's attention, captioned with the likeliest class, to a place below a folder."""
-    from dctkd_zoo import atomic
-    from dctkd_zoo.overlay import strip
+    from dctkd_zoo._io import atomic
+    from dctkd_zoo.attention_grid import strip
 
     ((label, probability),) = answer.top(1)
     best = f"{predictor.classes[label]} {_percent(probability)}"

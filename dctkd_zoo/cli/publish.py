@@ -6,15 +6,17 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import home, shell, weights
+from dctkd_zoo import weights
+from dctkd_zoo._io import paths
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.common import Commands, add_places, entries, where
+from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import ZooError, printable
-from dctkd_zoo.shell import Column, Grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dctkd_zoo.publishing import Plan
+    from eval.publish import Plan
 
 COLUMNS = (Column("entry"), Column("repository"), Column("MB", right=True), Column("state", prose=True))
 
@@ -41,23 +43,24 @@ def publish(options: Namespace) -> int:
     """Publish what is ready; 1 where something stands in the way of an entry that was trained."""
     if options.all == bool(options.names):
         raise ZooError("give either names of entries or --all")
-    from dctkd_zoo import hub, publishing
+    from dctkd_zoo.weights import hub
+    from eval import publish as publishing
 
     org = options.org or ("ORG" if options.dry_run else hub.owner())
-    place = where(options)
-    plans = [publishing.plan(entry, org, place, options.license) for entry in entries(options)]
+    path = where(options)
+    plans = [publishing.plan(entry, org, path, options.license) for entry in entries(options)]
     console = shell.console()
     shell.show(console, table(plans))
     failed = any(plan.problems for plan in plans) or (not options.all and not any(plan.folder for plan in plans))
     if options.dry_run:
         return int(failed)
     note = options.note or weights.PUBLISHED
-    home.refuse_installed(note, "name a file of your own, --note FILE")
+    paths.refuse_installed(note, "name a file of your own, --note FILE")
     for plan in plans:
         if plan.folder is None or plan.problems:
             continue
         try:
-            row = publishing.publish(plan, place, note, private=options.private)
+            row = publishing.publish(plan, path, note, private=options.private)
         except ZooError as error:
             shell.complain(error, f"{plan.entry.run_name} was not published")
             failed = True

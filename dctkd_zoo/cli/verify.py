@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from dctkd_zoo import registry, shell, weights
+from dctkd_zoo import registry, weights
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.common import Commands, add_places, where
 from dctkd_zoo.errors import ZooError
 
@@ -27,24 +28,24 @@ def verify(options: Namespace) -> int:
     What comes with the package comes without images and large teachers: of `--bundled`, what these are needed for
     is told and does not count.
     """
-    from eval import verify as verification
-    from eval.run import silent
+    from eval.run import verify as verification
+    from eval.run.evaluation import silent
 
     places = {name: weights.status(name) for name in registry.entries()}
-    bundled = [name for name, place in places.items() if options.bundled and place == "bundled"]
+    bundled = [name for name, path in places.items() if options.bundled and path == "bundled"]
     asked = list(registry.resolve(options.names)) if options.names else []
-    asked += [name for name, place in places.items() if options.published and place == "published"]
+    asked += [name for name, path in places.items() if options.published and path == "published"]
     if not asked + bundled:
         raise ZooError("nothing to verify: name entries, or give --bundled or --published where there are such")
     console, ok = shell.console(), True
     for name in dict.fromkeys(asked + bundled):
-        entry = registry.get_entry(name).seeded(options.seed)
+        entry = registry.get_entry(name).with_seed(options.seed)
         try:
-            found = verification.verify(entry, where(options), silent)
+            result = verification.verify(entry, where(options), silent)
         except ZooError as error:
             shell.complain(error, f"{entry.run_name} cannot be verified")
             ok = False
             continue
-        shell.show(console, verification.render(found))
-        ok &= not (found.wrong or (found.left and name in asked))
+        shell.show(console, verification.render(result))
+        ok &= not (result.wrong or (result.left and name in asked))
     return 0 if ok else 1

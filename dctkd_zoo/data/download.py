@@ -13,8 +13,8 @@ from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from dctkd_zoo.atomic import settle
-from dctkd_zoo.digest import sha256
+from dctkd_zoo._io.atomic import settle
+from dctkd_zoo._io.hashing import sha256
 from dctkd_zoo.errors import DatasetError, reason_of
 from dctkd_zoo.spec import Archive
 
@@ -36,12 +36,12 @@ def download(archive: Archive, target: Path, advance: Advance) -> str:
     part = target.with_name(f"{target.name}.part")
     for _ in range(2):  # a part left from an older version of the file spoils the first
         _receive_all(archive, part, advance)
-        found = sha256(part)
-        if archive.sha256 in (None, found):
+        result = sha256(part)
+        if archive.sha256 in (None, result):
             settle(part, target)
-            return found
+            return result
         part.unlink()
-    raise DatasetError(f"{archive.url}: sha256 is {found}, {archive.sha256} expected, twice; the file was deleted")
+    raise DatasetError(f"{archive.url}: sha256 is {result}, {archive.sha256} expected, twice; the file was deleted")
 
 
 def _receive_all(archive: Archive, part: Path, advance: Advance) -> None:

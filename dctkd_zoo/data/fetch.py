@@ -9,11 +9,11 @@ from urllib.parse import unquote, urlsplit
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
-from dctkd_zoo.atomic import write_text
-from dctkd_zoo.data.console import progress_options
+from dctkd_zoo._io.atomic import write_text
+from dctkd_zoo._io.hashing import sha256
+from dctkd_zoo.data.archive import unpack
 from dctkd_zoo.data.download import download
-from dctkd_zoo.data.unpack import unpack
-from dctkd_zoo.digest import sha256
+from dctkd_zoo.data.progress import progress_options
 from dctkd_zoo.errors import DatasetError, reason_of
 from dctkd_zoo.spec import Archive, Dataset
 

@@ -49,8 +49,8 @@ def contents(path: Path) -> bytes:
 def entries(folder: Path) -> list[os.DirEntry[str]]:
     """What is in a folder, in the order of names; `Unreadable` where that cannot be told."""
     try:
-        with os.scandir(folder) as found:
-            return sorted(found, key=lambda entry: entry.name)
+        with os.scandir(folder) as result:
+            return sorted(result, key=lambda entry: entry.name)
     except (OSError, ValueError) as error:
         raise unreadable(folder, error) from error
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from types import ModuleType
 
 from dctkd_zoo import discover
-from dctkd_zoo.data import sources, tree
-from dctkd_zoo.data.content import twins
+from dctkd_zoo._io.paths import data_root
+from dctkd_zoo.data import filelist, sources
+from dctkd_zoo.data.filelist import incomplete
+from dctkd_zoo.data.fingerprint import duplicates
 from dctkd_zoo.data.split import Split
-from dctkd_zoo.data.tree import incomplete
 from dctkd_zoo.errors import DatasetError, DatasetMissing
-from dctkd_zoo.home import data_root
 from dctkd_zoo.spec import Dataset
 
 NAMED = 20  # classes that a message lists
@@ -57,8 +57,8 @@ def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     splits = read(dataset, data)
     root = data_root(data) / dataset.name
     with way_on(dataset, root):
-        for name, due in (("train", dataset.train), ("test", dataset.test)):
-            _check(root, name, splits[name], due, dataset.num_classes)
+        for name, expected in (("train", dataset.train), ("test", dataset.test)):
+            _check(root, name, splits[name], expected, dataset.num_classes)
     _check_order(root, splits["train"].classes, splits["test"].classes)
     _say(dataset, splits)
     return without_leaks(splits) if dataset.drop_leaked else splits
@@ -67,7 +67,7 @@ def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
 def without_leaks(splits: dict[str, Split]) -> dict[str, Split]:
     """The splits, without the test images whose bytes also stand in the training set."""
     train, test = splits["train"], splits["test"]
-    leaked = twins(train, test)
+    leaked = duplicates(train, test)
     kept = [index for index in range(len(test)) if index not in leaked]
     log.info("left out %d of %d test images: their bytes also stand in train", len(leaked), len(test))
     return {"train": train, "test": test.take(kept)}
@@ -79,29 +79,31 @@ def without_images(split: Split) -> list[str]:
     return [name for label, name in enumerate(split.classes) if label not in there]
 
 
-def wrong_classes(split: Split, due: int) -> str:
+def wrong_classes(split: Split, expected: int) -> str:
     """What is wrong with the number of classes, and what they are called; the empty string where nothing is."""
-    if len(split.classes) == due:
+    if len(split.classes) == expected:
         return ""
-    told = f"{len(split.classes):,} classes, {due:,} expected: {tree.brief(split.classes, NAMED)}"
+    meta = f"{len(split.classes):,} classes, {expected:,} expected: {filelist.brief(split.classes, NAMED)}"
     empty = without_images(split)
-    return f"{told}; without an image: {tree.brief(empty)}" if empty else told
+    return f"{meta}; without an image: {filelist.brief(empty)}" if empty else meta
 
 
-def _check(root: Path, name: str, split: Split, due: int, num_classes: int) -> None:
+def _check(root: Path, name: str, split: Split, expected: int, num_classes: int) -> None:
     if wrong := wrong_classes(split, num_classes):
         raise incomplete(root, wrong)
-    if len(split) < due:
-        raise incomplete(root, f"{len(split):,} of {due:,} {name} images are there")
+    if len(split) < expected:
+        raise incomplete(root, f"{len(split):,} of {expected:,} {name} images are there")
 
 
 def _say(dataset: Dataset, splits: dict[str, Split]) -> None:
     """Say what is taken as it is, though a user may not expect it."""
-    for name, due in (("train", dataset.train), ("test", dataset.test)):
-        if len(splits[name]) > due:
-            log.warning("%s: %d %s images, more than the %d of its catalog", dataset.name, len(splits[name]), name, due)
+    for name, expected in (("train", dataset.train), ("test", dataset.test)):
+        if len(splits[name]) > expected:
+            log.warning(
+                "%s: %d %s images, more than the %d of its catalog", dataset.name, len(splits[name]), name, expected
+            )
     if empty := without_images(splits["train"]):
-        what = f"{'classes' if len(empty) > 1 else 'class'} {tree.brief(empty, NAMED)}"
+        what = f"{'classes' if len(empty) > 1 else 'class'} {filelist.brief(empty, NAMED)}"
         log.warning("%s: there is no training image of %s: never learned", dataset.name, what)
 
 

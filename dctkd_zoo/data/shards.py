@@ -10,8 +10,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from dctkd_zoo import atomic, lock, ranks, sealed
-from dctkd_zoo.digest import sha256
+from dctkd_zoo import distributed
+from dctkd_zoo._io import atomic, json_file, lock
+from dctkd_zoo._io.hashing import sha256
 from dctkd_zoo.errors import Busy, CorruptCache, ZooError
 from dctkd_zoo.spec import Recipe
 
@@ -59,10 +60,10 @@ Write = Callable[[Shard, Path], Facts]  # a shard's pixels to a path
 
 def layout(folder: Path, count: int, recipe: Recipe, *, kept: bool) -> list[Shard]:
     """The shards of `count` images: as many in each as fill `SIZE` if they are square, so small sets have one."""
-    each = max(1, SIZE // (3 * (recipe.resize + 2 * recipe.pad) ** 2))
+    item = max(1, SIZE // (3 * (recipe.resize + 2 * recipe.pad) ** 2))
     return [
-        Shard(folder / f"{number:05d}", range(start, min(start + each, count)), kept)
-        for number, start in enumerate(range(0, count, each))
+        Shard(folder / f"{number:05d}", range(start, min(start + item, count)), kept)
+        for number, start in enumerate(range(0, count, item))
     ]
 
 
@@ -73,14 +74,14 @@ def complete(folder: Path, shards: Sequence[Shard], write: Write) -> list[Facts]
     share. `ZooError` where the folder cannot be written to; finished shards stay.
     """
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # reading and hashing release the interpreter's lock
-        found: dict[int, Facts] = dict(_whole(pool, shards))
+        result: dict[int, Facts] = dict(_whole(pool, shards))
     for wait in (False, True):
         for number, shard in enumerate(shards):
-            if number not in found:
+            if number not in result:
                 with suppress(Busy), _writing(folder), lock.held(shard.place, wait=wait):
-                    found[number] = _read_or_make(shard, write)
-    ranks.wait()  # until all have been verified
-    return [found[number] for number in range(len(shards))]
+                    result[number] = _read_or_make(shard, write)
+    distributed.barrier()  # until all have been verified
+    return [result[number] for number in range(len(shards))]
 
 
 def read(shard: Shard, *, verify: bool = True) -> Facts:
@@ -88,11 +89,11 @@ def read(shard: Shard, *, verify: bool = True) -> Facts:
 
     Without `verify` their number alone is looked at.
     """
-    facts = Facts(**sealed.read(shard.facts))
+    facts = Facts(**json_file.read_sealed(shard.facts))
     if shard.kept:
-        found = shard.pixels.stat().st_size
-        if found != facts.bytes:
-            raise CorruptCache(f"{shard.pixels} is damaged: {found:,} bytes where {facts.bytes:,} are due")
+        result = shard.pixels.stat().st_size
+        if result != facts.bytes:
+            raise CorruptCache(f"{shard.pixels} is damaged: {result:,} bytes where {facts.bytes:,} are due")
         if verify and sha256(shard.pixels) != facts.sha256:
             raise CorruptCache(f"{shard.pixels} is damaged: its bytes do not match their sha256")
     return facts
@@ -101,7 +102,7 @@ def read(shard: Shard, *, verify: bool = True) -> Facts:
 def _whole(pool: ThreadPoolExecutor, shards: Sequence[Shard]) -> Iterator[tuple[int, Facts]]:
     def look(number: int, shard: Shard) -> Facts | None:
         try:
-            return read(shard, verify=number % ranks.size() == ranks.rank())
+            return read(shard, verify=number % distributed.world_size() == distributed.rank())
         except (OSError, CorruptCache):  # looked at again by the holder of its lock
             return None
 
@@ -122,7 +123,7 @@ def _read_or_make(shard: Shard, write: Write) -> Facts:
         left.unlink(missing_ok=True)
     with atomic.replacing(shard.pixels) if shard.kept else _nowhere() as path:
         facts = write(shard, path)
-    sealed.write(shard.facts, asdict(facts))
+    json_file.write_sealed(shard.facts, asdict(facts))
     return facts
 
 

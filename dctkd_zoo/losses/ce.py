@@ -6,13 +6,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, wide
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.losses import Term
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Negative log-likelihood in nats: logits (B, K), labels (B,) -> (B,)."""
-    return F.cross_entropy(wide(logits), labels, reduction="none")
+    return F.cross_entropy(to_fp32(logits), labels, reduction="none")
 
 
 class CrossEntropy(Term):

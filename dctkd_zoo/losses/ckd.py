@@ -8,13 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dctkd_zoo import ranks
+from dctkd_zoo import distributed
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, wide
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.levels import feature_pairs, pooled
 from dctkd_zoo.losses import Term
-from dctkd_zoo.losses._batchnorm import BatchNorm2d
-from dctkd_zoo.losses._levels import chosen, first_level
+from dctkd_zoo.losses._base import BatchNorm2d, chosen, first_level
 
 FACTOR = 4  # a row of similarities is embedded in a quarter of its length
 
@@ -34,7 +33,7 @@ def similarities(features: Tensor, size: int) -> Tensor:
     """
     flat = features.flatten(1)
     with torch.autocast(flat.device.type, enabled=False):
-        products = flat @ ranks.gather(flat).T
+        products = flat @ distributed.all_gather_with_grad(flat).T
     if products.shape[1] > size:
         raise ValueError(f"a batch of {products.shape[1]}; ckd was set up with one of {size}")
     return F.pad(products, (0, size - products.shape[1]))
@@ -50,7 +49,7 @@ class Embedding(nn.Module):
 
     def forward(self, rows: Tensor) -> Tensor:
         """(B, size) -> (B, size / 4), at least float32."""
-        return F.normalize(wide(self.layers(rows)), dim=1)
+        return F.normalize(to_fp32(self.layers(rows)), dim=1)
 
 
 def regressor(student_channels: int, teacher_channels: int) -> nn.Sequential:
@@ -91,29 +90,29 @@ class CKD(Term):
 
     def _features(self, student: Output, teacher: Output) -> tuple[list[Tensor], list[Tensor]]:
         pairs = chosen(feature_pairs(student, teacher), self.first)
-        return [wide(s) for s, _ in pairs], [wide(t) for _, t in pairs]
+        return [to_fp32(s) for s, _ in pairs], [to_fp32(t) for _, t in pairs]
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,); `ValueError` for a batch larger than that of `setup`."""
         ours, theirs = self._features(student, teacher)
         return ckd(self.distances(ours, theirs), self.weights(ours, theirs))
 
-    def weights(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+    def weights(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         """How much each student level attends to each teacher level, (B, S, T), of sum 1 over T."""
-        queries = [embed(similarities(f, self.size)) for embed, f in zip(self.queries, ours, strict=True)]
-        keys = [embed(similarities(f, self.size)) for embed, f in zip(self.keys, theirs, strict=True)]
+        queries = [embed(similarities(f, self.size)) for embed, f in zip(self.queries, student, strict=True)]
+        keys = [embed(similarities(f, self.size)) for embed, f in zip(self.keys, teacher, strict=True)]
         with torch.autocast(queries[0].device.type, enabled=False):
             attention: Tensor = (torch.stack(queries, dim=1) @ torch.stack(keys, dim=2)).softmax(dim=2)
         return attention
 
-    def distances(self, ours: list[Tensor], theirs: list[Tensor]) -> Tensor:
+    def distances(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
         """Mean squared difference of each student level, regressed, and each teacher level, (B, S, T)."""
-        pairs = zip(self.regressors, product(ours, theirs), strict=True)
+        pairs = zip(self.regressors, product(student, teacher), strict=True)
         every = torch.stack([self._distance(regress, s, t) for regress, (s, t) in pairs], dim=1)
-        return every.view(-1, len(ours), len(theirs))
+        return every.view(-1, len(student), len(teacher))
 
     @staticmethod
     def _distance(regress: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:
         source, target = pooled(student, teacher)
-        difference: Tensor = wide(regress(source)) - target
+        difference: Tensor = to_fp32(regress(source)) - target
         return difference.square().mean(dim=(1, 2, 3))

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dctkd_zoo import ranks
+from dctkd_zoo import distributed
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, wide
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.losses import Term
 
 EPSILON = 1e-7  # as in the authors' code
@@ -64,7 +64,7 @@ class Bank(nn.Module):
         """Unnormalised chances of each anchor (B, D) with the images `ids` (B, 1 + K) -> (B, 1 + K)."""
         # All N products and a choice of them: K of them per image would have to be gathered first.
         scores = ((anchors @ self.memory.T).gather(1, ids) / temperature).exp()
-        first = ranks.gather(scores.detach().mean(dim=1)).mean() * len(self.memory)
+        first = distributed.all_gather_with_grad(scores.detach().mean(dim=1)).mean() * len(self.memory)
         partition = torch.where(self.partition == 0, first, self.partition)
         if self.training:
             self.partition.copy_(partition)
@@ -72,7 +72,7 @@ class Bank(nn.Module):
 
     def update(self, ids: Tensor, embeddings: Tensor, momentum: float) -> None:
         """Move the embeddings of the images `ids` (B,) towards those just seen (B, D), on all ranks alike."""
-        ids, embeddings = ranks.gather(ids), ranks.gather(embeddings)
+        ids, embeddings = distributed.all_gather_with_grad(ids), distributed.all_gather_with_grad(embeddings)
         moved = torch.lerp(embeddings, self.memory[ids], momentum)
         # A new tensor: the products of this step still need the old one for their gradient.
         self.memory = self.memory.index_copy(0, ids, F.normalize(moved, dim=1))
@@ -117,10 +117,12 @@ class CRD(Term):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """One number per image, (B,). In training mode it also updates the banks."""
         with torch.autocast(batch.labels.device.type, enabled=False):  # exp(1 / 0.07) leaves no digits to spare
-            ours = F.normalize(self.project_student(wide(student.embedding)), dim=1)
-            theirs = F.normalize(self.project_teacher(wide(teacher.embedding)), dim=1)
+            ours = F.normalize(self.project_student(to_fp32(student.embedding)), dim=1)
+            theirs = F.normalize(self.project_teacher(to_fp32(teacher.embedding)), dim=1)
             # Drawn for the batch of all ranks, so that an image has the same negatives on any number of them.
-            drawn = ranks.mine(self.pool.draw(ranks.gather(batch.labels)), len(batch.labels))
+            drawn = distributed.local_rows(
+                self.pool.draw(distributed.all_gather_with_grad(batch.labels)), len(batch.labels)
+            )
             ids = torch.cat([batch.ids[:, None], drawn], dim=1)
             size = len(self.student_bank.memory)
             value = crd(self.teacher_bank.scores(ours, ids, self.temperature), size)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dctkd_zoo import ranks
+from dctkd_zoo import distributed
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.levels import map_pairs
@@ -37,7 +37,7 @@ def over_batch(right: Tensor) -> Tensor:
 
 def over_correct(right: Tensor) -> Tensor:
     """Images per image that the teacher gets right: a mean over the batch then is one over those, (B,) -> ()."""
-    right = ranks.gather(right.float())
+    right = distributed.all_gather_with_grad(right.float())
     return len(right) / right.sum().clamp(min=1)
 
 

@@ -6,14 +6,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, wide
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.losses import Term
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
     """`T^2 KL(softmax(teacher / T) || softmax(student / T))` in nats: logits (B, K) -> (B,)."""
-    student = F.log_softmax(wide(student_logits) / temperature, dim=1)
-    teacher = F.log_softmax(wide(teacher_logits) / temperature, dim=1)
+    student = F.log_softmax(to_fp32(student_logits) / temperature, dim=1)
+    teacher = F.log_softmax(to_fp32(teacher_logits) / temperature, dim=1)
     return temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
 
 

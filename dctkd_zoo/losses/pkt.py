@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dctkd_zoo import ranks
+from dctkd_zoo import distributed
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, wide
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.losses import Term
 
 EPSILON = 1e-7  # as in the authors' code
@@ -22,7 +22,7 @@ def neighbours(embeddings: Tensor) -> Tensor:
     length = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
     unit = embeddings / (length + EPSILON)
     with torch.autocast(embeddings.device.type, enabled=False):
-        likeness = (unit @ ranks.gather(unit).T + 1) / 2
+        likeness = (unit @ distributed.all_gather_with_grad(unit).T + 1) / 2
     chances: Tensor = likeness / likeness.sum(dim=1, keepdim=True)
     return chances
 
@@ -32,7 +32,7 @@ def pkt(student: Tensor, teacher: Tensor) -> Tensor:
 
     Divided by the batch as in the authors' code, whose mean goes over all pairs of images.
     """
-    ours, theirs = neighbours(wide(student)), neighbours(wide(teacher))
+    ours, theirs = neighbours(to_fp32(student)), neighbours(to_fp32(teacher))
     return (theirs * ((theirs + EPSILON) / (ours + EPSILON)).log()).mean(dim=1)
 
 

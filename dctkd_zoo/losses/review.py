@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, wide
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.levels import Pairs, feature_pairs
 from dctkd_zoo.losses import Term
-from dctkd_zoo.losses._batchnorm import BatchNorm2d
+from dctkd_zoo.losses._base import BatchNorm2d
 
 WIDTH = 512  # channels in which levels are fused, at most
 POOLED = (4, 2, 1)  # px a side of the coarser comparisons
@@ -65,7 +65,7 @@ class Fusion(nn.Module):
 def _levels(student: Output, teacher: Output) -> Pairs:
     """All levels and, deepest of all, the embedding as a map of one pixel."""
     vectors = student.embedding[:, :, None, None], teacher.embedding[:, :, None, None]
-    return tuple((wide(s), wide(t)) for s, t in (*feature_pairs(student, teacher), vectors))
+    return tuple((to_fp32(s), to_fp32(t)) for s, t in (*feature_pairs(student, teacher), vectors))
 
 
 class Review(Term):
@@ -89,5 +89,5 @@ class Review(Term):
         deeper, values = None, []
         for fuse, (s, t) in reversed([*zip(self.fusions, _levels(student, teacher), strict=True)]):
             compared, deeper = fuse(s, deeper, t.shape[2:])
-            values.append(review(wide(compared), t))
+            values.append(review(to_fp32(compared), t))
         return torch.stack(values).sum(dim=0)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, wide
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.levels import feature_pairs, pooled
 from dctkd_zoo.losses import Term
-from dctkd_zoo.losses._levels import chosen, first_level
+from dctkd_zoo.losses._base import chosen, first_level
 
 EPSILON = 1e-5  # the least variance
 START = 5.0  # the variance to start from
@@ -44,7 +44,7 @@ class Prediction(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Mean (B, C', H, W) and variance (C',), at least float32."""
-        return wide(self.regressor(features)), F.softplus(self.log_scale) + EPSILON
+        return to_fp32(self.regressor(features)), F.softplus(self.log_scale) + EPSILON
 
 
 class VID(Term):
@@ -70,7 +70,7 @@ class VID(Term):
         """One number per image, (B,)."""
         pairs = chosen(feature_pairs(student, teacher), self.first)
         levels = [
-            self._level(predict, *pooled(wide(s), wide(t)))
+            self._level(predict, *pooled(to_fp32(s), to_fp32(t)))
             for predict, (s, t) in zip(self.predictions, pairs, strict=True)
         ]
         return torch.stack(levels).sum(dim=0)

@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from eval.maps import shares
-from eval.metric import LevelMetric
+from eval.metrics._base import LevelMetric
+from eval.metrics._maps import shares
 
 
 def centre_of_mass(maps: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 from torch.nn import functional as F
 
-from eval.maps import peaked
-from eval.metric import LevelMetric
+from eval.metrics._base import LevelMetric
+from eval.metrics._maps import peaked
 
 
 class Cosine(LevelMetric):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from eval import calibration
-from eval.metric import TableMetric
+from eval.metrics._base import TableMetric
+from eval.stats import calibration
 
 
 class ECE(TableMetric):

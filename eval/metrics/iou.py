@@ -7,8 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from dctkd_zoo.features import wide
-from eval.metric import LevelMetric
+from dctkd_zoo.features import to_fp32
+from eval.metrics._base import LevelMetric
 
 PARTS = 5  # of which the strongest is compared: 20 % of the area
 
@@ -19,7 +19,7 @@ def strongest(maps: Tensor) -> Tensor:
     By rank, so that the scale does not count. The weakest pixels in it, all those of one value, share
     evenly what the stronger leave: the area is a fifth of any map, and no tie is broken by position.
     """
-    values = wide(maps).flatten(1)
+    values = to_fp32(maps).flatten(1)
     area = values.shape[1] / PARTS
     weakest = values.topk(math.ceil(area), dim=1).values[:, -1:]
     above, level = values > weakest, values == weakest

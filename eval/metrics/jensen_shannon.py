@@ -7,14 +7,14 @@ import math
 import torch
 from torch import Tensor
 
-from dctkd_zoo.attention import over
-from eval.maps import shares
-from eval.metric import LevelMetric
+from dctkd_zoo.attention import safe_divide
+from eval.metrics._base import LevelMetric
+from eval.metrics._maps import shares
 
 
 def divergence(p: Tensor, mean: Tensor) -> Tensor:
     """Kullback-Leibler divergence of shares (B, H, W) from a mean that they are part of, in bits, (B,)."""
-    nats: Tensor = torch.special.xlogy(p, over(p, mean)).sum(dim=(1, 2))
+    nats: Tensor = torch.special.xlogy(p, safe_divide(p, mean)).sum(dim=(1, 2))
     return nats / math.log(2)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from eval.metric import TableMetric
+from eval.metrics._base import TableMetric
 from eval.metrics.mca import class_accuracy
 
 

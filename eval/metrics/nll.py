@@ -7,7 +7,7 @@ from torch import Tensor
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.losses.ce import cross_entropy
-from eval.metric import ImageMetric
+from eval.metrics._base import ImageMetric
 
 
 class NLL(ImageMetric):

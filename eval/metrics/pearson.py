@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dctkd_zoo.attention import minmax
-from eval.metric import LevelMetric
+from eval.metrics._base import LevelMetric
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from dctkd_zoo.features import wide
+from dctkd_zoo.features import to_fp32
 from dctkd_zoo.losses.dctkd import spectral_distance
 from dctkd_zoo.spectrum import dct2, dct2_raw
-from eval.metric import LevelMetric
+from eval.metrics._base import LevelMetric
 
 LOW, MIDDLE, HIGH = range(3)
 
@@ -29,7 +29,7 @@ def band_distance(student_map: Tensor, teacher_map: Tensor, band: int) -> Tensor
     """
     rows, columns = (thirds(size).to(student_map.device) for size in student_map.shape[1:])
     inside = torch.maximum(rows[:, None], columns) == band
-    difference = dct2_raw(wide(student_map)) - dct2_raw(wide(teacher_map))
+    difference = dct2_raw(to_fp32(student_map)) - dct2_raw(to_fp32(teacher_map))
     distance: Tensor = torch.linalg.vector_norm(difference * inside, dim=(1, 2))
     return distance
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from eval.metric import LevelMetric
+from eval.metrics._base import LevelMetric
 from eval.metrics.spectral import HIGH, band_distance
 
 

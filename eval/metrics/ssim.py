@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from dctkd_zoo.attention import minmax
-from eval.metric import LevelMetric
+from eval.metrics._base import LevelMetric
 
 SIDE, SIGMA = 11, 1.5  # px, of the Gaussian window
 C1, C2 = 0.01**2, 0.03**2  # for values in [0, 1]

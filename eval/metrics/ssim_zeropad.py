@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from dctkd_zoo.attention import minmax
-from eval.metric import LevelMetric
+from eval.metrics._base import LevelMetric
 from eval.metrics.ssim import SIDE, structural_similarity, window
 
 

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
-from eval.metric import ImageMetric
+from eval.metrics._base import ImageMetric
 
 
 class Top1(ImageMetric):

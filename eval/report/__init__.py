@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from dctkd_zoo import atomic
-from eval.record import Record
+from dctkd_zoo._io import atomic
 from eval.report import collect, render
 from eval.report.data import Report, Row
-from eval.run import Result, Where
+from eval.run.config import EvalConfig
+from eval.run.evaluation import Result
+from eval.run.result_row import Record
 
 __all__ = ["write", "write_rows"]
 
@@ -17,13 +18,13 @@ PAGE = "index.html"
 
 
 def write(
-    records: Sequence[Record], results: Mapping[str, Result], folder: Path, where: Where, images: bool = True
+    records: Sequence[Record], results: Mapping[str, Result], folder: Path, config: EvalConfig, images: bool = True
 ) -> Path:
     """Write the page of an evaluation into a folder; its path. `results` are those of the entries that have one.
 
     Without `images` no test image stands in it, nor any attention drawn over one: not all may be passed on.
     """
-    return _write(collect.from_results(records, results, where, images), folder)
+    return _write(collect.from_results(records, results, config, images), folder)
 
 
 def write_rows(rows: Sequence[Row], folder: Path) -> Path:

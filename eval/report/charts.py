@@ -53,7 +53,7 @@ class Line:
 
     def known(self) -> list[tuple[float, float]]:
         """The points that are numbers."""
-        return [each for each in self.points if all(map(math.isfinite, each))]
+        return [item for item in self.points if all(map(math.isfinite, item))]
 
 
 # --- of a dataset
@@ -62,17 +62,17 @@ class Line:
 def of_dataset(data: DatasetData) -> list[Chart]:
     """The charts of a dataset: accuracy, training, and alignment by level for each score."""
     charts = (accuracy(data), training(data), *(alignment(data, score) for score in HEADLINES))
-    return [each for each in charts if each]
+    return [item for item in charts if item]
 
 
 def accuracy(data: DatasetData) -> Chart | None:
     """Top-1 against multiply-accumulates where those of every entry are known, else against parameters."""
-    known = all(each.row.get("macs") for each in data.entries)
+    known = all(item.row.get("macs") for item in data.entries)
     label, column = ("multiply-accumulates per image", "macs") if known else ("parameters", "parameters")
-    points = [(each, float(each.row[column])) for each in data.entries if each.row.get(column)]
+    points = [(item, float(item.row[column])) for item in data.entries if item.row.get(column)]
     columns: defaultdict[float, list[EntryData]] = defaultdict(list)
-    for each, x in points:
-        columns[x].append(each)
+    for item, x in points:
+        columns[x].append(item)
     if not points:
         return None
 
@@ -83,20 +83,20 @@ def accuracy(data: DatasetData) -> Chart | None:
         axes.grid(axis="y")
         for x, entries in columns.items():
             step = min(0.035, 0.22 / len(entries)) * math.log(ends[1] / ends[0])
-            for place, each in enumerate(reversed(entries)):
-                at = x * math.exp((place - (len(entries) - 1) / 2) * step)
-                value = each.values["top1"]
+            for path, item in enumerate(reversed(entries)):
+                at = x * math.exp((path - (len(entries) - 1) / 2) * step)
+                value = item.values["top1"]
                 if all(map(math.isfinite, value.ends)):
-                    axes.plot([at, at], value.ends, **stroke(each.series, 1.4))
-                (point,) = axes.plot([at], [value.value], **mark(each.series, 6.5))
-                tip(point, f"{each.label}: {fixed(value.value, 2)} at {short(x)}")
+                    axes.plot([at, at], value.ends, **stroke(item.series, 1.4))
+                (point,) = axes.plot([at], [value.value], **mark(item.series, 6.5))
+                tip(point, f"{item.label}: {fixed(value.value, 2)} at {short(x)}")
 
-    seeds = any(len(each.seeds) > 1 for each in data.entries)
+    seeds = any(len(item.seeds) > 1 for item in data.entries)
     spread = "one standard deviation over training seeds" if seeds else "95 % intervals over test images"
     rows = tuple(
-        (each.name, f"{x:,.0f}", fixed(top1.value, 2), " to ".join(fixed(end, 2) for end in top1.ends))
-        for each, x in points
-        if (top1 := each.values["top1"])
+        (item.name, f"{x:,.0f}", fixed(top1.value, 2), " to ".join(fixed(end, 2) for end in top1.ends))
+        for item, x in points
+        if (top1 := item.values["top1"])
     )
     title, said = f"Accuracy against {label}", "; ".join(f"{row[0]} {row[2]} at {row[1]}" for row in rows)
     return Chart(
@@ -111,8 +111,8 @@ def accuracy(data: DatasetData) -> Chart | None:
 def alignment(data: DatasetData, score: str) -> Chart | None:
     """A score's skill by level, a line for each entry whose maps are compared with a teacher's."""
     lines = [
-        Line(each.label, each.series, [(float(one.level), one.skill) for one in each.levels if one.score == score])
-        for each in data.entries
+        Line(item.label, item.series, [(float(one.level), one.skill) for one in item.levels if one.score == score])
+        for item in data.entries
     ]
     title = f"{TITLES[score]} skill by level"
     caption = "Likeness of attention maps to the teacher's. 0: chance, 1: equal maps. Level 1 is the shallowest."
@@ -122,9 +122,9 @@ def alignment(data: DatasetData, score: str) -> Chart | None:
 def training(data: DatasetData) -> Chart | None:
     """Top-1 on the test set by epoch, of the entries whose training log is beside their weights."""
     lines = [
-        Line(each.label, each.series, [(float(row["epoch"]), float(row["test_top1"])) for row in log])
-        for each in data.entries
-        if each.run and (log := [row for row in each.run.log if row.get("test_top1")])
+        Line(item.label, item.series, [(float(row["epoch"]), float(row["test_top1"])) for row in log])
+        for item in data.entries
+        if item.run and (log := [row for row in item.run.log if row.get("test_top1")])
     ]
     caption = "From the training logs. The weights are those of the last epoch; none was selected by this curve."
     return curves(f"{data.dataset.name}-training", "Training", lines, ("epoch", "test top-1, %"), caption)
@@ -138,8 +138,8 @@ def losses(entry: EntryData) -> Chart | None:
     log = entry.run.log if entry.run else ()
     terms = [term for term in log[0] if term not in NOT_LOSSES] if log else []
     lines = [
-        Line(term, place if place < len(MARKERS) else None, [(float(row["epoch"]), float(row[term])) for row in log])
-        for place, term in enumerate(terms)
+        Line(term, path if path < len(MARKERS) else None, [(float(row["epoch"]), float(row[term])) for row in log])
+        for path, term in enumerate(terms)
     ]
     caption = "Each term times its weight, mean over the epoch's training images."
     title, legend = f"Loss terms of {entry.name}", tuple((line.name, line.series) for line in lines)
@@ -150,13 +150,13 @@ def reliability(entry: EntryData) -> Chart | None:
     """Accuracy of the images of each bin of confidence; None without predictions."""
     if entry.per_image is None:
         return None
-    bins = [each for each in entry.per_image.bins.to_dict("records") if each["images"]]
+    bins = [item for item in entry.per_image.bins.to_dict("records") if item["images"]]
     rows = tuple(
         (
-            f"{100 * each['low']:.0f} to {100 * each['high']:.0f}", f"{each['images']:,}",
-            fixed(each["confidence"], 1), fixed(each["accuracy"], 1),
+            f"{100 * item['low']:.0f} to {100 * item['high']:.0f}", f"{item['images']:,}",
+            fixed(item["confidence"], 1), fixed(item["accuracy"], 1),
         )
-        for each in bins
+        for item in bins
     )  # fmt: skip
     said = [f"{row[1]} images of confidence {row[0]} %: {row[3]} % right" for row in rows]
 
@@ -164,13 +164,13 @@ def reliability(entry: EntryData) -> Chart | None:
         axes.set(xlabel="confidence, %", ylabel="accuracy, %", xlim=(0, 100), ylim=(0, 102))
         axes.grid(axis="y")
         axes.plot([0, 100], [0, 100], color=COLOURS["dim"], linestyle=DASHED, linewidth=1.2)
-        most = max(each["images"] for each in bins)
-        for each, words in zip(bins, said, strict=True):
-            left, right = 100 * each["low"] + 0.4, 100 * each["high"] - 0.4
-            (bar,) = axes.bar(left, each["accuracy"], right - left, align="edge", color=COLOURS["accent"])
-            bar.set_alpha(0.3 + 0.7 * math.sqrt(each["images"] / most))
+        most = max(item["images"] for item in bins)
+        for item, words in zip(bins, said, strict=True):
+            left, right = 100 * item["low"] + 0.4, 100 * item["high"] - 0.4
+            (bar,) = axes.bar(left, item["accuracy"], right - left, align="edge", color=COLOURS["accent"])
+            bar.set_alpha(0.3 + 0.7 * math.sqrt(item["images"] / most))
             tip(bar, words)
-            axes.plot([each["confidence"]], [each["accuracy"]], "o", color=COLOURS["ink"], markersize=4)
+            axes.plot([item["confidence"]], [item["accuracy"]], "o", color=COLOURS["ink"], markersize=4)
 
     title = f"Reliability of {entry.name}"
     return Chart(
@@ -207,7 +207,7 @@ def confusion(entry: EntryData) -> Chart | None:
             tip(axes.add_patch(patch), f"{names[row]} predicted as {names[column]}: {images}")
             if count <= COUNTED:
                 axes.text(column + 0.5, row + 0.53, str(matrix[row, column]), ha="center", va="center", fontsize=9.5)
-        middles = [place + 0.5 for place in range(count)]
+        middles = [path + 0.5 for path in range(count)]
         axes.set(xlim=(0, count), ylim=(count, 0))
         axes.xaxis.tick_top()
         axes.set_xticks(middles, labels, rotation=45, ha="left", rotation_mode="anchor", fontsize=9.5)
@@ -248,7 +248,7 @@ def curves(
 
         axes.set(xlabel=labels[0], ylabel=labels[1])
         axes.grid(axis="y")
-        for line in sorted(lines, key=lambda each: each.series is not None):  # grey ones lie below
+        for line in sorted(lines, key=lambda item: item.series is not None):  # grey ones lie below
             x, y = zip(*line.known(), strict=True)
             style = stroke(line.series, 1.8) | mark(line.series, 5)
             (drawn,) = axes.plot(x, y, markevery=max(1, len(x) // 8), **style)
@@ -269,6 +269,6 @@ def curves(
         picture(key, title, said, SIZE, draw, SCALE),
         caption,
         (labels[0], *(line.name for line in lines)),
-        tuple((f"{x:g}", *(fixed(each.get(x, math.nan), 3) for each in values)) for x in xs),
+        tuple((f"{x:g}", *(fixed(item.get(x, math.nan), 3) for item in values)) for x in xs),
         legend,
     )

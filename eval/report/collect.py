@@ -14,13 +14,9 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Dataset
-from eval import calibration, card, classes, compare, findings, seeds, skill
-from eval.card_figures import note
-from eval.gap import Gap, bootstrapped_gap, gap_closed
-from eval.intervals import LEVEL
-from eval.outcome import Status
-from eval.paired import Difference, least_p
-from eval.record import Record
+from eval.cards import facts
+from eval.cards.measured import note
+from eval.pages import findings
 from eval.report.data import (
     HEADLINES,
     Absent,
@@ -37,8 +33,16 @@ from eval.report.data import (
     scores,
 )
 from eval.report.panels import panels
-from eval.results import HEAD, TAIL
-from eval.run import Result, Where
+from eval.run.attempt import Status
+from eval.run.config import EvalConfig
+from eval.run.evaluation import Result
+from eval.run.result_row import Record
+from eval.run.results_csv import HEAD, TAIL
+from eval.stats import calibration, compare, seeds, skill
+from eval.stats import per_class as classes
+from eval.stats.bootstrap import LEVEL
+from eval.stats.gap_closed import Gap, bootstrapped_gap, gap_closed
+from eval.stats.paired import Difference, least_p
 
 COMPARED = ("id", "label", "prediction", "confidence", "teacher_prediction", "top1", "nll", "agreement")
 PAIRS = 10  # pairs of classes confused most that are listed
@@ -48,34 +52,36 @@ WORST = 100  # classes that have a row of their own
 
 
 def from_results(
-    records: Sequence[Record], results: Mapping[str, Result], where: Where, pictures: bool = True
+    records: Sequence[Record], results: Mapping[str, Result], config: EvalConfig, pictures: bool = True
 ) -> Report:
     """Collect `results` by entry, and what `records` say of the rest; panels only with `pictures`."""
-    names = sorted({each.entry.dataset for each in results.values()}, key=registry.natural)
+    names = sorted({item.entry.dataset for item in results.values()}, key=registry.natural_key)
     known = {record["name"]: record for record in records}
     parts = ({n: r for n, r in results.items() if r.entry.dataset == name} for name in names)
     return Report(
-        tuple(_dataset(part, known, where, pictures) for part in parts),
+        tuple(_dataset(part, known, config, pictures) for part in parts),
         "images",
         {"entries": list(records)},
         absences(records),
         tuple(record for record in records if record["status"] == Status.FAILED),
-        where.limit,
+        config.limit,
         pictures,
     )
 
 
-def _dataset(results: Mapping[str, Result], records: Mapping[str, Record], where: Where, pictures: bool) -> DatasetData:
+def _dataset(
+    results: Mapping[str, Result], records: Mapping[str, Record], config: EvalConfig, pictures: bool
+) -> DatasetData:
     ordered = dict(sorted(results.items(), key=lambda pair: -pair[1].figures["top1"]))
     dataset = registry.get_dataset(next(iter(ordered.values())).entry.dataset)
     baselines = {name: base for name in ordered if (base := _baseline(name, ordered))}
-    training = _training(dataset, where)
-    drawn = panels(ordered, baselines, where) if pictures else {}
+    training = _training(dataset, config)
+    drawn = panels(ordered, baselines, config) if pictures else {}
     entries = coloured(
-        replace(_entry(each, records[name], ordered, training), panels=tuple(drawn.get(name, ())))
-        for name, each in ordered.items()
+        replace(_entry(item, records[name], ordered, training), panels=tuple(drawn.get(name, ())))
+        for name, item in ordered.items()
     )
-    exact = where.protocol == "exact"  # the only one whose metrics are compared
+    exact = config.protocol == "exact"  # the only one whose metrics are compared
     contrasts, refused = compared(ordered, baselines if exact else {}, entries)
     return DatasetData(dataset, entries, contrasts, refused, tuple(drawn.get("", ())))
 
@@ -87,9 +93,9 @@ def _baseline(name: str, known: Collection[str]) -> str | None:
     return base if entry.teacher and base and base in known else None
 
 
-def _training(dataset: Dataset, where: Where) -> NDArray[np.int64]:
+def _training(dataset: Dataset, config: EvalConfig) -> NDArray[np.int64]:
     """Training images by class."""
-    labels = load.load(dataset, where.data)["train"].labels
+    labels = load.load(dataset, config.data)["train"].labels
     return np.bincount(labels, minlength=dataset.num_classes).astype(np.int64)
 
 
@@ -105,11 +111,11 @@ def _entry(result: Result, record: Record, results: Mapping[str, Result], traini
         result.teacher,
         None,
         _gap(result, results),
-        tuple(each for score in scores(values) for each in levels(values, score, result.table)),
+        tuple(item for score in scores(values) for item in levels(values, score, result.table)),
         objects(values, result.table),
         record["subsets"],
         _per_image(result, training),
-        card.read_run(folder) if weights.is_whole(folder) else None,
+        facts.read_run(folder) if weights.is_complete(folder) else None,
         note=note(row) if row["note"] else "",
     )
 
@@ -122,7 +128,7 @@ def _per_image(result: Result, training: NDArray[np.int64]) -> PerImage:
     worst = per_class.sort_values(["order", "class"], kind="stable")[:WORST]
     return PerImage(
         names,
-        tuple({str(key): value for key, value in each.items()} for each in worst.to_dict("records")),
+        tuple({str(key): value for key, value in item.items()} for item in worst.to_dict("records")),
         matrix,
         classes.worst_pairs(matrix, names, PAIRS),
         classes.by_frequency(table, training),
@@ -133,7 +139,7 @@ def _per_image(result: Result, training: NDArray[np.int64]) -> PerImage:
 def _gap(result: Result, results: Mapping[str, Result]) -> Gap | None:
     """The share that a student closes of the gap between its baseline and its teacher, where all are evaluated."""
     base, teacher = _baseline(result.entry.name, results), result.entry.teacher
-    if result.where.protocol != "exact" or base is None or teacher is None or teacher not in results:
+    if result.config.protocol != "exact" or base is None or teacher is None or teacher not in results:
         return None
     try:
         return bootstrapped_gap(results[base].table, result.table, results[teacher].table)
@@ -145,20 +151,20 @@ def compared(
     results: Mapping[str, Result], baselines: Mapping[str, str], entries: Sequence[EntryData]
 ) -> tuple[tuple[Contrast, ...], tuple[str, ...]]:
     """Compare students with their baseline, `baselines` by student; and why some could not be compared."""
-    data = {each.name: each for each in entries}
+    data = {item.name: item for item in entries}
     contrasts: list[Contrast] = []
     refused: list[str] = []
     for base in dict.fromkeys(baselines.values()):
         names = [base, *(name for name, other in baselines.items() if other == base)]
         try:
-            found = compare.compare({name: _narrow(results[name].table) for name in names})
+            result = compare.compare({name: _narrow(results[name].table) for name in names})
         except ZooError as error:
             refused.append(str(error))
         else:
             contrasts += [
-                Contrast(c.a, data[c.b], c.images, c.differences, least_p(c.resamples), c.note) for c in found
+                Contrast(c.a, data[c.b], c.images, c.differences, least_p(c.resamples), c.note) for c in result
             ]
-    return tuple(sorted(contrasts, key=lambda each: -each.top1.difference)), tuple(refused)
+    return tuple(sorted(contrasts, key=lambda item: -item.top1.difference)), tuple(refused)
 
 
 def _narrow(table: pd.DataFrame) -> pd.DataFrame:
@@ -174,7 +180,7 @@ def absences(records: Sequence[Record]) -> tuple[Absent, ...]:
         if record["status"] not in (Status.EVALUATED, Status.FAILED):
             groups.setdefault((record["dataset"], str(record["status"])), []).append(record)
     return tuple(
-        Absent(dataset, status, group[0]["reason"], tuple(sorted((r["name"] for r in group), key=registry.natural)))
+        Absent(dataset, status, group[0]["reason"], tuple(sorted((r["name"] for r in group), key=registry.natural_key)))
         for (dataset, status), group in sorted(groups.items())
     )
 
@@ -189,7 +195,7 @@ def from_rows(rows: Sequence[Row]) -> Report:
     """
     known = registry.entries()
     rows = [row for row in rows if row["protocol"] == "exact" and not row.get("limit") and row["name"] in known]
-    names = sorted({row["dataset"] for row in rows}, key=registry.natural)
+    names = sorted({row["dataset"] for row in rows}, key=registry.natural_key)
     parts = ([row for row in rows if row["dataset"] == name] for name in names)
     return Report(tuple(_dataset_of_rows(part) for part in parts), "seeds", pictures=False)
 
@@ -198,14 +204,14 @@ def _dataset_of_rows(rows: Sequence[Row]) -> DatasetData:
     by_name: dict[str, list[Row]] = {}
     for row in rows:
         by_name.setdefault(row["name"], []).append(row)
-    found = [_entry_of_rows(seeds.most_trained(each)) for each in by_name.values()]
-    found.sort(key=lambda each: -each.values["top1"].value)
-    tests = [test for arch in sorted({each.entry.arch for each in found}) for test in _tests(arch, found, rows)]
+    result = [_entry_of_rows(seeds.most_trained(item)) for item in by_name.values()]
+    result.sort(key=lambda item: -item.values["top1"].value)
+    tests = [test for arch in sorted({item.entry.arch for item in result}) for test in _tests(arch, result, rows)]
     gaps = {test.student.name: _gap_of_means(test, by_name) for test in tests}
-    entries = coloured(replace(each, gap=gaps.get(each.name)) for each in found)
-    data = {each.name: each for each in entries}
+    entries = coloured(replace(item, gap=gaps.get(item.name)) for item in result)
+    data = {item.name: item for item in entries}
     tests = [replace(test, student=data[test.student.name]) for test in tests]
-    contrasts = tuple(sorted(tests, key=lambda each: -each.top1.difference))
+    contrasts = tuple(sorted(tests, key=lambda item: -item.top1.difference))
     return DatasetData(registry.get_dataset(rows[0]["dataset"]), entries, contrasts)
 
 
@@ -215,28 +221,28 @@ def _entry_of_rows(rows: Sequence[Row]) -> EntryData:
         registry.get_entry(row["name"]),
         row,
         values,
-        tuple(sorted(int(each["seed"]) for each in rows if each["seed"])),
+        tuple(sorted(int(item["seed"]) for item in rows if item["seed"])),
         row.get("teacher") or None,
         None,
-        levels=tuple(each for score in scores(values) for each in levels(values, score)),
+        levels=tuple(item for score in scores(values) for item in levels(values, score)),
         objects=objects(values),
-        note="; ".join(sorted({note(each) for each in rows if each.get("note")})),
+        note="; ".join(sorted({note(item) for item in rows if item.get("note")})),
     )
 
 
 def _means(rows: Sequence[Row]) -> dict[str, Value]:
     """Each metric's mean and standard deviation over some rows; of a single row its interval over images."""
-    found = {}
+    result = {}
     for name in rows[0]:
         is_metric = name not in (*HEAD, *TAIL) and not name.endswith((".low", ".high"))
         measured = seeds.values(rows, name) if is_metric else []
         if len(measured) > 1:
             spread = seeds.spread(measured)
-            found[name] = Value(spread.mean, sd=spread.sd)
+            result[name] = Value(spread.mean, sd=spread.sd)
         elif measured:
             ends = (seeds.values(rows, f"{name}.{end}") for end in ("low", "high"))
-            found[name] = Value(*measured, *(end[0] if end else math.nan for end in ends))
-    return found
+            result[name] = Value(*measured, *(end[0] if end else math.nan for end in ends))
+    return result
 
 
 def _tests(arch: str, entries: Sequence[EntryData], rows: Sequence[Row]) -> list[Contrast]:
@@ -245,21 +251,21 @@ def _tests(arch: str, entries: Sequence[EntryData], rows: Sequence[Row]) -> list
     Holm's correction is over the students, for each metric by itself.
     """
     group = findings.Students(arch, entries[0].entry.dataset)
-    names = [each.name for each in entries]
-    bases = {each.name: base for each in entries if each.entry.arch == arch and (base := _baseline(each.name, names))}
+    names = [item.name for item in entries]
+    bases = {item.name: base for item in entries if item.entry.arch == arch and (base := _baseline(item.name, names))}
     pairs = tuple((str(group.method(base)), str(group.method(name))) for name, base in bases.items())
     metrics = (*compare.FIRST, *(f"{skill.SKILL}.{score}" for score in HEADLINES))
     questions = (findings.Question("", (metric,), pairs) for metric in metrics)
-    answers = [each for question in questions for each in findings.answer(question, rows, (group,))]
+    answers = [item for question in questions for item in findings.answer(question, rows, (group,))]
     contrasts = []
-    for each in entries:
-        own = [a for a in answers if each.name in bases and a.b == group.method(each.name)]
+    for item in entries:
+        own = [a for a in answers if item.name in bases and a.b == group.method(item.name)]
         differences = tuple(
-            Difference(a.figure, a.mean_a, a.mean_b, a.test.mean, a.test.low, a.test.high, a.test.p, a.p, a.shown)
+            Difference(a.figure, a.mean_a, a.mean_b, a.test.mean, a.test.low, a.test.high, a.test.p, a.p, a.significant)
             for a in own
         )
         if own and own[0].figure == "top1":
-            contrasts.append(Contrast(bases[each.name], each, own[0].test.n, differences))
+            contrasts.append(Contrast(bases[item.name], item, own[0].test.n, differences))
     return contrasts
 
 

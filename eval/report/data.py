@@ -12,11 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dctkd_zoo.spec import Dataset, Entry
-from eval import ground_truth, skill
-from eval.card import Run
-from eval.classes import Band, Confused
-from eval.gap import Gap
-from eval.paired import Difference
+from eval.cards.facts import Run
+from eval.metrics import _objects
+from eval.stats import skill
+from eval.stats.gap_closed import Gap
+from eval.stats.paired import Difference
+from eval.stats.per_class import Band, Confused
 
 HEADLINES = ("ssim", "pearson", "iou")  # scores whose skill stands in the leaderboard, is plotted and compared
 ROLES = ("teacher", "baseline", "student")
@@ -159,7 +160,7 @@ class Contrast:
     @property
     def top1(self) -> Difference:
         """The difference in top-1."""
-        return next(each for each in self.differences if each.figure == "top1")
+        return next(item for item in self.differences if item.figure == "top1")
 
 
 @dataclass(frozen=True)
@@ -178,21 +179,21 @@ class DatasetData:
     @property
     def reported(self) -> bool:
         """Whether the authors reported a top-1 of any entry that is here."""
-        return any(each.metric == "top1" for entry in self.entries for each in entry.entry.reported)
+        return any(item.metric == "top1" for entry in self.entries for item in entry.entry.reported)
 
     @property
     def measured(self) -> frozenset[str]:
         """The metrics that any entry has."""
-        return frozenset(name for each in self.entries for name in each.values)
+        return frozenset(name for item in self.entries for name in item.values)
 
     @property
     def best(self) -> EntryData | None:
         """The most accurate student."""
-        return next((each for each in self.entries if each.entry.teacher), None)
+        return next((item for item in self.entries if item.entry.teacher), None)
 
     def find(self, name: str | None) -> EntryData | None:
         """The entry of a name, where it is here."""
-        return next((each for each in self.entries if each.name == name), None)
+        return next((item for item in self.entries if item.name == name), None)
 
 
 @dataclass(frozen=True)
@@ -229,39 +230,39 @@ def coloured(entries: Iterable[EntryData]) -> tuple[EntryData, ...]:
     `entries` are sorted by accuracy.
     """
     entries = tuple(entries)
-    first = {each.role: each.name for each in reversed(entries) if each.role != "student"}
-    chosen = sorted(entries, key=lambda each: first.get(each.role) != each.name)[:COLOURED]
-    series = {each.name: place for place, each in enumerate(sorted(chosen, key=lambda each: ROLES.index(each.role)))}
-    return tuple(replace(each, series=series.get(each.name)) for each in entries)
+    first = {item.role: item.name for item in reversed(entries) if item.role != "student"}
+    chosen = sorted(entries, key=lambda item: first.get(item.role) != item.name)[:COLOURED]
+    series = {item.name: path for path, item in enumerate(sorted(chosen, key=lambda item: ROLES.index(item.role)))}
+    return tuple(replace(item, series=series.get(item.name)) for item in entries)
 
 
 def scores(values: Mapping[str, Value]) -> list[str]:
     """Scores of the likeness to the teacher that have a level of chance: those of the leaderboard first."""
     names = [name.removeprefix("skill.") for name in values if name.startswith("skill.")]
-    alike = sorted(n for n in names if "." not in n and n.removeprefix(skill.TEACHER) not in ground_truth.SCORES)
+    alike = sorted(n for n in names if "." not in n and n.removeprefix(skill.TEACHER) not in _objects.SCORES)
     return [*(n for n in HEADLINES if n in alike), *(n for n in alike if n not in HEADLINES)]
 
 
 def levels(values: Mapping[str, Value], score: str, table: pd.DataFrame | None = None) -> tuple[Level, ...]:
     """A score level by level; the level of chance is from the per-image `table`, else what value and skill imply."""
-    found: list[Level] = []
-    while (name := f"{score}.{len(found) + 1}") in values:
+    result: list[Level] = []
+    while (name := f"{score}.{len(result) + 1}") in values:
         value, above = values[name], values.get(f"skill.{name}", Value(math.nan))
         if table is not None and f"{skill.CHANCE}.{name}" in table:
             chance = float(table[f"{skill.CHANCE}.{name}"].mean())
         else:
             best = skill.best(score)
             chance = (value.value - above.value * best) / (1 - above.value) if above.value != 1 else math.nan
-        found.append(Level(score, len(found) + 1, value.value, chance, above.value, above.low, above.high))
-    return tuple(found)
+        result.append(Level(score, len(result) + 1, value.value, chance, above.value, above.low, above.high))
+    return tuple(result)
 
 
 def objects(values: Mapping[str, Value], table: pd.DataFrame | None = None) -> tuple[tuple[Level, Level | None], ...]:
     """How much of an entry's maps lies on the objects that decide the class, and of its teacher's, by level."""
-    found: list[tuple[Level, Level | None]] = []
-    for score in ground_truth.SCORES:
+    result: list[tuple[Level, Level | None]] = []
+    for score in _objects.SCORES:
         student, teacher = (levels(values, f"{who}{score}", table) for who in ("", skill.TEACHER))
         offset = len(teacher) - len(student)  # levels are paired from the deepest
-        paired = {each.level - offset: each for each in teacher}
-        found += [(each, paired.get(each.level)) for each in student]
-    return tuple(found)
+        paired = {item.level - offset: item for item in teacher}
+        result += [(item, paired.get(item.level)) for item in student]
+    return tuple(result)

@@ -14,15 +14,17 @@ from PIL import Image
 
 from dctkd_zoo import registry
 from dctkd_zoo.attention import activation_map
-from dctkd_zoo.data.views import centre_windows, crop
-from dctkd_zoo.device import exactly
+from dctkd_zoo.attention_grid import overlay
+from dctkd_zoo.data.loader import centre_crops, crop
+from dctkd_zoo.device import fp32_inference
 from dctkd_zoo.features import Output
-from dctkd_zoo.overlay import overlay
 from dctkd_zoo.spec import Entry
-from eval.paired import align
 from eval.report.data import Example, Panel, Seen
-from eval.run import Result, Where, load_teacher, network, open_views, reference, test_split
-from eval.table import BATCH_SIZE
+from eval.run.config import EvalConfig
+from eval.run.evaluation import Result
+from eval.run.per_image import BATCH_SIZE
+from eval.run.setup import load_network, load_teacher, open_views, reference, test_split
+from eval.stats.paired import align
 
 COUNT = 3  # images of a rule
 CELL, GAP = 144, 2  # px of a map, and between two
@@ -42,7 +44,7 @@ def at_random(table: pd.DataFrame, count: int = COUNT, seed: int = 0) -> Chosen:
     ids = np.sort(table["id"].to_numpy(str))
     drawn = np.random.default_rng(seed).choice(len(ids), min(count, len(ids)), replace=False)
     rule = f"{len(drawn)} of {len(ids):,} test images, drawn at random with seed {seed}, whatever their predictions."
-    return Chosen(rule, tuple(str(ids[place]) for place in drawn))
+    return Chosen(rule, tuple(str(ids[path]) for path in drawn))
 
 
 def gains(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str], count: int = COUNT) -> Chosen:
@@ -81,10 +83,10 @@ def _rising(
         rise = after["confidence"]
         chosen &= before["prediction"] != before["label"]
     order = np.argsort(-rise[chosen].to_numpy(), kind="stable")[:count]
-    return tuple(str(each) for each in after["id"][chosen].to_numpy()[order]), int(chosen.sum()), by_probability
+    return tuple(str(item) for item in after["id"][chosen].to_numpy()[order]), int(chosen.sum()), by_probability
 
 
-def panels(results: Mapping[str, Result], baselines: Mapping[str, str], where: Where) -> dict[str, list[Panel]]:
+def panels(results: Mapping[str, Result], baselines: Mapping[str, str], config: EvalConfig) -> dict[str, list[Panel]]:
     """Make the panels of a dataset: by entry, and those of all entries under the empty name.
 
     `baselines` are the entries' baselines by their name, both among the `results`.
@@ -94,19 +96,19 @@ def panels(results: Mapping[str, Result], baselines: Mapping[str, str], where: W
     plan: list[tuple[str, str, Chosen, list[str]]] = [("", "Random images", drawn, list(results))]
     for student, baseline in baselines.items():
         a, b = (results[name].table for name in (baseline, student))
-        beside = [baseline, student]
-        plan.append((student, "Largest gain", gains(a, b, (baseline, student)), beside))
-        plan.append((student, "Largest loss", losses(a, b, (baseline, student)), beside))
+        others = [baseline, student]
+        plan.append((student, "Largest gain", gains(a, b, (baseline, student)), others))
+        plan.append((student, "Largest loss", losses(a, b, (baseline, student)), others))
     wanted: dict[str, set[str]] = {}
     for _, _, chosen, names in plan:
         for name in names:
             wanted.setdefault(name, set()).update(chosen.ids)
-    looks = {name: look(results[name], sorted(ids), where) for name, ids in wanted.items()}
-    found: dict[str, list[Panel]] = {}
+    looks = {name: look(results[name], sorted(ids), config) for name, ids in wanted.items()}
+    result: dict[str, list[Panel]] = {}
     for owner, title, chosen, names in plan:
         examples = tuple(_example(image, names, looks) for image in chosen.ids)
-        found.setdefault(owner, []).append(Panel(title, chosen.rule, examples))
-    return found
+        result.setdefault(owner, []).append(Panel(title, chosen.rule, examples))
+    return result
 
 
 @dataclass(frozen=True)
@@ -121,28 +123,28 @@ class Look:
     taught: Mapping[str, Seen]
 
 
-def look(result: Result, ids: Sequence[str], where: Where) -> Look:
+def look(result: Result, ids: Sequence[str], config: EvalConfig) -> Look:
     """Run an entry and its teacher on the test images of some ids."""
     entry = result.entry
-    split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
-    views = open_views(entry, split, where.device)
-    windows = centre_windows(views.store, entry.recipe)
-    places = {image: place for place, image in enumerate(split.ids)}
+    split = test_split(registry.get_dataset(entry.dataset), config.data, config.limit)
+    views = open_views(entry, split, config.device)
+    windows = centre_crops(views.store, entry.recipe)
+    places = {image: path for path, image in enumerate(split.ids)}
     positions = torch.tensor([places[image] for image in ids])
-    model = network(entry, result.weights, split.classes, where.device)
-    teacher = load_teacher(entry, split.classes, where)
+    model = load_network(entry, result.weights, split.classes, config.device)
+    teacher = load_teacher(entry, split.classes, config)
     pictures: list[Image.Image] = []
-    ours: list[Seen] = []
+    student: list[Seen] = []
     theirs: list[Seen] = []
     role = "student" if entry.teacher else "baseline" if result.teacher else "teacher"
     for chunk in positions.split(BATCH_SIZE) if len(positions) else ():
         pixels = crop(views.store, chunk, windows, entry.recipe.crop).cpu().numpy()
-        images = [_large(Image.fromarray(each)) for each in pixels]
+        images = [_large(Image.fromarray(item)) for item in pixels]
         pictures += images
         labels = split.labels[chunk.numpy()].tolist()
         batch = views.batch(chunk, windows)
-        with exactly():
-            ours += _seen(entry.name, role, model(batch.images), images, labels, split.classes)
+        with fp32_inference():
+            student += _seen(entry.name, role, model(batch.images), images, labels, split.classes)
             if teacher is not None:
                 known = teacher.network(batch.images)
                 theirs += _seen(str(reference(entry)), "teacher", known, images, labels, split.classes)
@@ -151,7 +153,7 @@ def look(result: Result, ids: Sequence[str], where: Where) -> Look:
         split.classes,
         {image: int(split.labels[places[image]]) for image in ids},
         {image: uri(picture) for image, picture in zip(ids, pictures, strict=True)},
-        dict(zip(ids, ours, strict=True)),
+        dict(zip(ids, student, strict=True)),
         dict(zip(ids, theirs, strict=bool(theirs))),
     )
 
@@ -162,23 +164,23 @@ def _seen(
     """A network's predictions of some images and its attention on them."""
     shares, guesses = output.logits.cpu().softmax(dim=1).max(dim=1)
     maps = [activation_map(level).cpu() for level in output.maps]
-    found = []
+    result = []
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         guess = int(guesses[row])
         strip = side_by_side([overlay(image, level[row]) for level in maps])
-        found.append(Seen(name, role, classes[guess], guess == label, float(shares[row]), len(maps), uri(strip)))
-    return found
+        result.append(Seen(name, role, classes[guess], guess == label, float(shares[row]), len(maps), uri(strip)))
+    return result
 
 
 def _example(image: str, names: Iterable[str], looks: Mapping[str, Look]) -> Example:
     """An image with each teacher once, then the networks in their order."""
     chosen = [looks[name] for name in names]
     seen: dict[str, Seen] = {}
-    for each in chosen:
-        if image in each.taught:
-            seen.setdefault(each.taught[image].network, each.taught[image])
-    for each in chosen:
-        seen.setdefault(each.entry.name, each.seen[image])
+    for item in chosen:
+        if image in item.taught:
+            seen.setdefault(item.taught[image].network, item.taught[image])
+    for item in chosen:
+        seen.setdefault(item.entry.name, item.seen[image])
     first = chosen[0]
     return Example(image, first.classes[first.labels[image]], first.pictures[image], tuple(seen.values()))
 
@@ -190,8 +192,8 @@ def _large(image: Image.Image) -> Image.Image:
 def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
     """Pictures of one size from left to right."""
     strip = Image.new("RGB", (len(pictures) * (CELL + GAP) - GAP, CELL), (128, 128, 128))
-    for place, picture in enumerate(pictures):
-        strip.paste(picture, (place * (CELL + GAP), 0))
+    for path, picture in enumerate(pictures):
+        strip.paste(picture, (path * (CELL + GAP), 0))
     return strip
 
 

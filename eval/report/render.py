@@ -15,12 +15,13 @@ from markupsafe import Markup, escape
 import dctkd_zoo
 from dctkd_zoo import registry
 from dctkd_zoo.spec import Reported
-from eval import card, results
-from eval.card_recipe import shortened
-from eval.paired import Difference
+from eval.cards import facts
+from eval.cards.recipe import shortened
 from eval.report import charts
 from eval.report.data import HEADLINES, Contrast, DatasetData, EntryData, Report
-from eval.seeds import minus
+from eval.run import results_csv
+from eval.stats.paired import Difference
+from eval.stats.seeds import minus
 
 HERE = Path(__file__).parent / "templates"
 TITLE = "dctkd_zoo: evaluation report"
@@ -73,7 +74,7 @@ def page(report: Report) -> str:
     """Render the whole page."""
     return _environment().get_template("page.html.jinja").render(
         report=report,
-        entries=sum(len(each.entries) for each in report.datasets),
+        entries=sum(len(item.entries) for item in report.datasets),
         missing=sum(len(group.names) for group in report.absent),
         title=TITLE,
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -88,18 +89,18 @@ def _environment() -> Environment:
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     own = (breakable, fixed, metric_title, p_value, shortened_name, signed, span, thousands)
-    environment.filters |= {each.__name__: each for each in own}
+    environment.filters |= {item.__name__: item for item in own}
     environment.globals |= {
         "style": _file("style.css"),
         "script": _file("script.js"),
         "skills": [f"skill.{score}" for score in HEADLINES],
         "metrics": METRICS,
         "decimals": {name: decimals for name, _, decimals in METRICS},
-        "board_columns": [each for each in METRICS if each[0] in BOARD],
+        "board_columns": [item for item in METRICS if item[0] in BOARD],
         "facts": FACTS,
-        "describe": card.describe,
+        "describe": facts.describe,
         "charts": charts,
-        **{each.__name__: each for each in (bar, headline, reported, verdict, words)},
+        **{item.__name__: item for item in (bar, headline, reported, verdict, words)},
     }
     return environment
 
@@ -111,7 +112,7 @@ def _file(name: str) -> Markup:
 
 def script_data(document: Any) -> Markup:
     """A document as JSON that no text in it can end: `<`, `>` and `&` as JSON's own escapes."""
-    text = results.as_json(document)
+    text = results_csv.as_json(document)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
     return Markup(text)
@@ -177,7 +178,7 @@ def words(entry: EntryData) -> str:
 
 def reported(name: str) -> list[Reported]:
     """What the authors reported of an entry's top-1 and MCA."""
-    return [each for each in registry.get_entry(name).reported if each.metric in ("top1", "mca", "mca_all")]
+    return [item for item in registry.get_entry(name).reported if item.metric in ("top1", "mca", "mca_all")]
 
 
 # --- findings
@@ -187,7 +188,7 @@ def verdict(difference: Difference) -> tuple[str, str]:
     """Whether a difference is significant: a class of the style sheet and words."""
     if math.isnan(difference.holm):
         return "dim", "not tested"
-    if not difference.shown:
+    if not difference.significant:
         return "dim", "not significant"
     higher = difference.difference > 0
     better = higher != (difference.figure in LOWER_IS_BETTER)
@@ -196,8 +197,8 @@ def verdict(difference: Difference) -> tuple[str, str]:
 
 def headline(data: DatasetData) -> str:
     """How many students are significantly more accurate than their baseline; nothing without a comparison."""
-    tests = [each.top1 for each in data.contrasts]
-    higher, lower = (sum(t.shown and (t.difference > 0) == up for t in tests) for up in (True, False))
+    tests = [item.top1 for item in data.contrasts]
+    higher, lower = (sum(t.significant and (t.difference > 0) == up for t in tests) for up in (True, False))
     if not tests:
         return ""
     if len(tests) == 1:

@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from dctkd_zoo.errors import printable
-from eval.seeds import minus
+from eval.stats.seeds import minus
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -83,7 +83,7 @@ def _inline(text: str) -> Markup:
     root = ElementTree.fromstring(text)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
-        for child in [each for each in element if each.tag.endswith(("}metadata", "}style", "}clipPath"))]:
+        for child in [item for item in element if item.tag.endswith(("}metadata", "}style", "}clipPath"))]:
             element.remove(child)
         element.attrib = dict(_attributes(element))
         if element.tag == "g":
@@ -92,7 +92,7 @@ def _inline(text: str) -> Markup:
                 element.insert(0, ElementTree.Element("title"))
                 element[0].text = name.removeprefix(TIP)
         element.text, element.tail = (" ".join((words or "").split()) for words in (element.text, element.tail))
-    return Markup("").join(Markup(ElementTree.tostring(each, encoding="unicode")) for each in root)
+    return Markup("").join(Markup(ElementTree.tostring(item, encoding="unicode")) for item in root)
 
 
 def _attributes(element: ElementTree.Element) -> Iterable[tuple[str, str]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dctkd_zoo.data import tree
+from dctkd_zoo.data import filelist
 from dctkd_zoo.data.split import Split
 
 FOLDER = {"train": "images/training", "test": "images/validation"}
@@ -18,14 +18,14 @@ def read(root: Path, split: str) -> Split:
     """The split "train" or "test" (the release's validation set) in `root` or `root/ADEChallengeData2016`."""
     inner = root / "ADEChallengeData2016"
     home = inner if inner.is_dir() else root
-    scenes = [_scene(root, line) for line in tree.lines(home, "sceneCategories.txt")]
+    scenes = [_scene(root, line) for line in filelist.lines(home, "sceneCategories.txt")]
     classes = sorted({name for _, name in scenes})
     rows = [(f"{FOLDER[split]}/{key}.jpg", name) for key, name in scenes if key.startswith(PREFIX[split])]
-    return tree.listed(home, rows, classes)
+    return filelist.listed(home, rows, classes)
 
 
 def _scene(root: Path, line: str) -> tuple[str, str]:
     key, _, name = line.partition(" ")
     if not name:
-        raise tree.incomplete(root, f"sceneCategories.txt: {line!r} is not an image and its scene")
+        raise filelist.incomplete(root, f"sceneCategories.txt: {line!r} is not an image and its scene")
     return key, name.strip()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dctkd_zoo.data import tree
+from dctkd_zoo.data import filelist
 from dctkd_zoo.data.files import contents
 from dctkd_zoo.data.split import Arrays, Split
 
@@ -22,16 +22,18 @@ def read(root: Path, split: str) -> Split:
     """The split "train" or "test" of the folder `root`, uint8 (N, 32, 32, 3); ids are `train/00000` and on."""
     path = root / FOLDER / f"{split}.bin"
     if not path.is_file():
-        raise tree.incomplete(root, _missing(root, f"{FOLDER}/{split}.bin"))
+        raise filelist.incomplete(root, _missing(root, f"{FOLDER}/{split}.bin"))
     data = np.frombuffer(contents(path), np.uint8)
     if not len(data) or len(data) % RECORD:
-        raise tree.incomplete(root, f"{FOLDER}/{split}.bin has {len(data):,} bytes, no multiple of {RECORD:,}")
+        raise filelist.incomplete(root, f"{FOLDER}/{split}.bin has {len(data):,} bytes, no multiple of {RECORD:,}")
     records = data.reshape(-1, RECORD)
     pixels = records[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     labels = records[:, 1].astype(np.int64)
-    classes = tuple(tree.lines(root, f"{FOLDER}/fine_label_names.txt"))
+    classes = tuple(filelist.lines(root, f"{FOLDER}/fine_label_names.txt"))
     if labels.max() >= len(classes):
-        raise tree.incomplete(root, f"{FOLDER}/{split}.bin has label {labels.max()}, there are {len(classes)} classes")
+        raise filelist.incomplete(
+            root, f"{FOLDER}/{split}.bin has label {labels.max()}, there are {len(classes)} classes"
+        )
     ids = tuple(f"{split}/{index:05d}" for index in range(len(records)))
     return Split(classes, ids, labels, Arrays(np.ascontiguousarray(pixels)))
 

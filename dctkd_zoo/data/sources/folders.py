@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dctkd_zoo.data import tree
+from dctkd_zoo.data import filelist
 from dctkd_zoo.data.files import entries, is_folder
 from dctkd_zoo.data.split import Files, Split
 
@@ -20,16 +20,16 @@ def read(root: Path, split: str) -> Split:
     rows = [
         (f"{part}/{name}/{file}", name)
         for name in _classes(root, part)
-        for file in tree.below(root / part / name)
-        if tree.is_image(file)
+        for file in filelist.below(root / part / name)
+        if filelist.is_image(file)
     ]
-    return tree.labelled(root, rows, classes)
+    return filelist.labelled(root, rows, classes)
 
 
 def _classes(root: Path, part: str) -> list[str]:
     folder = root / part
     if not folder.is_dir():
-        raise tree.incomplete(root, f"there is no folder {part}")
+        raise filelist.incomplete(root, f"there is no folder {part}")
     return [entry.name for entry in entries(folder) if is_folder(entry) and not entry.name.startswith(".")]
 
 
@@ -37,24 +37,24 @@ def otherwise(split: Split) -> dict[str, list[str]]:
     """What torchvision's `ImageFolder` and timm's reader make otherwise of a split that was read here, and where."""
     assert isinstance(split.images, Files)
     part = split.images.root / split.ids[0].partition("/")[0]
-    ours = {
+    student = {
         str(split.images.root / name): split.classes[label]
         for name, label in zip(split.ids, split.labels.tolist(), strict=True)
     }
-    found: dict[str, list[str]] = {}
+    result: dict[str, list[str]] = {}
     for who, reader in {"torchvision's ImageFolder": _torchvision, "timm's reader": _timm}.items():
         try:
-            theirs, order = reader(str(part))
+            teacher, order = reader(str(part))
         except (OSError, RecursionError) as error:
-            found[f"folders that {who} cannot read"] = [str(error)]
+            result[f"folders that {who} cannot read"] = [str(error)]
             continue
-        moved = [f"{path}: {name}" for path, name in theirs.items() if ours.get(path, name) != name]
+        moved = [f"{path}: {name}" for path, name in teacher.items() if student.get(path, name) != name]
         numbers = [f"{a} is its {b}" for a, b in zip(split.classes, order, strict=False) if a != b]
-        found[f"images that {who} leaves out"] = sorted(ours.keys() - theirs.keys())
-        found[f"files, left out here, that {who} takes for images"] = sorted(theirs.keys() - ours.keys())
-        found[f"images that {who} takes for another class"] = sorted(moved)
-        found[f"classes that {who} numbers otherwise or lacks"] = numbers or sorted(set(split.classes) ^ set(order))
-    return found
+        result[f"images that {who} leaves out"] = sorted(student.keys() - teacher.keys())
+        result[f"files, left out here, that {who} takes for images"] = sorted(teacher.keys() - student.keys())
+        result[f"images that {who} takes for another class"] = sorted(moved)
+        result[f"classes that {who} numbers otherwise or lacks"] = numbers or sorted(set(split.classes) ^ set(order))
+    return result
 
 
 def _torchvision(part: str) -> tuple[dict[str, str], list[str]]:

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from dctkd_zoo.data.packed import Stream
-from dctkd_zoo.data.reader import check_columns, open_reader
-from dctkd_zoo.data.split import Split
+from dctkd_zoo.data.sources.hfds import check_columns, open_reader
+from dctkd_zoo.data.split import Split, Stream
 from dctkd_zoo.errors import DatasetMissing
 
 
@@ -23,8 +22,8 @@ def read(root: Path, split: str, name: str = "") -> Split:
     from datasets import Image
     from datasets.utils.file_utils import xopen
 
-    def bytes_at(place: str) -> bytes:
-        with xopen(place, "rb") as file:  # on the Hub, or within an archive there
+    def bytes_at(path: str) -> bytes:
+        with xopen(path, "rb") as file:  # on the Hub, or within an archive there
             data: bytes = file.read()
         return data
 

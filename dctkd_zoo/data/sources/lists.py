@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dctkd_zoo.data import tree
+from dctkd_zoo.data import filelist
 from dctkd_zoo.data.split import Split
 
 PARTS = ("train", "val", "test")
@@ -18,32 +18,32 @@ PARTS = ("train", "val", "test")
 def read(root: Path, split: str) -> Split:
     """The split "train" or "test" of the folder `root`; ids are the paths as listed."""
     part = "val" if split == "test" and not (root / "test.txt").is_file() and (root / "val.txt").is_file() else split
-    return tree.listed(root, _rows(root, part), _classes(root))
+    return filelist.listed(root, _rows(root, part), _classes(root))
 
 
 def _classes(root: Path) -> list[str]:
     if not (root / "scene_names.txt").is_file():
         return sorted({name for _, name in _rows(root, "train")})
     names = []
-    for number, line in enumerate(tree.lines(root, "scene_names.txt")):
+    for number, line in enumerate(filelist.lines(root, "scene_names.txt")):
         name, *index = line.split()
         if index not in ([], [str(number)]):
-            raise tree.incomplete(root, f"scene_names.txt: {line!r} stands where label {number} is due")
+            raise filelist.incomplete(root, f"scene_names.txt: {line!r} stands where label {number} is due")
         names.append(name)
     return names
 
 
 def _rows(root: Path, part: str) -> list[tuple[str, str]]:
-    return [_row(root, part, line) for line in tree.lines(root, f"{part}.txt")]
+    return [_row(root, part, line) for line in filelist.lines(root, f"{part}.txt")]
 
 
 def _row(root: Path, part: str, line: str) -> tuple[str, str]:
-    if not tree.is_image(line):  # a file's name may hold spaces: the suffix decides what the last word is
+    if not filelist.is_image(line):  # a file's name may hold spaces: the suffix decides what the last word is
         path, _, name = line.rpartition(" ")
         if path:
             return path.strip(), name
     folders = line.split("/")[:-1]
     inner = folders[1:] if folders[:1] and folders[0] in PARTS else folders
     if not inner:
-        raise tree.incomplete(root, f"{part}.txt: {line!r} names neither a class nor a folder to tell it by")
+        raise filelist.incomplete(root, f"{part}.txt: {line!r} names neither a class nor a folder to tell it by")
     return line, inner[0]

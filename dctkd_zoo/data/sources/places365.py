@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dctkd_zoo.data import tree
+from dctkd_zoo.data import filelist
 from dctkd_zoo.data.sources import folders
 from dctkd_zoo.data.split import Split
 
@@ -22,20 +22,22 @@ def read(root: Path, split: str) -> Split:
     """The split "train" or "test" of the folder `root`; ids are paths, `val_256/Places365_val_00000001.jpg`."""
     if (root / EASY).is_dir():
         return folders.read(root / EASY, split)
-    classes = [_class(root, number, line) for number, line in enumerate(tree.lines(root, "categories_places365.txt"))]
+    classes = [
+        _class(root, number, line) for number, line in enumerate(filelist.lines(root, "categories_places365.txt"))
+    ]
     images = next((name for name in IMAGES[split] if (root / name).is_dir()), IMAGES[split][0])
     numbers = {str(number): name for number, name in enumerate(classes)}
     rows = []
-    for line in tree.lines(root, LIST[split]):
+    for line in filelist.lines(root, LIST[split]):
         path, _, label = line.rpartition(" ")
         if label not in numbers:
-            raise tree.incomplete(root, f"{LIST[split]}: {line!r} is not an image and one of {len(classes)} labels")
+            raise filelist.incomplete(root, f"{LIST[split]}: {line!r} is not an image and one of {len(classes)} labels")
         rows.append((f"{images}/{path.lstrip('/')}", numbers[label]))
-    return tree.listed(root, rows, classes)
+    return filelist.listed(root, rows, classes)
 
 
 def _class(root: Path, number: int, line: str) -> str:
     path, _, label = line.partition(" ")
     if label != str(number):
-        raise tree.incomplete(root, f"categories_places365.txt: {line!r} stands where label {number} is due")
+        raise filelist.incomplete(root, f"categories_places365.txt: {line!r} stands where label {number} is due")
     return "-".join(path.split("/")[2:])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from dctkd_zoo.data import tree
+from dctkd_zoo.data import filelist
 from dctkd_zoo.data.split import Split
 
 LIST = {"train": "Training_01.txt", "test": "Testing_01.txt"}
@@ -17,9 +17,9 @@ LIST = {"train": "Training_01.txt", "test": "Testing_01.txt"}
 def read(root: Path, split: str) -> Split:
     """The split "train" or "test" of the folder `root`; ids are paths like `SUN397/a/abbey/sun_aqswjsnj.jpg`."""
     folder = "Partitions/" if (root / "Partitions").is_dir() else ""
-    classes = sorted(_class(line) for line in tree.lines(root, f"{folder}ClassName.txt"))
-    rows = [(f"SUN397{line}", _class(line.rpartition("/")[0])) for line in tree.lines(root, folder + LIST[split])]
-    return tree.listed(root, rows, classes)
+    classes = sorted(_class(line) for line in filelist.lines(root, f"{folder}ClassName.txt"))
+    rows = [(f"SUN397{line}", _class(line.rpartition("/")[0])) for line in filelist.lines(root, folder + LIST[split])]
+    return filelist.listed(root, rows, classes)
 
 
 def _class(path: str) -> str:

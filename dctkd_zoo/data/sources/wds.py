@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from dctkd_zoo import objects
-from dctkd_zoo.checked import fits
-from dctkd_zoo.data import tree
-from dctkd_zoo.data.content import remembered
+from dctkd_zoo._io import json_file
+from dctkd_zoo._io.typecheck import fits
+from dctkd_zoo.data import filelist
 from dctkd_zoo.data.files import opened
-from dctkd_zoo.data.packed import Tars
-from dctkd_zoo.data.reader import open_reader
-from dctkd_zoo.data.split import Split, stat_of
+from dctkd_zoo.data.fingerprint import remembered
+from dctkd_zoo.data.sources.hfds import open_reader
+from dctkd_zoo.data.split import Split, Tars, stat_of
 from dctkd_zoo.errors import DatasetError, reason_of
 
 PARTS = {"train": ("train",), "test": ("test", "val")}
@@ -40,15 +39,17 @@ def read(root: Path, split: str) -> Split:
     names = _tars(root, split)
     rows = [(number, *row) for number, name in enumerate(names) for row in _index(root, name)]
     if not rows:
-        raise tree.incomplete(root, f"the tars of {split} hold no images")
+        raise filelist.incomplete(root, f"the tars of {split} hold no images")
     ids = tuple(f"{names[number].removesuffix('.tar')}/{key}" for number, key, *_ in rows)
     labels = np.array([row[-1] for row in rows], np.int64)
     try:
-        classes = _classes(root) or tree.numbered(_largest(root))
+        classes = _classes(root) or filelist.numbered(_largest(root))
     except ValueError as error:
-        raise tree.incomplete(root, f"{error}; name the classes in classes.txt, one a line") from error
+        raise filelist.incomplete(root, f"{error}; name the classes in classes.txt, one a line") from error
     if labels.max() >= len(classes):
-        raise tree.incomplete(root, f"{split} has labels {labels.min()} to {labels.max()} of {len(classes)} classes")
+        raise filelist.incomplete(
+            root, f"{split} has labels {labels.min()} to {labels.max()} of {len(classes)} classes"
+        )
     where = np.array([(number, offset, size) for number, _, offset, size, _ in rows], np.int64)
     return Split(classes, ids, labels, Tars(root, names, where))
 
@@ -56,27 +57,27 @@ def read(root: Path, split: str) -> Split:
 def _tars(root: Path, split: str) -> tuple[str, ...]:
     info = next((root / name for name in ("_info.json", "info.json") if (root / name).is_file()), None)
     if info is not None:
-        known = objects.read(info, DatasetError).get("splits")
+        known = json_file.read_object(info, DatasetError).get("splits")
         if not isinstance(known, dict):
             raise DatasetError(f"{info}: its splits are {known!r:.60}, not an object")
         part = next((part for part in (*PARTS[split], "validation") if part in known), split)
-        told = known.get(part)
-        names = told.get("filenames", []) if isinstance(told, dict) else []
+        meta = known.get(part)
+        names = meta.get("filenames", []) if isinstance(meta, dict) else []
         if not fits(names, list[str]):
             raise DatasetError(f"{info}: the filenames of {part} are {names!r:.60}, not a list of names")
-        tree.refuse_outside(root, names)
+        filelist.refuse_outside(root, names)
         reader = open_reader("wds", "", root, part)
         return tuple(map(str, reader.split_info.filenames))
-    there = tree.below(root) if root.is_dir() else []
+    there = filelist.below(root) if root.is_dir() else []
     for part in PARTS[split]:
-        found = tuple(name for name in there if name.startswith(part) and name.endswith(".tar"))
-        if found:
-            return found
-    raise tree.incomplete(root, f"there is no {' or '.join(f'{part}*.tar' for part in PARTS[split])}")
+        result = tuple(name for name in there if name.startswith(part) and name.endswith(".tar"))
+        if result:
+            return result
+    raise filelist.incomplete(root, f"there is no {' or '.join(f'{part}*.tar' for part in PARTS[split])}")
 
 
 def _classes(root: Path) -> tuple[str, ...]:
-    return tuple(tree.lines(root, "classes.txt")) if (root / "classes.txt").is_file() else ()
+    return tuple(filelist.lines(root, "classes.txt")) if (root / "classes.txt").is_file() else ()
 
 
 def _largest(root: Path) -> int:
@@ -87,12 +88,12 @@ def _index(root: Path, name: str) -> list[Row]:
     """The samples of a tar in order, remembered while it does not change."""
     key = hashlib.sha256(f"{FORMAT}\n{stat_of(root, (name,))}".encode()).hexdigest()
     try:
-        found: list[Row] = remembered("tars", key, lambda: list(_samples(root / name)), name)
+        result: list[Row] = remembered("tars", key, lambda: list(_samples(root / name)), name)
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise DatasetError(
             f"{root / name}: {reason_of(error)}; shards are plain tar files of images and their labels"
         ) from error
-    return found
+    return result
 
 
 def _samples(path: Path) -> Iterator[Row]:
@@ -102,7 +103,7 @@ def _samples(path: Path) -> Iterator[Row]:
             if member.isreg() and not member.issparse():
                 stem, _, kind = PurePosixPath(member.name).name.partition(".")
                 key = str(PurePosixPath(member.name).parent / stem)
-                if tree.is_image(f"x.{kind}"):
+                if filelist.is_image(f"x.{kind}"):
                     samples.setdefault(key, {}).setdefault("image", member)
                 elif kind in ("cls", "json"):
                     samples.setdefault(key, {})[kind] = _bytes(tar, member)
@@ -122,9 +123,9 @@ def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 def _label(key: str, sample: dict[str, Any]) -> int:
     try:
         if "cls" in sample:
-            return tree.whole(sample["cls"].decode())
+            return filelist.whole(sample["cls"].decode())
         if "json" in sample:
-            return tree.whole(_field(json.loads(sample["json"])))
+            return filelist.whole(_field(json.loads(sample["json"])))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the sample {key}: {error}") from error
     raise ValueError(f"the sample {key} has neither a .cls nor a .json")

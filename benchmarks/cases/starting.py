@@ -1,0 +1,37 @@
+"""How long the commands take that need no network: from the start of Python to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.harness.measure import ALONE, MILLISECONDS, Comparison
+from benchmarks.harness.setting import Setting
+from benchmarks.harness.sides import NOTHING, Command
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def imported(setting: Setting) -> Iterator[Comparison]:
+    """The package."""
+    yield command(setting, "-c", "import dctkd_zoo")
+
+
+@contextmanager
+def listed(setting: Setting) -> Iterator[Comparison]:
+    """The list of all entries."""
+    yield command(setting, "-m", "dctkd_zoo", "list")
+
+
+@contextmanager
+def helped(setting: Setting) -> Iterator[Comparison]:
+    """A command's help."""
+    yield command(setting, "-m", "train", "--help")
+
+
+def command(setting: Setting, *arguments: str) -> Comparison:
+    """A Python command, in seconds."""
+    meta = " ".join(("python", *arguments))
+    return Comparison(meta, "", Command(arguments, ROOT), NOTHING, ALONE, MILLISECONDS, setting.rounds)

@@ -1,0 +1,118 @@
+"""The DCT term alone: against the released loss, and its share of a training step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+from benchmarks.fixtures import images, learners, released
+from benchmarks.harness.measure import FASTER, MILLISECONDS, SHARE, Comparison
+from benchmarks.harness.orders import Work
+from benchmarks.harness.setting import Setting
+from benchmarks.harness.sides import Timed
+from dctkd_zoo.attention import activation_map
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.device import amp_dtype, autocast
+from dctkd_zoo.features import Output
+from dctkd_zoo.losses.dctkd import spectral_distance
+from dctkd_zoo.objective import Objective
+from dctkd_zoo.spectrum import dct2
+from train import compile
+
+STUDENT, TEACHER = (64, 128, 256, 512), (256, 512, 1024, 2048)  # channels of ResNet-18 and ResNet-50
+STRIDES = (4, 8, 16, 32)
+
+
+@contextmanager
+def term(setting: Setting) -> Iterator[Comparison]:
+    """Forward and backward to the student's features, of the features that a training step has."""
+    yield against_released(setting, "DCT term, in a run", dct_term(setting, setting.steps))
+
+
+@contextmanager
+def eager(setting: Setting) -> Iterator[Comparison]:
+    """The same, not compiled, as in a short run."""
+    yield against_released(setting, "DCT term, eager", dct_term(setting, steps=0))
+
+
+def against_released(setting: Setting, what: str, ours: Work) -> Comparison:
+    """Ours against the released loss on the same features, in float32 and contiguous."""
+    student, teacher = ([plain(f) for f in features(setting, channels)] for channels in (STUDENT, TEACHER))
+    wanted(student)
+
+    def theirs() -> None:
+        torch.autograd.grad(released.distance(student, teacher).mean(), student)
+
+    return Comparison(what, "released loss", Timed(ours), Timed(theirs), FASTER, MILLISECONDS, setting.rounds)
+
+
+@contextmanager
+def spectra(setting: Setting) -> Iterator[Comparison]:
+    """The same from the activation maps on: the transforms and distances alone."""
+    student, teacher = ([activation_map(f) for f in features(setting, channels)] for channels in (STUDENT, TEACHER))
+    wanted(student)
+
+    def ours() -> None:
+        pairs = zip(student, teacher, strict=True)
+        levels = torch.stack([spectral_distance(s, t, dct2) for s, t in pairs])
+        torch.autograd.grad(levels.sum(dim=0).mean(), student)
+
+    def theirs() -> None:
+        torch.autograd.grad(released.distance_of_maps(student, teacher).mean(), student)
+
+    yield Comparison("from maps on", "released, fft2", Timed(ours), Timed(theirs), FASTER, MILLISECONDS, setting.rounds)
+
+
+@contextmanager
+def share(setting: Setting) -> Iterator[Comparison]:
+    """The term's part of the time of a whole step."""
+    views = images.views(setting)
+    learner, batch = learners.live_learner(views, learners.KD, setting.steps), next(views.train(0, 0))
+    step = Timed(lambda: learners.step(learner, batch))
+    term = Timed(dct_term(setting, setting.steps))
+    yield Comparison("DCT term", "whole step", term, step, SHARE, MILLISECONDS, setting.slow_rounds)
+
+
+def dct_term(setting: Setting, steps: int) -> Work:
+    """The term on a step's features, forward and backward, as a run of so many steps calls it."""
+    where = setting.device
+    student, teacher = features(setting, STUDENT), features(setting, TEACHER)
+    wanted(student)
+    logits = torch.zeros(setting.batch, images.CLASSES, device=where)
+    labels = torch.zeros(setting.batch, dtype=torch.long, device=where)
+    ours, theirs = (Output(logits, tuple(maps), logits) for maps in (student, teacher))
+    batch = Batch(logits, labels, labels)
+    objective = Objective({"dctkd": 1.0}, {"dctkd": {"transform": "dct2", "guided": False}})
+    term = compile.compile_objective(objective, steps, setting.batch)
+
+    def work() -> None:
+        with autocast(where, amp_dtype(where)):
+            value = term(ours, theirs, batch)["dctkd"]
+        torch.autograd.grad(value, student)
+
+    return work
+
+
+def features(setting: Setting, channels: Sequence[int]) -> list[Tensor]:
+    """Random features as a step has them: not negative, channels last, in the device's precision."""
+    generator = torch.Generator().manual_seed(sum(channels))
+    where, result = setting.device, []
+    for count, stride in zip(channels, STRIDES, strict=True):
+        side = -(-setting.crop // stride)
+        values = torch.randn(setting.batch, count, side, side, generator=generator).relu()
+        result.append(values.to(where, amp_dtype(where), memory_format=torch.channels_last))
+    return result
+
+
+def plain(features: Tensor) -> Tensor:
+    """The same features as the released code has them: float32, channel by channel."""
+    return features.float().contiguous()
+
+
+def wanted(tensors: Sequence[Tensor]) -> None:
+    """Ask for gradients."""
+    for tensor in tensors:
+        tensor.requires_grad_()

@@ -1,0 +1,184 @@
+"""A pixel store to batches on a device: crop, flip and normalisation as tensor operations."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import as_strided
+from torch import Tensor
+
+from dctkd_zoo import distributed
+from dctkd_zoo.data import live
+from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.data.pixel_cache import PixelCache
+from dctkd_zoo.spec import Dataset, Recipe
+
+REACH = 2048  # images by which a shuffle of streams puts one off, at most
+
+
+@dataclass(frozen=True)
+class CropParams:
+    """Where each image of an epoch is cropped and whether it is mirrored, all (N,)."""
+
+    tops: Tensor
+    lefts: Tensor
+    flips: Tensor
+
+
+@dataclass(frozen=True)
+class ImageLoader:
+    """Batches of a store under a recipe; the same seed gives the same batches, whatever the device."""
+
+    store: PixelCache
+    labels: Tensor
+    recipe: Recipe
+    dataset: Dataset
+    device: torch.device
+
+    def cache_key(self) -> list[Any]:
+        """What decides how images are seen, as JSON can hold it: bytes, sizes, border, normalisation, what lacks."""
+        recipe, dataset = self.recipe, self.dataset
+        sizes = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip]
+        left_out = torch.nonzero(self.store.heights.cpu() == 0).flatten().tolist()
+        return [self.store.digest, *sizes, dataset.mean, dataset.std, *left_out]
+
+    def train(self, seed: int, epoch: int, windows: CropParams | None = None, start: int = 0) -> Iterator[Batch]:
+        """All images once, in random order, each cropped and flipped at random, or by the given windows.
+
+        From step `start` on, this rank's part of each batch.
+        """
+        generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch))
+        order = shuffled(len(self.labels), self.store.parts, generator)
+        if windows is None:
+            windows = random_crops(self.store, self.recipe, generator)
+        shares = [distributed.local_slice(ids) for ids in order.split(self.recipe.batch_size)[start:]]
+        yield from self.batches(shares, windows)
+
+    def test(self, batch_size: int) -> Iterator[Batch]:
+        """All images that decoded, in order, cropped at the centre."""
+        return self.iter_ordered(centre_crops(self.store, self.recipe), batch_size)
+
+    def iter_ordered(self, windows: CropParams, batch_size: int) -> Iterator[Batch]:
+        """All images that decoded, in order, by the given windows."""
+        yield from self.batches(self._decoded(batch_size), windows)
+
+    def iter_sharded(self, windows: CropParams, batch_size: int) -> Iterator[tuple[Batch, bool]]:
+        """Those batches of `walk` that are this rank's, and whether they are (`ranks.turns`)."""
+        turns = [*distributed.shard(self._decoded(batch_size))]
+        batches = self.batches([ids for ids, _ in turns], windows)
+        yield from zip(batches, (own for _, own in turns), strict=True)
+
+    def _decoded(self, batch_size: int) -> tuple[Tensor, ...]:
+        """Positions of the images that decoded, by batch."""
+        decoded = torch.nonzero(self.store.heights.cpu()).flatten()
+        return decoded.split(batch_size) if len(decoded) else ()
+
+    def fixed(self, number: int) -> CropParams:
+        """The windows of a view that is the same in every run."""
+        generator = torch.Generator().manual_seed(derive_seed(number, "fixed view"))
+        return random_crops(self.store, self.recipe, generator)
+
+    def batch(self, ids: Tensor, windows: CropParams) -> Batch:
+        """The images `ids` (B,) of an epoch as one batch on the device."""
+        return self._seen(ids, crop(self.store, ids, windows, self.recipe.crop), windows)
+
+    def batches(self, positions: Sequence[Tensor], windows: CropParams) -> Iterator[Batch]:
+        """A batch of the images at each of the positions (B,); what no store holds is decoded ahead."""
+        for ids, pixels in zip(positions, _crops(self.store, positions, windows, self.recipe.crop), strict=True):
+            yield self._seen(ids, pixels, windows)
+
+    def _seen(self, ids: Tensor, pixels: Tensor, windows: CropParams) -> Batch:
+        pixels = pixels.to(self.device, non_blocking=True)
+        flips = windows.flips[ids].to(self.device)
+        pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
+        images = normalise(pixels, self.dataset.mean, self.dataset.std)
+        return Batch(images, self.labels[ids].to(self.device), ids.to(self.device))
+
+
+def derive_seed(seed: int, *purpose: object) -> int:
+    """A seed for one purpose, so that no two uses of a run's seed share random numbers."""
+    text = "/".join(map(str, (seed, *purpose)))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+
+
+def shuffled(count: int, parts: Sequence[int], generator: torch.Generator) -> Tensor:
+    """The positions (N,) in random order; of images that lie together in `parts`, each within `REACH` of its turn.
+
+    Parts are shuffled, and every image is put off by up to `REACH` others: what a buffer of that size would do.
+    """
+    if not parts:
+        return torch.randperm(count, generator=generator)
+    blocks = torch.arange(count).split(list(parts))
+    order = torch.cat([blocks[number] for number in torch.randperm(len(blocks), generator=generator).tolist()])
+    delay = torch.rand(count, generator=generator, dtype=torch.float64) * REACH
+    return order[(torch.arange(count) + delay).argsort()]
+
+
+def random_crops(store: PixelCache, recipe: Recipe, generator: torch.Generator) -> CropParams:
+    """A crop anywhere in each image, and a flip of every other."""
+    count = len(store.heights)
+    tops, lefts = (
+        (torch.rand(count, generator=generator, dtype=torch.float64) * (sides.cpu() - recipe.crop + 1)).long()
+        for sides in (store.heights, store.widths)
+    )
+    flips = torch.rand(count, generator=generator) < 0.5
+    return CropParams(tops, lefts, flips if recipe.flip else torch.zeros_like(flips))
+
+
+def centre_crops(store: PixelCache, recipe: Recipe) -> CropParams:
+    """The centre of each image, rounded as torchvision's `CenterCrop` rounds, not mirrored."""
+    tops, lefts = (((sides.cpu() - recipe.crop).double() / 2).round().long() for sides in (store.heights, store.widths))
+    return CropParams(tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
+
+
+def _crops(store: PixelCache, positions: Sequence[Tensor], windows: CropParams, size: int) -> Iterator[Tensor]:
+    """`crop` of each of the positions (B,)."""
+    if store.live is None:
+        return (crop(store, ids, windows, size) for ids in positions)
+    sides = (zip(*(t.tolist() for t in (ids, windows.tops[ids], windows.lefts[ids])), strict=True) for ids in positions)
+    return live.crops(store.live, sides, size)
+
+
+def crop(store: PixelCache, ids: Tensor, windows: CropParams, size: int) -> Tensor:
+    """Square windows of the images `ids` (B,) as uint8 (B, size, size, 3), where the store's pixels are."""
+    if store.live is not None:
+        return next(_crops(store, [ids], windows, size))
+    tops, lefts, widths, offsets = (t.cpu()[ids] for t in (windows.tops, windows.lefts, store.widths, store.offsets))
+    starts = offsets + (tops * widths + lefts) * 3
+    if store.pixels[0].device.type == "cpu":
+        return _copied(store.pixels, starts, widths, size)
+    return _gathered(store.pixels[0], starts, widths, size)
+
+
+def _copied(pieces: tuple[Tensor, ...], starts: Tensor, widths: Tensor, size: int) -> Tensor:
+    """One strided copy per image: faster than a gather on a CPU, and any number of pieces will do.
+
+    NumPy copies, for torch would wake all its threads for each image.
+    """
+    lengths = torch.tensor([len(piece) for piece in pieces])
+    ends = lengths.cumsum(0)
+    numbers = torch.bucketize(starts, ends, right=True)
+    within = starts - ends[numbers] + lengths[numbers]
+    out = np.empty((len(starts), size, 3 * size), np.uint8)
+    for image, number, start, width in zip(out, numbers.tolist(), within.tolist(), widths.tolist(), strict=True):
+        image[:] = as_strided(pieces[number].numpy()[start:], (size, 3 * size), (3 * width, 1))
+    return torch.from_numpy(out).view(-1, size, size, 3)
+
+
+def _gathered(pixels: Tensor, starts: Tensor, widths: Tensor, size: int) -> Tensor:
+    """One gather of rows for the whole batch: a row of a window is `3 size` bytes that lie together."""
+    rows = starts[:, None] + torch.arange(size) * 3 * widths[:, None]
+    every_row = pixels.as_strided((len(pixels) - 3 * size + 1, 3 * size), (1, 1))
+    return every_row[rows.to(pixels.device)].view(-1, size, size, 3)
+
+
+def normalise(pixels: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
+    """uint8 (B, H, W, 3) to float32 (B, 3, H, W), channels last in memory; the arithmetic is torchvision's."""
+    images = pixels.permute(0, 3, 1, 2).float().div(255)
+    offset, scale = (images.new_tensor(v).view(1, 3, 1, 1) for v in (mean, std))
+    return images.sub(offset).div(scale)

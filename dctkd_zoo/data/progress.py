@@ -1,0 +1,15 @@
+"""How progress is shown: on the terminal's error stream, and not at all where there is no terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from dctkd_zoo import distributed
+
+
+def progress_options() -> dict[str, Any]:
+    """Keyword arguments of `rich.progress.track` and `Progress`."""
+    console = Console(stderr=True)
+    return {"console": console, "transient": True, "disable": not (console.is_terminal and distributed.is_primary())}

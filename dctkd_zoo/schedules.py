@@ -1,0 +1,62 @@
+"""Learning rate schedules, as functions of the epoch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dctkd_zoo._io.typecheck import Checked
+
+
+@dataclass(frozen=True)
+class Step(Checked):
+    """Learning rate times `gamma` every `every` epochs."""
+
+    every: int
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("every", "gamma")
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        return self.gamma ** int(epoch // self.every)
+
+
+@dataclass(frozen=True)
+class MultiStep(Checked):
+    """Learning rate times `gamma` at each epoch of `at`."""
+
+    at: tuple[int, ...]
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.positive("gamma")
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        return self.gamma ** sum(epoch >= milestone for milestone in self.at)
+
+
+@dataclass(frozen=True)
+class Cosine(Checked):
+    """Linear rise over the share `warmup` of the run, then half a cosine to zero."""
+
+    warmup: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup {self.warmup} is no share of a run: 0 or more, below 1")
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        progress = epoch / epochs
+        if progress < self.warmup:
+            return progress / self.warmup
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+
+
+Schedule = Step | MultiStep | Cosine

@@ -1,0 +1,157 @@
+"""An entry to a picture of its attention: test images, and over them the activation maps of teacher and student."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo._io import atomic
+from dctkd_zoo.attention import activation_map
+from dctkd_zoo.attention_grid import INK, LETTERS, PAPER, font, overlay, shortened
+from dctkd_zoo.data.loader import centre_crops, crop, derive_seed
+from dctkd_zoo.device import fp32_inference
+from dctkd_zoo.features import Output
+from dctkd_zoo.spec import Entry
+from eval.run.config import EvalConfig
+from eval.run.setup import load_network, load_teacher, open_views, test_split
+
+CELL, GAP = 112, 4  # px
+HEADER, CAPTION, MARGIN = 38, 24, 8  # px of a column's heading, of the line over a row, and around everything
+WRONG = (180, 35, 24)
+LARGEST = 150_000  # bytes
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A network's answer to the images: its name in the picture, logits (B, K), activation maps (B, H, W) by level."""
+
+    role: str
+    logits: Tensor
+    maps: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """What the picture shows: images as the networks see them, their labels, and what each network makes of them."""
+
+    images: tuple[Image.Image, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...]
+    seen: tuple[Seen, ...]
+
+
+def attention_figure(entry: Entry, where: EvalConfig, count: int = 3, seed: int = 0) -> Image.Image:
+    """A row for each of `count` test images, drawn by `seed`; columns: the image, then each level's maps.
+
+    The teacher's map stands left of the student's; a baseline stands beside what `eval.run.evaluation.reference` compares it
+    with. Without a teacher, or where it cannot be had, the entry's maps stand alone. `WeightsNotFound` and
+    `DatasetMissing` where the entry cannot be run here.
+    """
+    return draw(look(entry, where, count, seed))
+
+
+def write(entry: Entry, where: EvalConfig, path: Path) -> None:
+    """Draw an entry's attention into a PNG of at most `LARGEST` bytes, in as many colours as that allows."""
+    atomic.write_bytes(path, compressed(attention_figure(entry, where)))
+
+
+def compressed(picture: Image.Image) -> bytes:
+    """A picture as PNG in 256 colours, or in half as many and so on where the file is larger than `LARGEST`."""
+    data = b""
+    for number in (256, 128, 64, 32, 16):
+        palette = picture.quantize(number, Image.Quantize.MAXCOVERAGE)
+        kept = io.BytesIO()
+        picture.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG).save(kept, "PNG", optimize=True)
+        data = kept.getvalue()
+        if len(data) <= LARGEST:
+            break
+    return data
+
+
+def look(entry: Entry, where: EvalConfig, count: int, seed: int) -> Panel:
+    """Run an entry, and its teacher if there is one, on test images drawn by `seed`."""
+    result = weights.find(entry, where.trained)  # first, for it reads no data where there are none
+    split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
+    views = open_views(entry, split, where.device)
+    windows = centre_crops(views.store, entry.recipe)
+    ids = drawn(views.store.heights, count, seed)
+    batch = views.batch(ids, windows)
+    with fp32_inference():
+        student = load_network(entry, result, split.classes, where.device)(batch.images)
+        taught = load_teacher(entry, split.classes, where)
+        teacher = taught.network(batch.images) if taught else None
+    seen = crop(views.store, ids, windows, entry.recipe.crop).cpu().numpy()
+    images = tuple(Image.fromarray(pixels) for pixels in seen)
+    return Panel(images, tuple(batch.labels.tolist()), split.classes, _roles(entry, student, teacher))
+
+
+def drawn(heights: Tensor, count: int, seed: int) -> Tensor:
+    """Positions of `count` images, of those that decoded, in random order."""
+    decoded = torch.nonzero(heights.cpu()).flatten()
+    generator = torch.Generator().manual_seed(derive_seed(seed, "figure"))
+    return decoded[torch.randperm(len(decoded), generator=generator)[:count]]
+
+
+def _roles(entry: Entry, student: Output, teacher: Output | None) -> tuple[Seen, ...]:
+    """Who stands beside whom; a baseline, which nobody taught, stands beside its siblings' teacher."""
+    if teacher is None:
+        return (_seen("", student),)
+    theirs, ours = ("teacher", "student") if entry.teacher else ("reference", "baseline")
+    return _seen(theirs, teacher), _seen(ours, student)
+
+
+def _seen(role: str, output: Output) -> Seen:
+    return Seen(role, output.logits.cpu(), tuple(activation_map(level).cpu() for level in output.maps))
+
+
+def draw(panel: Panel) -> Image.Image:
+    """A panel as a picture."""
+    columns = _columns(panel.seen)
+    width = 2 * MARGIN + (1 + len(columns)) * (CELL + GAP) - GAP
+    pitch = CAPTION + CELL + GAP
+    picture = Image.new("RGB", (width, 2 * MARGIN + HEADER + len(panel.images) * pitch - GAP), PAPER)
+    pen = ImageDraw.Draw(picture)
+    for column, words in enumerate(["image", *(f"level {level}\n{seen.role}" for level, seen, _ in columns)]):
+        middle = MARGIN + column * (CELL + GAP) + CELL // 2
+        pen.multiline_text((middle, MARGIN), words.strip(), INK, font(), anchor="ma", align="center")
+    for row, image in enumerate(panel.images):
+        top = MARGIN + HEADER + row * pitch
+        _caption(pen, top, answers(panel, row), width - 2 * MARGIN)
+        large = image.resize((CELL, CELL), Image.Resampling.BICUBIC)
+        cells = [large, *(overlay(large, seen.maps[index][row]) for _, seen, index in columns)]
+        for column, cell in enumerate(cells):
+            picture.paste(cell, (MARGIN + column * (CELL + GAP), top + CAPTION))
+    return picture
+
+
+def _columns(seen: Sequence[Seen]) -> list[tuple[int, Seen, int]]:
+    """Level from 1 on, network, and which of its maps that is: counted from the deepest, as they are compared."""
+    count = min(len(item.maps) for item in seen)
+    return [(level, item, len(item.maps) - count + level - 1) for level in range(1, count + 1) for item in seen]
+
+
+def answers(panel: Panel, row: int) -> list[tuple[str, bool]]:
+    """What is said over a row, part by part, and whether it is right: the class, then each network's best guess."""
+    label = panel.labels[row]
+    parts = [(panel.classes[label], True)]
+    for item in panel.seen:
+        share, guess = item.logits[row].softmax(dim=0).max(dim=0)
+        right = int(guess) == label
+        verdict = "right" if right else panel.classes[int(guess)]
+        parts.append((f"{item.role or 'answer'}: {verdict}, {share:.0%}", right))
+    return parts
+
+
+def _caption(pen: ImageDraw.ImageDraw, top: int, parts: Sequence[tuple[str, bool]], width: int) -> None:
+    """Parts side by side, each in an equal share of the width, and cut off with an ellipsis where it is longer."""
+    share = width // len(parts)
+    for index, (words, right) in enumerate(parts):
+        path = (MARGIN + index * share, top + CAPTION // 2)
+        pen.text(path, shortened(words, share - LETTERS), INK if right else WRONG, font(), anchor="lm")

@@ -1,0 +1,201 @@
+"""An entry to a table with one row per test image, and to the figures reduced from it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from dctkd_zoo import distributed, models, registry, teacher_cache, teachers, weights
+from dctkd_zoo._io.paths import cache_home
+from dctkd_zoo.data.loader import ImageLoader, centre_crops
+from dctkd_zoo.data.split import Split
+from dctkd_zoo.device import describe, fp32_inference
+from dctkd_zoo.features import Output
+from dctkd_zoo.spec import Entry
+from dctkd_zoo.teacher_cache import CacheFormat, FixedView
+from dctkd_zoo.weights import Weights
+from eval import ten_crop
+from eval.run import cache, protocol
+from eval.run import cost as costs
+from eval.run.config import EvalConfig
+from eval.run.cost import Cost
+from eval.run.per_image import References, Report, table
+from eval.run.setup import (
+    check_classes,
+    check_preprocessing,
+    find_teacher,
+    load_network,
+    object_masks,
+    open_views,
+    reference,
+    test_split,
+)
+from eval.stats import intervals as uncertainty
+from eval.stats import skill
+
+log = logging.getLogger(__name__)
+
+_FRESH = set[Path]()  # teachers' outputs that this process has made anew
+
+
+@dataclass(frozen=True)
+class Result:
+    """What was measured of an entry: the per-image table, its figures, and what they were measured on.
+
+    `intervals` (95 %, over images) are of the figures under the exact protocol, but of none that is of all
+    images together. `teacher` is the name of what the alignment refers to, `teacher_weights` are missing where
+    those could not be had; `failed` names the images that did not decode, which are not in the table.
+    """
+
+    entry: Entry
+    config: EvalConfig
+    table: pd.DataFrame
+    figures: Mapping[str, float]
+    intervals: Mapping[str, tuple[float, float]]
+    parameters: int
+    date: str
+    weights: Weights
+    teacher: str | None
+    teacher_weights: Weights | None
+    failed: tuple[str, ...]
+    digest: str
+    classes: tuple[str, ...]
+    note: str
+    cost: Cost | None = None
+
+
+def silent(done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: Weights | None = None) -> Result:
+    """Run an entry over the test set once, beside the teacher it is compared with, unless that was done before.
+
+    `found` are the weights to take in place of the entry's own. `WeightsNotFound` and
+    `DatasetMissing` where the entry cannot be evaluated here.
+    """
+    found = found or weights.find(entry, config.trained)  # first, for it reads no data where there are none
+    dataset = registry.get_dataset(entry.dataset)
+    check_preprocessing(entry, dataset, weights.read_config(found.folder))
+    split = test_split(dataset, config.data, config.limit)
+    check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), split.classes)
+    views = open_views(entry, split, config.device)
+    teacher, note = find_teacher(entry, config)
+    facts = {
+        "weights": [found.sha256, found.config_sha256, models.code(found)],
+        "teacher": teachers.facts(str(reference(entry)), teacher) if teacher else None,
+        "images": [views.cache_key(), config.limit],
+        "objects": split.objects(),
+        "metrics": protocol.PROTOCOLS[config.protocol].metrics,
+        "device": describe(config.device),
+    }
+    path = cache.cache_path(facts, cache_home())
+    measured = None if config.fresh else cache.read(path)
+    missing = distributed.any_rank(measured is None)[0]  # of several ranks all measure, or none
+    if measured is None or missing:
+        measured = _measure(entry, config, found, teacher, split, views, report)
+        if distributed.is_primary():
+            _keep(measured, path)
+    exact = config.protocol == "exact"
+    figures = protocol.figures(measured.table, config.protocol, len(split.classes), measured.together)
+    if config.ten_crop and distributed.is_primary():
+        figures["top1_ten_crop"] = ten_crop.top1(load_network(entry, found, split.classes, config.device), views)
+    return Result(
+        entry,
+        config,
+        measured.table,
+        figures,
+        uncertainty.intervals(measured.table) if exact else {},
+        measured.facts["parameters"],
+        measured.facts["date"],
+        found,
+        reference(entry),
+        teacher,
+        views.store.failed,
+        views.store.digest,
+        split.classes,
+        note,
+        costs.measure(found, entry.recipe.crop, config.device) if config.cost and distributed.is_primary() else None,
+    )
+
+
+def _keep(measured: cache.CachedTable, path: Path) -> None:
+    try:
+        cache.write(measured, path)
+    except OSError as error:  # a cache that is read-only or full costs time, not the result
+        log.warning("what was measured is not kept for the next time: %s", error)
+
+
+def _measure(
+    entry: Entry,
+    config: EvalConfig,
+    found: Weights,
+    taught: Weights | None,
+    split: Split,
+    views: ImageLoader,
+    report: Report,
+) -> cache.CachedTable:
+    """Run the networks; the facts are those of the networks alone."""
+    student = load_network(entry, found, split.classes, config.device)
+    teacher = None
+    if taught:
+        dataset = registry.get_dataset(entry.dataset)
+        teacher = teachers.build(str(reference(entry)), taught, dataset, split.classes, config.device)
+    others = _beside(entry, teacher, split, views, report, config.fresh)
+    metrics = protocol.image_metrics(config.protocol, teacher is not None)
+    rows, together = table(student, others, views, metrics, report)
+    ids = pd.Series([split.ids[position] for position in rows["position"]], name="id")
+    rows = pd.concat([ids, rows.drop(columns="position")], axis=1)
+    facts = {"parameters": models.parameters(student), "date": datetime.now(UTC).isoformat(timespec="seconds")}
+    return cache.CachedTable(rows, together, facts)
+
+
+def _beside(
+    entry: Entry, teacher: teachers.Teacher | None, split: Split, views: ImageLoader, report: Report, fresh: bool
+) -> References:
+    """What the images are measured against."""
+    objects = partial(object_masks, split, entry.recipe) if split.masks is not None else None
+    return References(teacher_outputs(teacher, views, report, fresh) if teacher else None, objects, partners(views))
+
+
+def partners(views: ImageLoader) -> Tensor | None:
+    """The position (N,) of the image that each is compared with for the level of chance; None for a single image."""
+    decoded = _decoded(views)
+    if len(decoded) < 2:
+        return None
+    partner = torch.arange(len(views.labels))
+    partner[decoded] = skill.others(decoded)
+    return partner
+
+
+def _decoded(views: ImageLoader) -> Tensor:
+    """Positions of the images that decoded."""
+    return torch.nonzero(views.store.heights.cpu()).flatten()
+
+
+def teacher_outputs(
+    teacher: teachers.Teacher, views: ImageLoader, report: Report, fresh: bool = False
+) -> Callable[[Tensor], Output]:
+    """What a teacher makes of the centre view of images by position, in float32: run once, and kept in the cache.
+
+    If `fresh`, run once by this process, for all its students.
+    """
+    view = FixedView("centre", centre_crops(views.store, views.recipe))
+    how = CacheFormat(torch.float32, torch.float32, means=True)
+    path = teacher_cache.folder(teacher, views, view, how, cache_home())
+    with fp32_inference():
+        known = teacher_cache.open_teacher_cache(teacher, views, view, how, path, report, fresh and path not in _FRESH)
+    if fresh:
+        _FRESH.add(path)
+    decoded = _decoded(views)
+    rows = torch.zeros(len(views.labels), dtype=torch.long)
+    rows[decoded] = torch.arange(len(decoded))
+    return lambda ids: known.rows(rows[ids.cpu()], views.device)

@@ -1,0 +1,127 @@
+"""Per-image tables of entries to how each differs from the first: `python -m eval compare A B [...]`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import pandas as pd
+from rich.console import Group
+from rich.text import Text
+
+from dctkd_zoo.cli.shell import Column, Grid
+from eval.run.results_csv import PERCENT
+from eval.stats import skill
+from eval.stats.bootstrap import LEVEL, RESAMPLES
+from eval.stats.intervals import REDUCERS, bootstrapped, per_image
+from eval.stats.paired import Difference, align, corrected, difference, least_p, mcnemar
+
+FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then skills, means over the levels
+HEADINGS = ("A", "B", "B − A", f"{LEVEL:.0%} interval", "p")
+NO_DIFFERENCE = "no difference shown"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two entries on the same images, figure by figure; `note` says what a reader must know beside the numbers."""
+
+    a: str
+    b: str
+    images: int
+    resamples: int
+    differences: tuple[Difference, ...]
+    note: str = ""
+
+
+def compare(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> tuple[Comparison, ...]:
+    """Entries' per-image tables by name to how each of them differs from the first.
+
+    `ZooError` where they are not of the same images. Holm's correction is over all figures of all
+    comparisons, and the more there are the more resamples are drawn, so that it can be met.
+    """
+    (first, baseline), *others = tables.items()
+    assert others
+    figures = {name: comparable(baseline, table) for name, table in others}
+    lines = sum(map(len, figures.values()))
+    count = max(RESAMPLES, math.ceil(4 * lines / (1 - LEVEL)))
+    result = [_compare((first, baseline), pair, figures[pair[0]], seed, count) for pair in others]
+    differences = iter(corrected([item for comparison in result for item in comparison.differences]))
+    return tuple(replace(c, differences=tuple(next(differences) for _ in c.differences)) for c in result)
+
+
+def comparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
+    """The figures that two tables are compared by: those of FIRST that both have, then the means over levels.
+
+    Of a score that has a level of chance it is the skill above it.
+    """
+    both = [name for name in per_image(a) if name in per_image(b)]
+    above = {name for name in skill.scored(a) if name in skill.scored(b)}
+    levels = [name for name in both if f"{name}.1" in both and not name.startswith(skill.TEACHER)]
+    scores = (f"{skill.SKILL}.{name}" if name in above else name for name in levels)
+    return (*(name for name in FIRST if name in both or name in REDUCERS), *scores)
+
+
+def _compare(
+    first: tuple[str, pd.DataFrame], second: tuple[str, pd.DataFrame], figures: Sequence[str], seed: int, count: int
+) -> Comparison:
+    names = first[0], second[0]
+    sides = align(first[1], second[1], names)
+    a, b = (bootstrapped(table, frozenset(figures), seed, count) for table in sides)
+    tests = {"top1": mcnemar(*sides)}
+    differences = tuple(difference(name, a, b, tests.get(name)) for name in figures)
+    return Comparison(*names, len(sides[0]), count, differences, _note(*sides))
+
+
+def _note(a: pd.DataFrame, b: pd.DataFrame) -> str:
+    taught = ["teacher_prediction" in table for table in (a, b)]
+    if all(taught) and not a["teacher_prediction"].equals(b["teacher_prediction"]):
+        return "They are compared with different teachers: what refers to the teacher is not of one scale."
+    return "" if all(taught) or not any(taught) else "Only one has a teacher: nothing that refers to it is compared."
+
+
+def render(comparisons: Sequence[Comparison]) -> Group:
+    """A table per comparison, and below what the numbers are and when a difference is said to be shown."""
+    parts = [part for item in comparisons for part in (_table(item), Text())]
+    return Group(*parts, caption(comparisons))
+
+
+def _table(comparison: Comparison) -> Grid:
+    title = Text(f"A {comparison.a}, B {comparison.b}: {comparison.images:,} test images", style="bold")
+    columns = [Column("figure"), *(Column(heading, right=True) for heading in HEADINGS), Column("B is")]
+    rows = [
+        [Text(cell, "" if item.significant else "dim") for cell in cells(item, comparison.resamples)]
+        for item in comparison.differences
+    ]
+    note = Text(comparison.note, style="dim") if comparison.note else None
+    return Grid(columns, rows, title, note, ("p", "A", "B"), "--json FILE has all of it")
+
+
+def cells(item: Difference, resamples: int) -> tuple[str, ...]:
+    """A line: figure, a, b, difference, interval, p as corrected, and `higher`, `lower` or `no difference shown`."""
+    decimals = 2 if item.figure in PERCENT else 4
+    a, b = (_number(value, f".{decimals}f") for value in (item.a, item.b))
+    apart, low, high = (_number(value, f"+.{decimals}f") for value in (item.difference, item.low, item.high))
+    bound = "≤" if item.p == least_p(resamples) else ""
+    p = "<0.001" if item.holm < 0.001 else bound + _number(item.holm, ".3f")
+    direction = "higher" if item.difference > 0 else "lower"
+    return item.figure, a, b, apart, f"{low} … {high}", p, direction if item.significant else NO_DIFFERENCE
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def caption(comparisons: Sequence[Comparison]) -> Text:
+    """What was drawn and tested, when a difference is said to be shown, and what that does not tell."""
+    lines = sum(len(item.differences) for item in comparisons)
+    percent = ", ".join(name for name in FIRST if name in PERCENT)
+    meta = (
+        f"In %: {percent}. Lower is better: nll, ece, and distances of maps.",
+        "skill: 0 is what maps of two different images score, 1 the best there is; more is better.",
+        f"Intervals: percentiles of {comparisons[0].resamples:,} resamples of the test images, the same for A and B.",
+        f"p: McNemar's exact test for top1, else from the resamples; Holm's correction over these {lines} figures.",
+        f"A difference is shown where its interval leaves out 0 and p is below {1 - LEVEL:.2f}.",
+        "The intervals are over images: networks of other training seeds may differ by more.",
+    )
+    return Text("\n".join(meta), style="dim")

@@ -1,0 +1,429 @@
+"""The catalog: every entry stands on its own, recipes and reported figures are those of the released code."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import re
+import runpy
+from collections import Counter
+from collections.abc import Iterable
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dctkd_zoo import catalog, discover, losses, registry, weights
+from dctkd_zoo.catalog import _recipes
+from dctkd_zoo.catalog._archs import ARCHS
+from dctkd_zoo.catalog._recipes import ALPHA, CORRECTED, TUNED, entry, paper_weights
+from dctkd_zoo.data import sources
+from dctkd_zoo.losses import Term
+from dctkd_zoo.schedules import Cosine, MultiStep, Step
+from dctkd_zoo.spec import Dataset, Entry, Recipe
+from eval.run.protocol import PROTOCOLS
+
+MODULES = {name: discover.load(catalog.__name__, name) for name in discover.modules(catalog.__name__)}
+DATASETS: dict[str, Dataset] = {name: module.DATASET for name, module in MODULES.items()}
+ALL: list[Entry] = [e for module in MODULES.values() for e in module.ENTRIES]
+ENTRIES = {e.name: e for e in ALL}
+TERMS = set(discover.modules(losses.__name__)) - {"term"}
+SCENES = ("ade20k", "sun397", "mit67")
+SMALL = ("scene15", "synthscenes")
+CORRECT = (*SMALL, "places365")  # of which nothing was reported, so that nothing released is to be repeated
+MAIN = {"at": 1000, "pkt": 30000, "vid": 1, "crd": 0.8, "ckd": 400, "review": 1, "dctkd": 1}
+DEV = {"at": 1100, "pkt": 54000, "vid": 1.5, "crd": 1.4, "review": 1.8}
+ABLATION = {"a0p1": 0.1, "a0p2": 0.2, "a0p3": 0.3, "a0p4": 0.4, "a0p5": 0.5, "a0p6": 0.6, "a0p7": 0.7, "a0p8": 0.8}
+ABLATION |= {"a0p9": 0.9, "a1p5": 1.5, "a2": 2, "a3": 3, "a5": 5}
+RECIPE = Recipe(epochs=1, batch_size=1, lr=0.1, schedule=Step(1), resize=8, crop=8)
+
+every_entry = pytest.mark.parametrize("e", ALL, ids=lambda e: e.name)
+
+
+def with_kd(methods: Iterable[str]) -> set[str]:
+    """Each method alone and with `kd`."""
+    return {terms for method in methods for terms in (method, f"{method}_kd")}
+
+
+GRID = {"kd"} | with_kd(MAIN)
+
+
+def distilled(dataset: str, variant: str = "") -> set[tuple[str, str]]:
+    """(teacher>student, terms) of a dataset's distilled entries of a variant, as architectures."""
+    result = [e for e in ALL if (e.dataset, e.variant) == (dataset, variant) and e.teacher is not None]
+    return {(f"{ENTRIES[e.teacher or ''].arch}>{e.arch}", "_".join(e.terms)) for e in result}
+
+
+def undistilled(dataset: str, variant: str = "") -> set[str]:
+    """Architectures of a dataset's teachers and baselines of a variant."""
+    return {e.arch for e in ALL if (e.dataset, e.variant) == (dataset, variant) and e.teacher is None}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "r18",
+        "18_ade20k",
+        "r18_ade20k.",
+        "r18_ade20k.a.b",
+        "r18_ade20k.DCT2",
+        "R18_ade20k",
+        "r18__ade20k",
+        "r18-dctkd-ade20k",
+        "r18_dctkd_",
+        "r18_Dctkd_ade20k",
+        "r18_kd2_ade20k",
+        "r18_ade20k\n",
+    ],
+)
+def test_a_malformed_name_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="is not of the form"):
+        Entry(name, RECIPE, {"ce": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("r18_kd_ade20k", {"weights": {"ce": 1.0}}, "weights are for"),
+        ("r18_ade20k", {"weights": {"ce": 1.0, "kd": 1.0}}, "weights are for"),
+        ("r18_ade20k", {"weights": {}}, "weights are for"),
+        ("r18_ade20k", {"weights": {"ce": 1.0}, "options": {"dctkd": {}}}, "no such term"),
+        ("r18_kd_ade20k", {"weights": {"ce": 0.1, "kd": 0.8}}, "need a teacher"),
+    ],
+)
+def test_contradictions_are_refused(name: str, arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Entry(name, RECIPE, **arguments)
+
+
+def test_a_misspelt_field_is_refused() -> None:
+    with pytest.raises(TypeError, match="techer"):
+        entry("r18_kd_ade20k", recipe=RECIPE, techer="r50_ade20k")  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"), [({"crop": 9}, "does not fit"), ({"pad": 1, "pad_mode": "wrap"}, "'wrap'")]
+)
+def test_an_impossible_recipe_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(RECIPE, **change)
+
+
+def test_entry_fills_in_what_the_paper_says_and_yields_to_what_it_is_told() -> None:
+    default = entry("r18_dctkd_ade20k.x", RECIPE, "r50_ade20k")
+    assert default.weights == {"ce": 1.0, "dctkd": 1.0}
+    assert default.options == {"dctkd": {"transform": "dft_abs", "guided": True}}
+    meta = entry("r18_dctkd_ade20k.x", RECIPE, "r50_ade20k", options=CORRECTED, alpha={"dctkd": 3.0})
+    assert meta.weights == {"ce": 1.0, "dctkd": 3.0}
+    assert meta.options == {"dctkd": {"transform": "dct2", "guided": True}}
+    assert entry("r18_kd_ade20k", RECIPE, "r50_ade20k").options == {}
+    assert entry("r18_crd_kd_ade20k", RECIPE, "r50_ade20k").options == {"crd": {"negatives": "released"}}
+
+
+@pytest.mark.parametrize("name", ["r18_foo_ade20k", "r18_kd_dctkd_ade20k", "r18_at_dctkd_ade20k", "r18_kd_kd_ade20k"])
+def test_terms_the_paper_does_not_combine_need_weights_of_their_own(name: str) -> None:
+    with pytest.raises(ValueError, match="no weights for the terms"):
+        entry(name, recipe=RECIPE, teacher="r50_ade20k")
+
+
+@pytest.mark.parametrize("terms", ["kd", "ckd", "dctkd_kd"])
+def test_terms_that_were_not_tuned_have_no_tuned_weights(terms: str) -> None:
+    with pytest.raises(ValueError, match="no weights for the terms"):
+        entry(f"r18_{terms}_ade20k.tuned", RECIPE, "r50_ade20k", alpha=TUNED)
+
+
+def weights_of(terms: tuple[str, ...], tuned: bool = False) -> set[tuple[tuple[str, float], ...]]:
+    """The different weights of the paper's entries with these terms, without the ablation of them."""
+    result = [e for e in ALL if e.dataset not in SMALL and e.terms == terms and e.variant not in ABLATION]
+    return {tuple(e.weights.items()) for e in result if (e.variant == "tuned") == tuned}
+
+
+@pytest.mark.parametrize(("terms", "expected"), [((), {"ce": 1}), (("kd",), {"ce": 0.1, "kd": 0.8})])
+def test_weights_without_a_method(terms: tuple[str, ...], expected: dict[str, float]) -> None:
+    assert paper_weights(terms, ALPHA) == expected
+    assert weights_of(terms) == {tuple(expected.items())}
+
+
+@pytest.mark.parametrize(("method", "alpha"), MAIN.items())
+def test_weights_are_those_of_the_main_branch(method: str, alpha: float) -> None:
+    assert weights_of((method,)) == {(("ce", 1), (method, alpha))}
+    assert weights_of((method, "kd")) == {(("ce", 0.1), (method, alpha), ("kd", 1))}
+
+
+@pytest.mark.parametrize("method", MAIN)
+def test_tuned_weights_are_those_of_the_dev_branch(method: str) -> None:
+    tuned = [DEV[method]] if method in DEV else []
+    assert weights_of((method,), tuned=True) == {(("ce", 1), (method, alpha)) for alpha in tuned}
+    assert weights_of((method, "kd"), tuned=True) == {(("ce", 0.1), (method, alpha), ("kd", 1)) for alpha in tuned}
+
+
+def test_ckd_weighs_less_on_synthscenes_where_it_would_diverge() -> None:
+    other = {e.name for e in ALL if e.dataset in SMALL and "ckd" in e.weights and e.weights["ckd"] != ALPHA["ckd"]}
+    assert other == {"r20_ckd_synthscenes", "r20_ckd_kd_synthscenes"}
+    for e in (e for e in ALL if e.dataset in SMALL and e.name not in other):
+        assert e.weights == paper_weights(e.terms, ALPHA)
+
+
+def test_weights_of_the_ablation() -> None:
+    result = {e.name: e.weights for e in ALL if e.variant in ABLATION}
+    assert result == {f"r18_dctkd_ade20k.{name}": {"ce": 1, "dctkd": alpha} for name, alpha in ABLATION.items()}
+    assert len(result) == 13
+
+
+def test_every_weight_of_the_release_is_of_a_term() -> None:
+    assert set(TUNED) <= set(ALPHA) <= TERMS
+
+
+@every_entry
+def test_options_follow_from_dataset_and_variant(e: Entry) -> None:
+    """The transform behind the reported tables, and the released rivals, where the paper has figures."""
+    transforms = {"dct2": "dct2", "signed": "dft_signed", "abs": "dft_abs", "l2": "l2_minmax", "raw": "dct2_raw"}
+    transform = transforms.get(e.variant, "dct2" if e.dataset in CORRECT else "dft_abs")
+    expected: dict[str, Any] = {"dctkd": {"transform": transform, "guided": e.dataset != "cifar100"}}
+    if e.variant.startswith("low"):
+        expected["dctkd"]["keep"] = int(e.variant.removeprefix("low"))
+    if e.dataset in SCENES and e.variant != "corrected":
+        expected |= {"vid": {"levels": "released"}, "ckd": {"levels": "released"}, "crd": {"negatives": "released"}}
+    assert e.options == {term: expected[term] for term in e.terms if term in expected}
+
+
+def test_names_are_unique() -> None:
+    assert [name for name, count in Counter(e.name for e in ALL).items() if count > 1] == []
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_file_holds_the_dataset_it_is_named_after(module: str) -> None:
+    assert DATASETS[module].name == module
+    assert {e.dataset for e in MODULES[module].ENTRIES} == {module}
+    assert DATASETS[module].source in discover.modules(sources.__name__)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_grep_finds_every_name_where_it_is_defined(module: str) -> None:
+    text = Path(MODULES[module].__file__ or "").read_text(encoding="utf-8")
+    assert [e.name for e in MODULES[module].ENTRIES if text.count(f'entry("{e.name}", ') != 1] == []
+
+
+@every_entry
+def test_an_entry_names_things_that_exist(e: Entry) -> None:
+    assert e.arch in ARCHS
+    assert set(e.weights) <= TERMS
+    assert list(e.terms) == sorted(e.terms, key=lambda term: term == "kd"), "a method stands before kd"
+
+
+@every_entry
+def test_a_teacher_fits(e: Entry) -> None:
+    if e.teacher is None:
+        return
+    teacher = ENTRIES[e.teacher]
+    assert teacher.dataset == e.dataset
+    assert not teacher.terms
+    assert (teacher.recipe.resize, teacher.recipe.crop) == (e.recipe.resize, e.recipe.crop)
+
+
+@every_entry
+def test_terms_accept_their_options(e: Entry) -> None:
+    for term, options in e.options.items():
+        discover.only(discover.load(losses.__name__, term), Term)(**options)  # type: ignore[type-abstract,unused-ignore]
+
+
+@every_entry
+def test_every_entry_can_be_compared_with_its_baseline(e: Entry) -> None:
+    base = ENTRIES[registry.baseline(e) or ""]
+    assert (base.arch, base.dataset, base.terms) == (e.arch, e.dataset, ())
+    assert base.recipe.epochs == e.recipe.epochs, "as long a training"
+
+
+@pytest.mark.parametrize("dataset", SCENES)
+def test_the_grid_of_scenes(dataset: str) -> None:
+    methods = {
+        "": GRID,
+        "tuned": with_kd(DEV),
+        "corrected": with_kd(["vid", "crd", "ckd"]),
+        "dct2": with_kd(["dctkd"]),
+    }
+    for variant, terms in methods.items():
+        assert distilled(dataset, variant) == set(product(("r50>r18", "r152>r34", "r50>mbv2"), terms))
+    single = ["signed", *(["l2", "raw", *ABLATION] if dataset == "ade20k" else [])]
+    for variant in single:
+        assert distilled(dataset, variant) == {("r50>r18", "dctkd")}
+    assert undistilled(dataset) == {"r50", "r152", "r18", "r34", "mbv2"}
+    assert sum(e.dataset == dataset for e in ALL) == 5 + 3 * sum(map(len, methods.values())) + len(single)
+
+
+def test_the_grid_of_cifar() -> None:
+    assert distilled("cifar100") == set(product(("r56>r20", "r110>r32", "r32x4>r8x4"), GRID))
+    assert distilled("cifar100", "r110") == set(product(["r110>r20"], GRID))
+    assert undistilled("cifar100") == {"r56", "r110", "r32x4", "r20", "r32", "r8x4"}
+    assert sum(e.dataset == "cifar100" for e in ALL) == 6 + 4 * 15
+
+
+def test_the_small_sets() -> None:
+    assert distilled("scene15") == set(product(("r50>r18", "r50>mbv2"), GRID))
+    assert distilled("synthscenes") == {*product(["r56>r20"], GRID), ("r56>r8", "dctkd")}
+    for variant in ("signed", "abs"):
+        assert distilled("scene15", variant) == {("r50>r18", "dctkd"), ("r50>mbv2", "dctkd")}
+        assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
+    for variant in ("low2", "low4"):
+        assert distilled("scene15", variant) == {("r50>r18", "dctkd")}
+        assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
+    assert distilled("synthscenes", "long") == {("r56>r20", "at"), ("r56>r20", "dctkd"), ("r56>r8", "dctkd")}
+    assert undistilled("synthscenes", "long") == {"r20", "r8"}
+    long = {ENTRIES[name].recipe for name in registry.find("*_synthscenes.long")}
+    assert long == {ENTRIES["r56_synthscenes"].recipe}, "as the teacher"
+    assert distilled("scene15", "long") == {("r50>r18", "dctkd")} and undistilled("scene15", "long") == {"r18"}
+    longer, short = (ENTRIES[f"r18_scene15{variant}"].recipe for variant in (".long", ""))
+    assert longer == dataclasses.replace(short, epochs=ENTRIES["r50_scene15"].recipe.epochs)
+    assert undistilled("scene15") == {"r50", "r18", "mbv2"}
+    assert undistilled("synthscenes") == {"r56", "r20", "r8"}
+    assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {
+        "scene15": 3 + 30 + 6 + 2,
+        "synthscenes": 3 + 16 + 4 + 5,
+    }
+
+
+def test_the_grid_of_places365() -> None:
+    assert distilled("places365") == set(product(("r50>r18", "r50>mbv2"), ("kd", "at", "dctkd", "dctkd_kd")))
+    assert undistilled("places365") == {"r50", "r18", "mbv2"}
+    assert sum(e.dataset == "places365" for e in ALL) == 3 + 8
+    for e in (e for e in ALL if e.dataset == "places365"):
+        teaches = e.arch == "r50"
+        assert (e.recipe.resize, e.recipe.crop, e.recipe.batch_size) == (256, 224, 256) and not e.reported
+        assert (e.recipe.lr, e.recipe.pretrained) == ((0.01, "tv_in1k") if teaches else (0.1, None))
+        ends = e.recipe.schedule.factor(e.recipe.epochs - 0.5, e.recipe.epochs)
+        assert ends == pytest.approx(0.01), "the rate falls twice"
+
+
+def test_sizes_of_the_datasets() -> None:
+    assert {name: (d.num_classes, d.train, d.test) for name, d in DATASETS.items()} == {
+        "ade20k": (1055, 20_210, 2_000),
+        "sun397": (397, 19_850, 19_850),
+        "mit67": (67, 5_360, 1_340),
+        "cifar100": (100, 50_000, 10_000),
+        "scene15": (15, 1_500, 2_985),
+        "synthscenes": (12, 6_000, 1_200),
+        "places365": (365, 1_803_460, 36_500),
+        "intel6": (6, 14_034, 3_000),
+    }
+
+
+@pytest.mark.parametrize("dataset", SCENES)
+def test_recipes_of_scenes(dataset: str) -> None:
+    for e in (e for e in ALL if e.dataset == dataset):
+        teaches = e.arch in ("r50", "r152")
+        recipe = e.recipe
+        assert (recipe.epochs, recipe.schedule) == (70, Step(25, 0.1))
+        assert (recipe.momentum, recipe.weight_decay, recipe.nesterov) == (0.9, 1e-4, False)
+        assert (recipe.resize, recipe.crop, recipe.pad, recipe.flip) == (256, 224, 0, True)
+        assert recipe.lr == (0.01 if teaches else 0.1)
+        assert recipe.pretrained == ("tv_in1k" if teaches else None)
+        review = "review" in e.terms and dataset != "ade20k"
+        assert recipe.batch_size == (55 if e.arch == "r152" else 60 if review else 128)
+    assert DATASETS[dataset].mean == (0.43216, 0.394666, 0.37645)
+    assert DATASETS[dataset].std == (0.22803, 0.22145, 0.216989)
+
+
+def test_recipe_of_cifar() -> None:
+    (recipe,) = {e.recipe for e in ALL if e.dataset == "cifar100"}
+    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (240, 128, 0.05, 5e-4)
+    assert recipe.schedule == MultiStep((150, 180, 210), 0.1)
+    assert (recipe.resize, recipe.crop, recipe.pad, recipe.pad_mode) == (32, 32, 4, "constant")
+
+
+@pytest.mark.parametrize("dataset", SMALL)
+def test_the_small_sets_start_from_scratch_but_one_teacher(dataset: str) -> None:
+    entries = [e for e in ALL if e.dataset == dataset]
+    assert {e.name: e.start for e in entries if e.recipe.pretrained} == (
+        {"r50_scene15": "r50_intel6"} if dataset == "scene15" else {}
+    )
+    assert all(isinstance(e.recipe.schedule, Cosine) for e in entries)
+
+
+def test_the_rates_of_scene15_are_among_those_that_were_tried() -> None:
+    tried = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "tuning.py"))
+    for (arch, _), rates in tried["CANDIDATES"].items():
+        assert ENTRIES[f"{arch}_scene15"].recipe.lr in rates
+    varied: dict[str, Any] = dict.fromkeys(("epochs", "lr", "test_every"), 1)
+    for one in tried["ENTRIES"]:
+        final = ENTRIES[f"{one.arch}_scene15"].recipe
+        assert one.dataset == "scene15dev"
+        assert dataclasses.replace(one.recipe, **varied) == dataclasses.replace(final, **varied)
+
+
+@pytest.mark.parametrize("folder", sorted(weights.BUNDLED.iterdir()), ids=lambda folder: folder.name)
+def test_bundled_networks_are_trained_as_their_entries_say(folder: Path) -> None:
+    meta = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+    facts = ENTRIES[folder.name].to_dict()
+    assert {name: meta[name] for name in facts} == facts
+
+
+def test_rates_over_a_run() -> None:
+    assert [Step(25, 0.1).factor(epoch, 70) for epoch in (0, 24.99, 25, 50, 69)] == pytest.approx(
+        [1, 1, 0.1, 0.01, 0.01]
+    )
+    milestones = MultiStep((150, 180, 210))
+    assert [milestones.factor(epoch, 240) for epoch in (149.9, 150, 180, 239)] == pytest.approx([1, 0.1, 0.01, 0.001])
+    assert [Cosine(0.2).factor(epoch, 20) for epoch in (0, 2, 4, 12, 20)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def reported_rows() -> list[dict[str, str]]:
+    """The rows of `reported.csv`."""
+    path = Path(_recipes.__file__).with_name("reported.csv")
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_reported_figures_are_those_of_the_authors(shared: Path) -> None:
+    """Against the list made when their repository was read, whose rows are named after its tables."""
+    archs = {"ResNet-18": "r18", "ResNet-34": "r34", "ResNet-50": "r50", "ResNet-152": "r152", "MobileNetV2": "mbv2"}
+    metrics = {"Top@1": "top1", "Top@5": "top5", "MCA(/1055)": "mca_all"}
+
+    def name(row: dict[str, str]) -> str:
+        dataset = row["dataset"].lower()
+        if row["method"] == "Teacher":
+            return f"{archs[row['teacher']]}_{dataset}"
+        methods, _, alpha = row["method"].rstrip(")").partition(" (alpha=")
+        terms = [] if methods == "Baseline" else methods.lower().replace("dct", "dctkd").split(" + ")
+        variant = "" if alpha in ("", "1") else f".a{alpha.replace('.', 'p')}"
+        return "_".join([archs[row["student"]], *terms, dataset]) + variant
+
+    with (shared / "reported_results.csv").open(newline="", encoding="utf-8") as file:
+        teacher = [row for row in csv.DictReader(file) if not row["source"].startswith("CONTEXT ONLY")]
+    expected = [(name(row), metrics[row["metric"]], row["value"]) for row in teacher]
+    assert [(row["entry"], row["metric"], row["value"]) for row in reported_rows()] == expected
+    assert len(expected) == 174
+    assert sum("README.md" in row["source"] for row in teacher) == 123, "the cells of METHOD.md 5.1 to 5.3"
+    for (entry_name, metric, value), row in zip(expected, teacher, strict=True):
+        source = row["source"].partition(" ")[0].replace("(dev)", "")
+        figures = [(f.metric, f"{f.value:.2f}", f.source) for f in ENTRIES[entry_name].reported]
+        assert (metric, value, source) in figures
+
+
+def test_every_reported_row_is_a_figure_of_its_entry() -> None:
+    rows = reported_rows()
+    assert {row["entry"] for row in rows} <= set(ENTRIES)
+    assert sum(len(e.reported) for e in ALL) == len(rows) == 174
+
+
+@pytest.mark.parametrize("e", [e for e in ALL if e.reported], ids=lambda e: e.name)
+def test_a_reported_figure_can_be_compared_and_looked_up(e: Entry) -> None:
+    for figure in e.reported:
+        assert figure.metric in PROTOCOLS[figure.protocol].metrics
+        assert 0 < figure.value < 100
+        assert re.fullmatch(r"[\w-]+@[0-9a-f]{7}:[\w.]+", figure.source)
+
+
+def test_a_suspect_figure_is_called_so() -> None:
+    first, second = ENTRIES["r50_sun397"].reported
+    assert (first.value, second.value) == (61.69, 51.59)
+    assert "suspect" in second.note and "suspect" not in first.note
+
+
+def test_what_was_reported_is_no_fact_of_training() -> None:
+    e = ENTRIES["r18_dctkd_ade20k"]
+    assert e.reported
+    assert e.to_dict() == dataclasses.replace(e, reported=()).to_dict()
+    assert set(e.to_dict()) == {"name", "recipe", "weights", "teacher", "options"}

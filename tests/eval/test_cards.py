@@ -1,0 +1,436 @@
+"""Model cards: what they say against the catalog, the results and the Hub's client, and when they are stale."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import timm
+from huggingface_hub import ModelCard, ModelCardData
+from markdown_it import MarkdownIt
+from scipy.stats import binomtest
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.models import resnet_cifar
+from eval.cards import facts as card
+from eval.cards import recipe, rendering
+from eval.cards.rendering import check, gather, render
+from eval.run import results_csv
+from eval.stats.bootstrap import wilson
+
+ROOT = Path(__file__).resolve().parents[2]
+ROWS = results_csv.read(results_csv.RESULTS)
+ENTRIES = registry.entries()
+BUNDLED = sorted(folder.name for folder in weights.BUNDLED.iterdir() if weights.is_complete(folder))
+TEXTS = {name: render(gather(entry, ROWS)) for name, entry in ENTRIES.items()}
+STUDENT = "r20_dctkd_synthscenes"
+EVIL = 'a</td><script>alert(1)</script>[x](javascript:y) *b* `c` | d ![e](f) <img src=g> &amp; "h"'
+
+
+@pytest.fixture(autouse=True)
+def zoo(monkeypatch):
+    """The zoo's own catalog, whatever other tests included."""
+    monkeypatch.setattr(registry, "_MODULES", [])
+    registry._bundled_and_included.cache_clear()
+    yield
+    registry._bundled_and_included.cache_clear()
+
+
+def html(text: str) -> str:
+    """A card's body as a browser gets it."""
+    body = re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL)
+    return str(MarkdownIt("commonmark").enable("table").render(body))
+
+
+def metadata(text: str) -> ModelCardData:
+    """A card's metadata as the Hub's client reads them."""
+    data = ModelCard(text).data
+    assert isinstance(data, ModelCardData)
+    return data
+
+
+def tables(text: str) -> list[list[list[str]]]:
+    """The cells of each table of a card, heading first."""
+    result = re.findall(r"(?:^\|.*\|\n)+", text, flags=re.MULTILINE)
+    rows = [[[cell.strip() for cell in line.strip("|\n").split(" | ")] for line in t.splitlines()] for t in result]
+    return [[table[0], *table[2:]] for table in rows]
+
+
+def table(text: str, first: str) -> list[list[str]]:
+    """The one table whose heading begins so."""
+    (result,) = (item for item in tables(text) if item[0][0] == first)
+    return result
+
+
+def snippets(text: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+# All cards.
+
+
+def test_every_card_is_up_to_date_and_valid():
+    assert rendering.stale(ROOT / "model_cards") == [], "run `python -m dctkd_zoo cards`"
+    assert {path.stem for path in (ROOT / "model_cards").glob("*.md")} == set(ENTRIES)
+    assert {name: check(text) for name, text in TEXTS.items() if check(text)} == {}
+
+
+def test_torch_is_not_imported():
+    code = "import sys, eval.cards.rendering; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_the_metadata_come_back_from_the_hubs_client():
+    for name, text in TEXTS.items():
+        meta = metadata(text)
+        assert metadata(str(ModelCard(text))).to_dict() == meta.to_dict()
+        assert (meta.library_name, meta.pipeline_tag) == ("timm", "image-classification")
+        assert meta.tags
+        assert set(ENTRIES[name].terms) <= set(meta.tags)
+        assert ("knowledge-distillation" in meta.tags) == bool(ENTRIES[name].terms)
+
+
+def test_the_model_index_holds_what_was_measured_of_these_weights():
+    for name, text in TEXTS.items():
+        result = metadata(text).eval_results or []
+        assert bool(result) == (name in BUNDLED)
+        if result:
+            sha256 = weights.read_hashes(weights.BUNDLED / name)[weights.WEIGHTS]
+            (row,) = (row for row in ROWS if row["weights_sha256"] == sha256 and row["protocol"] == "exact")
+            values = {item.metric_name: item.metric_value for item in result}
+            assert values == {"Top-1": round(float(row["top1"]), 2), "Top-5": round(float(row["top5"]), 2)}
+            assert not any(item.verified for item in result)
+
+
+def test_a_recipe_never_says_that_it_can_be_loaded():
+    for name in set(ENTRIES) - set(BUNDLED):
+        assert "**Status: recipe only: no weights of this entry were ever published" in TEXTS[name]
+        assert not re.search(r"pretrained=|create_model|hf-hub:|local-dir:|sha256|```python", TEXTS[name])
+        assert f"python -m train {' '.join(card._untrained(ENTRIES[name]))}".strip() in TEXTS[name]
+        dataset, views = registry.get_dataset(ENTRIES[name].dataset), gather(ENTRIES[name], ROWS).views
+        by_hand = " --data DIR" * (dataset.url.startswith("http") and not dataset.archives)
+        cached = f" --teacher-cache {views}" * bool(views)
+        assert f" {name}{by_hand}{cached}\n```" in TEXTS[name]
+
+
+def test_every_load_asks_for_the_weights():
+    published = [gather(ENTRIES[name], ROWS, repo="org/name@abc") for name in (STUDENT, "r18_ade20k")]
+    for text in [*(TEXTS[name] for name in BUNDLED), *map(render, published)]:
+        calls = re.findall(r"create_model\(.*", "".join(snippets(text)))
+        assert len(calls) == 2
+        assert all("pretrained=True" in call for call in calls)
+
+
+def test_a_card_names_the_other_sets_that_its_network_comes_from():
+    assert "`r50_intel6`, which its teacher starts from, was trained on Intel" in TEXTS["r18_dctkd_scene15"]
+    assert "`r50_intel6`, which training starts from, was trained on Intel" in TEXTS["r50_scene15"]
+    for name, text in TEXTS.items():
+        behind = {*registry.ancestors(name, ENTRIES)[1:]} & {"r50_intel6"}
+        assert ("Intel Image" in text) == bool(behind or ENTRIES[name].dataset == "intel6")
+
+
+def test_base_model_is_what_training_starts_from_and_never_the_teacher():
+    for name, entry in ENTRIES.items():
+        meta = metadata(TEXTS[name])
+        arch = registry.archs()[entry.arch].timm_name
+        tag = None if entry.start else entry.recipe.pretrained  # an entry that is on no Hub yet
+        known = timm.get_pretrained_cfg(f"{arch}.{tag}") if tag else None
+        assert meta.base_model == (known.hf_hub_id if known else None)
+        assert meta.get("base_model_relation") == ("finetune" if tag else None)
+        assert entry.teacher is None or entry.teacher not in str(meta.base_model)
+    teacher = replace(ENTRIES["r18_dctkd_ade20k"], teacher="hf-hub:org/teacher@v1")
+    text = render(gather(teacher, ROWS))
+    assert "base_model:" not in text
+    assert "`hf-hub:org/teacher@v1`" in text
+
+
+def test_timm_needs_the_import_for_the_architectures_that_this_package_registers():
+    for entry in ENTRIES.values():
+        home = timm.model_entrypoint(registry.archs()[entry.arch].timm_name).__module__
+        assert gather(entry, ()).needs_import == (home == resnet_cifar.__name__)
+
+
+# Figures.
+
+
+@pytest.mark.parametrize("name", sorted({row["name"] for row in ROWS}))
+def test_figures_are_those_of_the_results(name):
+    rows = [row for row in gather(ENTRIES[name], ROWS).rows if row["protocol"] == "exact"]
+    kept = [row for row in ROWS if row["name"] == name and row["protocol"] == "exact"]
+    assert rows == [row for row in kept if row["teacher_cache"] == rows[0]["teacher_cache"]]
+    columns = {"top-1 %": "top1", "top-5 %": "top5", "MCA %": "mca", "NLL nats": "nll", "agreement %": "agreement"}
+    heading, *lines = table(TEXTS[name], "seed")
+    assert len(lines) == len(rows) + (len(rows) > 1)
+    for row, line in zip(rows, lines, strict=False):
+        meta = dict(zip(heading, line, strict=True))
+        assert meta["seed"].split()[0] == row["seed"]
+        assert meta["n"] == row["n"]
+        assert [h for h in heading if h in columns] == [h for h, column in columns.items() if row[column]]
+        for title in heading[2:]:
+            value = meta[title].split("\N{NO-BREAK SPACE}")[0]
+            decimals = len(value.partition(".")[2])
+            assert value == f"{float(row[columns[title]]):.{decimals}f}"
+            assert decimals >= 2
+    if rows[0]["ssim.1"]:
+        heading, *lines = table(TEXTS[name], "level")
+        assert heading == ["level", "SSIM", "SSIM skill", "Pearson", "spectral distance"]
+        for line in lines:
+            suffix = "" if line[0] == "mean" else f".{line[0]}"
+            for column, cell in zip(("ssim", "skill.ssim", "pearson", "spectral"), line[1:], strict=True):
+                values = [float(row[column + suffix]) for row in rows]
+                mean, _, spread = cell.partition("\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}")
+                shown, expected = float(mean.replace("\N{MINUS SIGN}", "-")), sum(values) / len(values)
+                assert shown == pytest.approx(expected, abs=0.0051 if "spec" in column else 6e-4)
+                assert bool(spread) == (len(rows) > 1)
+
+
+@pytest.mark.parametrize(("hits", "n"), [(8, 10), (0, 20), (1200, 1200), (1051, 1200), (1889, 2974)])
+def test_the_interval_is_wilsons(hits, n):
+    expected = binomtest(hits, n).proportion_ci(method="wilson")
+    assert wilson(hits / n, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert "95 % Wilson" in TEXTS[STUDENT]
+
+
+def test_reported_figures_stand_apart_with_their_source():
+    reported = [entry for entry in ENTRIES.values() if entry.reported]
+    assert len(reported) > 100
+    for entry in reported:
+        heading, *lines = table(TEXTS[entry.name], "metric")
+        assert heading == ["metric", "reported", "protocol", "source", "note"]
+        for meta, line in zip(entry.reported, lines, strict=True):
+            assert line[1:4] == [f"{meta.value:.2f}", meta.protocol, f"`{meta.source}`"]
+            assert line[4].replace("\\", "") == (meta.note or "–")
+    assert "### Reported by the authors" not in TEXTS[STUDENT]
+
+
+def test_a_student_below_its_baseline_says_so():
+    tops = {"r18_dctkd_scene15": "49.23", "r18_scene15": "63.52", "r50_scene15": "70.00"}
+    known = next(row for row in ROWS if row["name"] == "r18_dctkd_scene15")
+    rows = [{**known, "name": name, "top1": top1} for name, top1 in tops.items()]
+    text = render(gather(ENTRIES["r18_dctkd_scene15"], rows))
+    assert "14.29 points **worse**" in text
+    assert {line[0].strip("`"): line[-2] for line in table(text, "network")[1:]} == tops
+    assert "worse" not in TEXTS[STUDENT]
+
+
+def test_the_training_log_is_told_with_its_best_epoch_as_a_footnote():
+    text = TEXTS["r56_synthscenes"]
+    assert "The best epoch was 20, with 97.83 % top-1. It was found on the test set" in text
+    assert ["weighted loss terms, last epoch", "`ce` 0.030"] in table(text.partition("## Training log")[2], "what")
+    assert "The best epoch" not in TEXTS[STUDENT], "its best epoch is its last"
+
+
+def test_a_variant_says_how_it_differs():
+    assert table(TEXTS["r18_dctkd_ade20k.dct2"], "what differs")[1:] == [
+        ["`options.dctkd.transform`", "`dct2`", "`dft_abs`"]
+    ]
+    assert "chose it on the test set" in TEXTS["r18_at_ade20k.tuned"]
+    assert ["`weights.at`", "`1100`", "`1000`"] in table(TEXTS["r18_at_ade20k.tuned"], "what differs")
+
+
+# Loading, and what training left.
+
+
+def test_what_a_card_says_of_loading_works():
+    result: dict[str, object] = {}
+    for snippet in snippets(TEXTS[STUDENT]):
+        exec(snippet, result)
+        model = result["model"]
+        assert isinstance(model, timm.models.ResNet | resnet_cifar.ResNetCifar)
+        assert model.num_classes == 12
+        assert not model.training
+        assert "transform" in result
+
+
+def test_a_published_card_names_repository_and_revision():
+    text = render(gather(ENTRIES["r18_ade20k"], ROWS, repo="some-org/r18_ade20k@0123abc"))
+    assert "**Status: published** as `some-org/r18_ade20k` at revision `0123abc`." in text
+    assert 'timm.create_model("hf-hub:some-org/r18_ade20k@0123abc", pretrained=True)' in text
+    assert check(text) == []
+    with pytest.raises(ValueError, match="org/name"):
+        gather(ENTRIES["r18_ade20k"], ROWS, repo='x") or evil("')
+
+
+def test_trainings_on_other_numbers_of_views_are_no_seeds_of_one_another():
+    name = "r18_dctkd_kd_scene15"
+    known = next(row for row in ROWS if row["name"] == name)
+    rows = [
+        {**known, "seed": str(seed), "teacher_cache": views, "top1": top1}
+        for views, top1, count in (("8", "65.0", 3), ("1", "40.0", 2), ("", "50.0", 2))
+        for seed in range(count)
+    ]
+    rows = [{**row, "weights_sha256": str(path)} for path, row in enumerate(rows)]
+    facts = gather(ENTRIES[name], rows)
+    assert [row["top1"] for row in facts.rows] == ["65.0"] * 3
+    assert (facts.views, facts.other_views) == ("8", ("", "1"))
+    text = render(gather(ENTRIES["r18_dctkd_scene15"], [{**row, "name": "r18_dctkd_scene15"} for row in rows]))
+    assert "65.00 ± 0.00" in text.replace("\N{NO-BREAK SPACE}", " ") and "40.00" not in text
+    assert "\npython -m train r50_intel6 r50_scene15 r18_dctkd_scene15 --data DIR --teacher-cache 8\n" in text
+    assert "on 8 fixed views of each image" in text and "what trainings on other views gave" in text
+    assert "on a new view of each image every epoch" in TEXTS["r18_scene15"]
+
+
+def test_of_several_numbers_of_views_those_of_the_weights_are_told(tmp_path):
+    mine = {**next(row for row in ROWS if row["name"] == STUDENT), "weights_sha256": "0" * 64, "top1": "50.0"}
+    like = [{**mine, "seed": str(seed), "weights_sha256": str(seed)} for seed in (1, 2)]
+    others = [{**row, "teacher_cache": "77"} for row in (*like, {**like[0], "seed": "3", "weights_sha256": "3"})]
+    folder = tmp_path / STUDENT
+    shutil.copytree(weights.BUNDLED / STUDENT, folder)
+    (folder / weights.HASHES).write_text(f"{'0' * 64}  {weights.WEIGHTS}\n")
+    (folder / "results.json").write_text(json.dumps({**mine, "failed": 0, "note": None}))
+    facts = gather(ENTRIES[STUDENT], [*others, *like], folder=folder)
+    assert len(facts.rows) == 3 and not any(row["teacher_cache"] == "77" for row in facts.rows)
+
+
+def test_a_folder_that_training_wrote_is_told_with_its_own_result(tmp_path):
+    folder = tmp_path / STUDENT
+    folder.mkdir()
+    for file in (weights.BUNDLED / STUDENT).iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    row = {**next(row for row in ROWS if row["name"] == STUDENT), "weights_sha256": "0" * 64, "top1": 12.345}
+    (folder / "results.json").write_text(json.dumps({**row, "failed": 0, "note": None}))
+    (folder / weights.HASHES).write_text(f"{'0' * 64}  {weights.WEIGHTS}\n")
+    text = render(gather(ENTRIES[STUDENT], ROWS, folder=folder, figure="attention.png"))
+    assert "**Status: trained**, not published." in text
+    assert "value: 12.3" in text
+    assert "(attention.png)" in text
+    assert check(text) == []
+    assert len(gather(ENTRIES[STUDENT], [row], folder=folder).rows) == 1, "the same measurement twice"
+
+
+def test_no_folder_of_a_machine_is_told():
+    entry = replace(ENTRIES["r18_dctkd_ade20k"], teacher="local-dir:/home/me/secret/net")
+    entry = replace(entry, recipe=replace(entry.recipe, pretrained="local-dir:C:\\Users\\me\\start"))
+    note = "not compared with its teacher local-dir:/home/me/secret/net: no weights in /home/me/.cache"
+    row = {**ROWS[0], "name": entry.name, "teacher": entry.teacher, "note": note}
+    text = render(gather(entry, [row]))
+    assert "local-dir:net" in text
+    assert "local-dir:start" in text
+    assert not re.search(r"/home|secret|Users|\.cache", text)
+    assert "base_model:" not in text
+
+
+def test_networks_on_the_hub_keep_their_names():
+    assert recipe.shortened("hf-hub:org/name@v1") == "hf-hub:org/name@v1"
+
+
+def test_terms_are_told_by_the_first_line_of_their_files():
+    meta = {term: card.describe(term) for entry in ENTRIES.values() for term in entry.weights}
+    assert set(meta) == {"ce", "kd", "at", "pkt", "vid", "crd", "ckd", "review", "dctkd"}
+    assert all(len(words) > 20 and words[0].isupper() and words != term for term, words in meta.items())
+
+
+def test_the_citation_is_that_of_the_repository():
+    cff = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    expected = {
+        name: re.findall(rf'^\s+{name}: "?(.*?)"?$', cff, flags=re.MULTILINE)[-1] for name in ("title", "doi", "year")
+    }
+    pages = "--".join(re.search(rf"{name}: (\d+)", cff)[1] for name in ("start", "end"))  # type: ignore[index]
+    for fact in (*expected.values(), pages, "The dctkd-zoo contributors"):
+        assert f"{{{fact}}}" in TEXTS[STUDENT]
+
+
+# Metadata.
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("license: apache-2.0", "license: nope", "license: 'nope'"),
+        ("license: apache-2.0", "license: other", "needs license_name"),
+        ("license: apache-2.0", "licence: apache-2.0", "unknown key 'licence'"),
+        ("base_model_relation: finetune", "base_model_relation: distillation", "base_model_relation: 'distillation'"),
+        ("base_model_relation: finetune\n", "", "go together"),
+        ("base_model: timm/resnet50.tv_in1k", "base_model: resnet50", "base_model: 'resnet50'"),
+        ("pipeline_tag: image-classification\n", "", "pipeline_tag is missing"),
+        ("pipeline_tag: image-classification", "pipeline_tag: vision", "pipeline_tag: 'vision'"),
+        ("library_name: timm", "library_name: torch", "library_name: 'torch'"),
+        ("- accuracy", "- acuracy", "metrics: ['acuracy']"),
+        ("- scene-recognition", "- Scene Recognition", "tags:"),
+        ("library_name: timm", "library_name: timm\ndatasets:\n- a/b/c", "datasets:"),
+        ("library_name: timm", "library_name: timm\nteacher: x", "unknown key 'teacher'"),
+        ("---\n", "\n", "no YAML"),
+        ("library_name: timm", "library_name: [timm", "not readable"),
+    ],
+)
+def test_the_check_finds(old, new, said):
+    text = TEXTS["r50_ade20k"]
+    assert old in text
+    assert said in "; ".join(check(text.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("value: ", "value: 1"),
+        ("name: Top-1", "name: Top-1\n      verified: true"),
+        ("type: accuracy", "type: luck"),
+    ],
+)
+def test_the_check_looks_into_the_model_index(old, new):
+    assert any("model-index" in wrong for wrong in check(TEXTS[STUDENT].replace(old, new, 1)))
+
+
+# Markup in what users may name.
+
+
+def test_markup_in_names_stays_text():
+    plain = gather(ENTRIES[STUDENT], ROWS, figure="figures/x.png")
+    assert plain.run is not None
+    dataset = replace(plain.dataset, title=EVIL, notes=f"1. {EVIL}", license=EVIL, url=f"javascript:{EVIL}")
+    evil = replace(
+        plain, dataset=dataset, run=replace(plain.run, classes=(EVIL, "``", "")), terms=dict.fromkeys(plain.terms, EVIL)
+    )
+    calm, wild = html(render(plain)), html(render(evil))
+    for tag in ("<script", "<img", "<a ", "<em>", "<strong>", "<td", "<tr", "<li", "<h2", "<ol"):
+        assert wild.count(tag) == calm.count(tag), tag
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;[x](javascript:y) *b*" in wild
+    assert check(render(evil)) == []
+
+
+# Folders of cards.
+
+
+@pytest.fixture
+def few(monkeypatch, tmp_path):
+    """A zoo of two entries, and a folder for their cards."""
+    known = {name: ENTRIES[name] for name in (STUDENT, f"{STUDENT}.abs")}
+    monkeypatch.setattr(registry, "entries", lambda: known)
+    return tmp_path / "cards"
+
+
+def test_cards_are_written_and_found_stale(few):
+    names = [f"{STUDENT}.md", f"{STUDENT}.abs.md"]
+    missing = [f"{name}: missing" for name in names]
+    assert rendering.stale(few) == missing
+    assert rendering.write(few) == missing
+    assert sorted(path.name for path in few.iterdir()) == sorted(names)
+    assert rendering.stale(few) == rendering.write(few) == []
+
+    (few / names[0]).write_text((few / names[0]).read_text().replace("value: ", "value: 1", 1))
+    (few / names[1]).unlink()
+    (few / "r19_gone.md").write_text(TEXTS[STUDENT])
+    (few / "notes.md").write_text("mine")
+    (few / ".hidden").write_text("")
+    expected = [f"{names[0]}: differs", f"{names[1]}: missing", "notes.md: of no entry", "r19_gone.md: of no entry"]
+    assert rendering.stale(few) == expected
+    assert rendering.write(few) == expected
+    assert rendering.stale(few) == ["notes.md: of no entry"], "what somebody wrote is not removed"
+
+
+def test_a_picture_is_shown_where_there_is_one(few):
+    rendering.write(few)
+    picture = few / "figures" / f"{STUDENT}.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"")
+    (few / "figures" / "gone.png").write_bytes(b"")
+    assert rendering.stale(few) == [f"{STUDENT}.md: differs", "figures/gone.png: of no entry"]
+    rendering.write(few)
+    assert f"](figures/{STUDENT}.png)" in (few / f"{STUDENT}.md").read_text()
+    assert "r56\\_synthscenes and r20\\_dctkd\\_synthscenes" in (few / f"{STUDENT}.md").read_text()

@@ -1,0 +1,188 @@
+"""How far maps lie on the decisive objects: answers known beforehand, loops, and real images of synthscenes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from dctkd_zoo.catalog.synthscenes import STUDENT
+from dctkd_zoo.data.loader import centre_crops, crop
+from dctkd_zoo.data.pixel_cache import open_pixel_cache
+from dctkd_zoo.data.sources.synthscenes import generate
+from dctkd_zoo.data.split import Arrays, Split
+from eval.metrics import _objects
+from eval.metrics._objects import area, attended, averages, covered, energy, pointing, seen
+
+SCORES = (energy, pointing, attended)
+
+
+@pytest.fixture(scope="module")
+def small() -> Split:
+    return generate("test", 10)
+
+
+@pytest.fixture(scope="module")
+def objects(small) -> Tensor:
+    """What the recipe's view sees of the objects of 120 images, (120, 40, 40)."""
+    return seen(_objects.masks(small, torch.arange(120)), STUDENT)
+
+
+def scene() -> Tensor:
+    """One image of 8 x 8 px with an object of 4 px, one of 8 px and one of 2 px."""
+    one = torch.zeros(1, 8, 8, dtype=torch.uint8)
+    one[0, :2, :2], one[0, 4:, 6:], one[0, 0, 6:] = 1, 2, 3
+    return one
+
+
+def test_masks_are_those_of_the_positions(small):
+    ids = torch.tensor([5, 0, 119])
+    result = _objects.masks(small, ids)
+    assert result.dtype == torch.uint8 and np.array_equal(result.numpy(), small.masks[[5, 0, 119]])
+    assert np.array_equal(_objects.masks(small.take([7, 5]), torch.tensor([1])).numpy(), small.masks[[5]])
+    result[:] = 9
+    assert small.masks.max() == 3
+
+
+RECIPES = (
+    STUDENT,
+    replace(STUDENT, resize=64, crop=48, pad=0),
+    replace(STUDENT, resize=37, crop=31, pad=0),
+    replace(STUDENT, resize=32, crop=38, pad=4),
+    replace(STUDENT, resize=32, crop=39, pad=4, pad_mode="constant"),
+)
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("size", [(64, 64), (64, 85), (91, 64)])
+def test_the_view_is_that_of_the_pixels(recipe, size, tmp_path):
+    """Smooth images that are their own masks: resizing and nearest neighbour then hardly differ."""
+    y, x = np.mgrid[: size[0], : size[1]]
+    ramps = np.stack([2 * y, 2 * x, 255 - y - x]).astype(np.uint8)
+    pixels = np.repeat(ramps[..., None], 3, axis=-1)
+    split = Split(("a",), ("0", "1", "2"), np.zeros(3, np.int64), Arrays(pixels))
+    store = open_pixel_cache(split, recipe, tmp_path)
+    shown = crop(store, torch.arange(3), centre_crops(store, recipe), recipe.crop)[..., 0]
+    result = seen(torch.from_numpy(ramps), recipe)
+    assert result.dtype == torch.uint8 and result.shape == (3, recipe.crop, recipe.crop)
+    step = 2 * size[0] / recipe.resize
+    assert (result.int() - shown.int()).abs().max() <= step
+    assert (result.int() - shown.int()).float().mean().abs() < 0.6
+
+
+def test_the_view_of_equal_size_is_the_cut_out_middle():
+    whole = torch.randint(4, (2, 64, 64), dtype=torch.uint8)
+    assert torch.equal(seen(whole, replace(STUDENT, resize=64, crop=50)), whole[:, 7:57, 7:57])
+    assert torch.equal(seen(whole, replace(STUDENT, resize=64, crop=72))[:, 4:-4, 4:-4], whole)
+    assert torch.equal(seen(whole, replace(STUDENT, resize=64, crop=72))[:, 3, 4:-4], whole[:, 1])  # reflected
+
+
+@pytest.mark.parametrize(("fine", "coarse"), [(40, 10), (40, 7), (8, 8), (8, 1), (5, 3), (3, 5), (1, 4)])
+def test_averages_are_those_of_equal_parts(fine, coarse):
+    line = np.random.default_rng(0).random(fine)
+    expected = np.repeat(line, coarse).reshape(coarse, fine).mean(axis=1)  # fine * coarse equal pieces
+    assert averages(fine, coarse).numpy() @ line == pytest.approx(expected, abs=1e-12)
+
+
+def test_cells_are_covered_in_part():
+    result = covered(torch.zeros(1, 4, 2), scene())
+    assert result.shape == (1, 3, 4, 2)
+    assert result[0, 0].tolist() == [[0.5, 0], [0, 0], [0, 0], [0, 0]]
+    assert result[0, 1].tolist() == [[0, 0], [0, 0], [0, 0.5], [0, 0.5]]
+    assert result[0, 2].tolist() == [[0, 0.25], [0, 0], [0, 0], [0, 0]]
+
+
+def test_scores_of_a_map_that_is_known():
+    maps = torch.zeros(1, 4, 4)
+    maps[0, 0, 0], maps[0, 0, 3], maps[0, 3, 0] = 3, 2, 1
+    assert energy(maps, scene()).item() == pytest.approx((3 + 2 / 2) / 6)
+    assert pointing(maps, scene()).item() == 1
+    assert attended(maps, scene()).item() == 2
+    maps[0, 0, 3] = 4
+    assert pointing(maps, scene()).item() == 0.5
+    maps[0, 3, 0] = 4
+    assert pointing(maps, scene()).item() == 0.25
+    maps[0, 3, 3] = 0.9  # over object 2 now 0.45 = (0.9 + 0) / 2, over the image 0.74
+    assert attended(maps, scene()).item() == 2
+    maps[0, 2, 3] = 0.9
+    assert attended(maps, scene()).item() == 3
+
+
+def test_a_map_that_is_the_objects_has_all_and_what_is_around_them_nothing():
+    on = (scene() > 0).float()
+    assert [score(on, scene()).item() for score in SCORES] == [1, 1, 3]
+    assert [score(1 - on, scene()).item() for score in SCORES] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("size", [(40, 40), (20, 20), (10, 10), (7, 9), (2, 2), (1, 1), (56, 50)])
+@pytest.mark.parametrize("value", [0.0, 0.1, 0.3, 1e20])
+def test_an_even_map_scores_the_share_of_the_image_that_is_objects(objects, size, value):
+    even = torch.full((len(objects), *size), value)
+    torch.testing.assert_close(energy(even, objects), area(objects), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(pointing(even, objects), area(objects), rtol=1e-5, atol=1e-6)
+    assert torch.equal(attended(even, objects), torch.zeros(len(objects)))
+
+
+def test_maps_that_know_nothing_score_as_even_ones_do(objects):
+    many = objects.repeat(20, 1, 1)
+    maps = torch.rand(len(many), 10, 10, generator=torch.Generator().manual_seed(0))
+    for score in (energy, pointing):
+        assert score(maps, many).mean().item() == pytest.approx(area(many).mean().item(), abs=0.015)
+    assert attended(maps, many).mean().item() == pytest.approx(1.5, abs=0.1)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (10, 10), (7, 9), (2, 2), (1, 1)])
+def test_scores_against_loops(objects, size):
+    maps = torch.rand(12, *size, generator=torch.Generator().manual_seed(1)).double()
+    for image, mask, *result in zip(maps, objects[:12], *(s(maps, objects[:12]) for s in SCORES), strict=True):
+        fine = np.kron(image.numpy(), np.ones((40, 40)))  # every cell of the map and every px of the mask whole
+        big = np.kron(mask.numpy(), np.ones(size))
+        on_objects = fine[big > 0].sum() / fine.sum()
+        hit = (big[fine == fine.max()] > 0).mean()
+        count = sum(fine[big == k].mean() > image.numpy().mean() * (1 + 1e-12) for k in (1, 2, 3))
+        assert [number.item() for number in result] == pytest.approx([on_objects, hit, count], abs=1e-9)
+
+
+@pytest.mark.parametrize("score", [*SCORES, lambda maps, objects: area(objects)])
+def test_images_that_show_no_object_are_not_a_number(score):
+    objects = torch.cat([torch.zeros_like(scene()), scene()])
+    result = score(torch.rand(2, 4, 4), objects)
+    assert result.isnan().tolist() == [True, False]
+
+
+def test_an_object_out_of_view_is_not_attended():
+    objects = scene()
+    maps = (objects > 0).float()
+    assert attended(maps, objects).item() == 3
+    objects[objects == 2] = 0
+    assert attended(maps, objects).item() == 2
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_half_types_are_widened_and_the_scale_does_not_count(score, objects):
+    maps = torch.rand(120, 10, 10).bfloat16()
+    result = score(maps, objects)
+    assert result.dtype == torch.float32
+    torch.testing.assert_close(result, score(maps.float(), objects))
+    torch.testing.assert_close(result, score(2.0**40 * maps, objects))
+
+
+def test_the_view_of_the_recipe_shows_all_three_objects_of_each_image(objects):
+    assert objects.shape == (120, 40, 40) and objects.max() == 3
+    pixels = torch.stack([(objects == number).sum(dim=(1, 2)) for number in (1, 2, 3)])
+    assert pixels.min() > 8
+    assert 0.05 < area(objects).mean() < 0.2
+
+
+def test_masks_lie_on_what_stands_out_from_the_background(small, objects):
+    """A map of local contrast, made from the pixels alone, is drawn to the objects well beyond chance."""
+    images = [small.images.load(i).resize((40, 40), Image.Resampling.BILINEAR) for i in range(120)]
+    pixels = torch.from_numpy(np.stack([np.asarray(image) for image in images])).float().permute(0, 3, 1, 2)
+    contrast = (pixels - torch.nn.functional.avg_pool2d(pixels, 15, 1, 7, count_include_pad=False)).square().sum(dim=1)
+    assert energy(contrast, objects).mean() > 2 * area(objects).mean()
+    assert pointing(contrast, objects).mean() > 2 * area(objects).mean()
+    assert attended(contrast, objects).mean() > 2.5
+    others = objects.roll(1, 0)
+    assert energy(contrast, others).mean() < 1.6 * area(others).mean()

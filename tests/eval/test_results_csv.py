@@ -1,0 +1,186 @@
+"""eval.run.results_csv: no row is lost, and none that was torn, flipped or edited is taken for one that was measured."""
+
+import csv
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dctkd_zoo._io import csv_rows
+from dctkd_zoo.errors import CorruptFile
+from eval.run import results_csv
+
+ROOT = Path(__file__).resolve().parents[2]
+WRITER = """
+import sys
+from pathlib import Path
+from eval import results
+for number in range(50):
+    row = {"name": f"r{number}_{sys.argv[2]}", "dataset": sys.argv[2], "protocol": "exact", "seed": 0}
+    row |= {"n": 3, "top1": 50.0}
+    results.write([row], Path(sys.argv[1]))
+"""
+
+
+def row(name: str = "r8_synthscenes", **changes: object) -> dict[str, object]:
+    known = {"name": name, "dataset": "synthscenes", "protocol": "exact", "seed": 0, "n": 1200, "top1": 63.1667}
+    return {**known, "ssim": float("nan"), "limit": None, "note": 'a, "b"', **changes}
+
+
+@pytest.fixture
+def path(tmp_path):
+    """A results file of three rows."""
+    results_csv.write([row(), row(seed=1), row("r20_synthscenes")], tmp_path / "results.csv")
+    return tmp_path / "results.csv"
+
+
+def test_every_flipped_bit_and_every_cut_is_found_and_stays(path):
+    whole, meta = path.read_bytes(), results_csv.read(path)
+    flips = [(at, whole[:at] + bytes([whole[at] ^ 1 << at % 7]) + whole[at + 1 :]) for at in range(len(whole))]
+    cuts = [(at, whole[:at]) for at in range(len(whole))]
+    for at, damaged in flips + cuts:
+        path.write_bytes(damaged)
+        try:
+            result = results_csv.read(path)
+        except CorruptFile as error:
+            assert str(path) in str(error) and "line" in str(error) and "version control" in str(error)
+            with pytest.raises(CorruptFile):
+                results_csv.write([row("r32_synthscenes")], path)
+            assert path.read_bytes() == damaged
+        else:  # a cut between two rows
+            whole_rows = whole.startswith(damaged) and damaged.endswith(b"\n")
+            assert [{k: v for k, v in item.items() if v} for item in result] == [
+                {k: v for k, v in item.items() if v} for item in meta[: len(result)]
+            ], (at, damaged)
+            assert len(result) == 3 or whole_rows, (at, damaged)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("63.1667", "64.1667"), "line 2: the row of r8_synthscenes does not match its sha256: it was"),
+        (("r20_synthscenes", "r32_synthscenes"), "line 4: the row of r32_synthscenes does not match its sha256"),
+        (("note,sha256", "note,sha512"), "its last column is 'sha512'"),
+        (("name,", "nmae,"), "line 1: it does not name name"),
+        (("top1,", "dataset,"), "line 1: it names 'dataset' twice"),
+        (("r20_synthscenes,", "r20_synthscenes"), "line 4: 32 fields, the first line names"),
+        (("r20_synthscenes,", "<<<<<<< HEAD\nr20_synthscenes,"), "line 4: 1 fields"),
+        (("63.1667", "\0"), "no CSV in UTF-8|does not match"),
+    ],
+)
+def test_damage_is_refused_with_the_line_and_the_way_on(path, change, message):
+    path.write_text(path.read_text().replace(*change, 1))
+    before = path.read_bytes()
+    with pytest.raises(CorruptFile, match=message) as caught:
+        results_csv.write([row()], path)
+    assert "restore the file from version control" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+def unsealed(*told: dict[str, object]) -> str:
+    """A results file from before rows had a hash."""
+    lines = list(csv.DictReader(io.StringIO(results_csv.as_csv([results_csv.as_text(item) for item in told]))))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [name for name in lines[0] if name != "sha256"], extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n": "12.5"}, "line 2: n is '12.5', no whole number"),
+        ({"n": None}, "there is no n"),
+        ({"name": None}, "there is no name"),
+        ({"top1": None}, "there is no top1"),
+        ({"top1": "inf"}, "top1 is 'inf', no number"),
+        ({"top1": "1e999"}, "top1 is '1e999', no number"),
+        ({"top1": "63,1"}, "top1 is '63,1', no number"),
+        ({"ssim.1": "=1+1"}, "ssim.1 is '=1\\+1', no number"),
+        ({"seed": "9" * 5000}, "seed is '9{40}', no whole number"),
+        ({"latency_ms": "1_0"}, "latency_ms is '1_0'"),
+    ],
+)
+def test_a_row_without_a_hash_is_looked_over_too(tmp_path, changes, message):
+    path = tmp_path / "results.csv"
+    path.write_text(unsealed(row()))
+    assert results_csv.read(path)[0]["top1"] == "63.1667"
+    path.write_text(unsealed(row(**changes)))
+    with pytest.raises(CorruptFile, match=message):
+        results_csv.read(path)
+
+
+def test_two_rows_of_one_key_are_refused_for_one_would_be_lost(tmp_path):
+    path = tmp_path / "results.csv"
+    path.write_text(results_csv.as_csv([results_csv.as_text(row()), results_csv.as_text(row(top1=1.0))]))
+    with pytest.raises(CorruptFile, match="line 3: line 2 is r8_synthscenes, protocol exact, seed '0' too"):
+        results_csv.read(path)
+
+
+def test_what_is_not_finite_is_written_so_that_it_can_be_read(tmp_path):
+    path = tmp_path / "results.csv"
+    results_csv.write([row(nll=float("inf"), note="in\udcff.png")], path)
+    (result,) = results_csv.read(path)
+    assert (result["nll"], result["ssim"], result["note"]) == ("nan", "nan", "in\\udcff.png")
+
+
+WORDS = st.text(min_size=1).filter(str.strip)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(results_csv.WORDS - {"sha256"})), WORDS, max_size=8))
+def test_words_come_back_on_one_line(tmp_path, words):
+    path = tmp_path / "results.csv"
+    path.unlink(missing_ok=True)
+    expected = results_csv.as_text(row(**words))
+    results_csv.write([expected], path)
+    (result,) = results_csv.read(path)
+    assert {name: v for name, v in result.items() if v} == {
+        name: " ".join(v.split()) for name, v in expected.items() if v
+    }
+    assert path.read_bytes().count(b"\n") == 2
+
+
+EVIL = ["=1+1", "+cmd", "-2+3", "@SUM(A1)", "'=1", "''@x", "'plain", "-", "=HYPERLINK(1)", "+1.5.2"]
+
+
+@pytest.mark.parametrize("words", EVIL)
+def test_words_of_others_are_no_formulas_and_come_back(tmp_path, words):
+    path = tmp_path / "results.csv"
+    results_csv.write([row(note=words)], path)
+    (kept,) = csv.DictReader(io.StringIO(path.read_text()))
+    assert not kept["note"].startswith(("=", "+", "-", "@"))
+    assert results_csv.read(path)[0]["note"] == words
+
+
+@pytest.mark.parametrize("number", ["-1.5", "+3", "-1e-05", "1e+10", "nan", "-0.0"])
+def test_numbers_stay_numbers(number):
+    assert csv_rows.as_csv(["a"], [{"a": number}]) == f"a\n{number}\n"
+
+
+@given(st.lists(st.text(alphabet="'=+-@\t\r\n,\"a1. "), min_size=1, max_size=3))
+def test_any_cells_come_back(tmp_path_factory, cells):
+    path = tmp_path_factory.mktemp("rows") / "x.csv"
+    meta = {"id": "x", **{f"c{place}": cell for place, cell in enumerate(cells)}}
+    path.write_bytes(csv_rows.as_csv([*meta], [meta]).encode())
+    ((_, result),) = csv_rows.read(path, ["id"], "")
+    assert list(result.values())[1:] == cells
+
+
+def test_two_processes_that_write_lose_no_row(tmp_path):
+    path = tmp_path / "results.csv"
+    command = [sys.executable, "-c", WRITER, str(path)]
+    running = [subprocess.Popen([*command, who], cwd=ROOT) for who in ("here", "there")]
+    assert [process.wait(120) for process in running] == [0, 0]
+    assert {item["name"] for item in results_csv.read(path)} == {
+        f"r{n}_{w}" for n in range(50) for w in ("here", "there")
+    }
+
+
+def test_the_committed_file_is_sealed():
+    with results_csv.RESULTS.open(newline="", encoding="utf-8") as file:
+        assert all(item["sha256"] == results_csv.seal(item) for item in csv.DictReader(file))

@@ -1,0 +1,117 @@
+"""eval.run.verify and its command: what is compared, and what is told where the teacher or the images are missing."""
+
+import shutil
+
+import pytest
+
+from dctkd_zoo import registry, weights
+from dctkd_zoo.__main__ import main
+from eval.__main__ import main as evaluate
+from eval.run import results_csv
+from eval.run.verify import against_teacher, compare
+from tests.world import make, options
+from train.__main__ import main as train
+
+TEACHER, NAME = "r14_stripes", "r8_dctkd_kd_stripes"
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """A world in which a student was trained and its row recorded."""
+    world = make(tmp_path_factory.mktemp("world"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
+        patch.setattr(results_csv, "RESULTS", world / "results.csv")
+        for command, *named in ((train, TEACHER, NAME), (evaluate, NAME, "--write")):
+            patch.setattr(registry, "_MODULES", [])
+            registry._bundled_and_included.cache_clear()
+            assert command([*named, *options(world, world / "out")]) == 0
+    return world
+
+
+@pytest.fixture
+def world(recorded, tmp_path, monkeypatch):
+    """A copy of it whose student comes with the package."""
+    shutil.copytree(recorded, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(registry, "_MODULES", [])
+    monkeypatch.setattr(weights, "BUNDLED", tmp_path / "bundled")
+    monkeypatch.setattr("eval.run.verify.verify.__defaults__", (tmp_path / "results.csv",))
+    shutil.copytree(tmp_path / "out" / NAME, tmp_path / "bundled" / NAME)
+    registry._bundled_and_included.cache_clear()
+    yield tmp_path
+    registry._bundled_and_included.cache_clear()
+
+
+def verify(world, capsys, *named):
+    """Status and lines of the command."""
+    status = main(["verify", *named, *options(world, world / "out")])
+    return status, [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+
+
+def checks(lines, verdict):
+    """Names of the lines with a verdict."""
+    return {line.split()[0] for line in lines if line.endswith(verdict)}
+
+
+def test_everything_matches(world, capsys):
+    status, lines = verify(world, capsys, "--bundled")
+    assert status == 0 and lines[0].startswith(f"{NAME}: all ") and lines[0].endswith(" match")
+    assert {"weights_sha256", "teacher_sha256", "top1", "skill.ssim"} <= checks(lines, " match")
+
+
+@pytest.mark.parametrize(("named", "status"), [("--bundled", 0), (NAME, 1)])
+def test_without_the_teacher_all_else_is_compared(world, capsys, named, status):
+    shutil.rmtree(world / "out" / TEACHER)
+    result, lines = verify(world, capsys, named)
+    assert result == status, "a name asks for all of it"
+    assert f"not compared with its teacher {TEACHER}" in " ".join(lines)
+    assert {"weights_sha256", "dataset_digest", "top1", "nll"} <= checks(lines, " match")
+    unchecked = checks(lines, "not checked")
+    assert {"teacher_sha256", "agreement", "ssim", "skill.ssim"} <= unchecked and not unchecked & {"top1", "mca", "ece"}
+
+
+@pytest.mark.parametrize(("named", "status"), [("--bundled", 0), (NAME, 1)])
+def test_without_the_images_the_weights_are_compared(world, capsys, named, status):
+    shutil.rmtree(world / "data")
+    result, lines = verify(world, capsys, named)
+    assert result == status and checks(lines, " match") == {"weights_sha256"}
+    assert "stripes" in lines[0] and {"n", "top1", "skill.ssim"} <= checks(lines, "not checked")
+
+
+@pytest.mark.parametrize("lost", ["teacher", "images"])
+def test_other_weights_are_a_mismatch_all_the_same(world, capsys, lost):
+    shutil.rmtree(world / "out" / TEACHER if lost == "teacher" else world / "data")
+    shutil.rmtree(world / "out" / NAME)
+    rows = [{**row, "weights_sha256": "0" * 64} for row in results_csv.read(world / "results.csv")]
+    (world / "results.csv").write_text(results_csv.as_csv(rows))
+    status, lines = verify(world, capsys, "--bundled")
+    assert status == 1 and checks(lines, "MISMATCH") == {"weights_sha256"}
+
+
+def test_of_several_rows_the_one_of_the_weights_is_compared(world, capsys):
+    """Also where only config and weights lie there, as the Hub brings them."""
+    rows = results_csv.read(world / "results.csv")
+    other = {**rows[0], "teacher_cache": "2", "weights_sha256": "0" * 64, "top1": "1.0"}
+    (world / "results.csv").write_text(results_csv.as_csv([other, *rows]))
+    shutil.rmtree(world / "out" / NAME)
+    for file in (world / "bundled" / NAME).iterdir():
+        if file.name not in (weights.CONFIG, weights.WEIGHTS, weights.HASHES):
+            file.unlink()
+    status, lines = verify(world, capsys, "--bundled")
+    assert status == 0 and not checks(lines, "MISMATCH")
+
+
+def test_a_figure_that_is_gone_is_a_mismatch_unless_it_could_not_be_had():
+    row = {"weights_sha256": "a", "top1": "50.0", "skill.ssim.2": "0.5", "cka": "0.5", "skill.energy": "0.1"}
+    row |= {"teacher_energy": "0.2", "agreement": "60"}
+    found = {"weights_sha256": "a", "top1": "50.1"}
+
+    def verdicts(found, *more):
+        return {check.name: check.ok for check in compare(row, found, *more) if check.name in row}
+
+    gone = {"skill.ssim.2", "cka", "skill.energy", "teacher_energy", "agreement"}
+    assert verdicts(found) == {"weights_sha256": True, "top1": True, **dict.fromkeys(gone, False)}
+    lacking = verdicts(found, against_teacher)
+    assert lacking == {**verdicts(found), **dict.fromkeys(gone - {"skill.energy"}, None)}, "energy needs no teacher"
+    assert verdicts({**found, "top1": "51"}, against_teacher)["top1"] is False
