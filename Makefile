@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 FLOOR := .venv-floor
 SOAKS := tests/robustness/test_faults.py tests/end_to_end/test_ranks.py tests/train/test_launch_real.py tests/dctkd_zoo/data/test_shards.py \
-	tests/robustness/test_fuzz.py tests/eval/test_results_csv.py $(wildcard tests/test_hostile_*.py)
+	tests/robustness/test_fuzz.py tests/eval/test_results_csv.py $(wildcard tests/robustness/test_hostile_*.py)
 CHECKS := check-format check-lint check-types check-readme check-cards
 
 .DEFAULT_GOAL := help

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dctkd_zoo import registry
+from dctkd_zoo import _moved, registry  # noqa: F401  modules are also found by their earlier names
 from dctkd_zoo.errors import CorruptWeights, DatasetError, UnknownEntry, WeightsNotFound, ZooError
 from dctkd_zoo.registry import get_entry
 

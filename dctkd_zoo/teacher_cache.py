@@ -31,7 +31,8 @@ from dctkd_zoo.teachers import Teacher
 
 WAITING = "waiting for another process that makes %s"
 INDEX = "index.json"
-CODE = ("*.py", "data/**/*.py")  # of this package: all that an image passes on its way to an output
+# Files of this package that an image passes on its way to an output.
+CODE = ("*.py", "data/**/*.py", "models/*.py", "weights/*.py")
 LIBRARIES = ("torch", "torchvision", "timm")
 
 log = logging.getLogger(__name__)

@@ -1,1 +1,3 @@
-"""Entries to a leaderboard: `python -m eval --all`."""
+"""Evaluation: metrics, statistics, tables, model cards and the report (`python -m eval`)."""
+
+import dctkd_zoo  # noqa: F401  modules are also found by their earlier names

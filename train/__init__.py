@@ -1,1 +1,3 @@
-"""Entries to trained networks: `python -m train NAME`."""
+"""Training of the catalog's entries (`python -m train`)."""
+
+import dctkd_zoo  # noqa: F401  modules are also found by their earlier names

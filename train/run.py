@@ -22,6 +22,7 @@ from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import licence
 from eval.run import evaluation, results_csv
 from eval.run import result_row as results_record
+from eval.run.config import EvalConfig
 from train import checkpoint, loop, setup
 from train.checkpoint import CheckpointManager
 from train.config import TrainConfig
@@ -197,7 +198,7 @@ def write_log(progress: checkpoint.Progress, folder: Path) -> None:
 
 def write_results(entry: Entry, folder: Path, config: TrainConfig) -> float:
     """Evaluate the exported network as `python -m eval` does, into `results.json`; its top-1 in percent."""
-    there = config.EvalConfig(config.data, config.device, config.trained)
+    there = EvalConfig(config.data, config.device, config.trained)
     result = evaluation.evaluate(entry, there, found=weights.from_folder(folder, "trained here"))
     if distributed.is_primary():
         atomic.write_text(folder / "results.json", results_csv.as_json(results_record.row(result)))

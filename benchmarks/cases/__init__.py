@@ -1,1 +1,1 @@
-"""benchmarks.cases."""
+"""What is timed: one module per part of the package."""

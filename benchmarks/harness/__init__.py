@@ -1,1 +1,1 @@
-"""benchmarks.harness."""
+"""Timing of two sides in turn, and what the machine is."""

@@ -1,1 +1,1 @@
-"""dctkd_zoo._io."""
+"""Reading and writing files: atomic replacement, locks, hashes, CSV and JSON that are checked."""

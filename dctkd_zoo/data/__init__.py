@@ -1,1 +1,1 @@
-"""Files of a dataset to batches on a device."""
+"""Datasets: downloads, sources, decoding, the pixel cache and batches on a device."""

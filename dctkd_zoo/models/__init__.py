@@ -20,7 +20,7 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo._io import hashing
 from dctkd_zoo.data.decode import rgb
 from dctkd_zoo.errors import CatalogError, CorruptWeights, WeightsNotFound, reason_of
-from dctkd_zoo.models import resnet_cifar
+from dctkd_zoo.models import resnet_cifar  # noqa: F401  registers the CIFAR ResNets with timm
 from dctkd_zoo.spec import EXTERNAL, Arch, Entry
 
 log = logging.getLogger(__name__)

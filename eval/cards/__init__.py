@@ -1,1 +1,1 @@
-"""eval.cards."""
+"""Model cards, rendered from the catalog and eval/results.csv."""

@@ -47,19 +47,19 @@ class Panel:
     seen: tuple[Seen, ...]
 
 
-def attention_figure(entry: Entry, where: EvalConfig, count: int = 3, seed: int = 0) -> Image.Image:
+def attention_figure(entry: Entry, config: EvalConfig, count: int = 3, seed: int = 0) -> Image.Image:
     """A row for each of `count` test images, drawn by `seed`; columns: the image, then each level's maps.
 
-    The teacher's map stands left of the student's; a baseline stands beside what `eval.run.evaluation.reference` compares it
-    with. Without a teacher, or where it cannot be had, the entry's maps stand alone. `WeightsNotFound` and
+    The teacher's map is left of the student's; the teacher of a baseline is `eval.run.setup.reference`. Without a
+    teacher, or where its weights cannot be had, the entry's maps are drawn alone. `WeightsNotFound` and
     `DatasetMissing` where the entry cannot be run here.
     """
-    return draw(look(entry, where, count, seed))
+    return draw(look(entry, config, count, seed))
 
 
-def write(entry: Entry, where: EvalConfig, path: Path) -> None:
+def write(entry: Entry, config: EvalConfig, path: Path) -> None:
     """Draw an entry's attention into a PNG of at most `LARGEST` bytes, in as many colours as that allows."""
-    atomic.write_bytes(path, compressed(attention_figure(entry, where)))
+    atomic.write_bytes(path, compressed(attention_figure(entry, config)))
 
 
 def compressed(picture: Image.Image) -> bytes:
@@ -75,17 +75,17 @@ def compressed(picture: Image.Image) -> bytes:
     return data
 
 
-def look(entry: Entry, where: EvalConfig, count: int, seed: int) -> Panel:
+def look(entry: Entry, config: EvalConfig, count: int, seed: int) -> Panel:
     """Run an entry, and its teacher if there is one, on test images drawn by `seed`."""
-    result = weights.find(entry, where.trained)  # first, for it reads no data where there are none
-    split = test_split(registry.get_dataset(entry.dataset), where.data, where.limit)
-    views = open_views(entry, split, where.device)
+    result = weights.find(entry, config.trained)  # first, for it reads no data where there are none
+    split = test_split(registry.get_dataset(entry.dataset), config.data, config.limit)
+    views = open_views(entry, split, config.device)
     windows = centre_crops(views.store, entry.recipe)
     ids = drawn(views.store.heights, count, seed)
     batch = views.batch(ids, windows)
     with fp32_inference():
-        student = load_network(entry, result, split.classes, where.device)(batch.images)
-        taught = load_teacher(entry, split.classes, where)
+        student = load_network(entry, result, split.classes, config.device)(batch.images)
+        taught = load_teacher(entry, split.classes, config)
         teacher = taught.network(batch.images) if taught else None
     seen = crop(views.store, ids, windows, entry.recipe.crop).cpu().numpy()
     images = tuple(Image.fromarray(pixels) for pixels in seen)

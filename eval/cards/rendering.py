@@ -47,7 +47,7 @@ def render(facts: Card) -> str:
 def _template() -> Template:
     """The template of a card, in which plain text is escaped unless it says otherwise."""
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parents[1]),
+        loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
         finalize=escape,
         autoescape=False,

@@ -1,1 +1,1 @@
-"""One metric per file."""
+"""Metrics, one module each; modules that begin with an underscore are shared by several."""

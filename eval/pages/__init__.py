@@ -1,1 +1,1 @@
-"""eval.pages."""
+"""The generated tables of README.md and RESULTS.md."""

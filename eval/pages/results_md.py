@@ -21,7 +21,7 @@ PAGE = Path(__file__).parents[2] / "RESULTS.md"
 
 HEAD = """# Results
 
-<!-- Made by `python -m eval.pages.results_md` from eval/results.csv; edit eval/pages/findings.py or eval/pages/results_md.py. -->
+<!-- Made by `python -m eval.pages.results_md` from eval/results.csv; edit eval/pages/findings.py or results_md.py. -->
 
 What was trained here, and what it answers. Every figure is made from `eval/results.csv`, a row per training, and
 nothing else; the recipes are the catalog's (`python -m dctkd_zoo info NAME`). How they were chosen, those of 15-Scene

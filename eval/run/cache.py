@@ -22,9 +22,9 @@ from dctkd_zoo.errors import reason_of
 
 log = logging.getLogger(__name__)
 
-LIBRARY, SOURCES = Path(dctkd_zoo.__file__).parents[1], Path(__file__).parents[1]
-LOSSES = ("losses/*.py",)  # beside what makes an output, which `knowledge.made_by` tells
-TABLE = ("run.py", "table.py", "metric.py", "cka.py", "maps.py", "ground_truth.py", "skill.py", "metrics/*.py")
+LIBRARY, SOURCES = Path(dctkd_zoo.__file__).parent, Path(__file__).parents[1]
+LOSSES = ("losses/*.py",)  # beside what makes an output, which `teacher_cache.made_by` tells
+TABLE = ("run/evaluation.py", "run/per_image.py", "metrics/*.py", "stats/skill.py")
 
 
 @dataclass(frozen=True)

@@ -91,12 +91,12 @@ def check_preprocessing(entry: Entry, dataset: Dataset, config: Mapping[str, Any
     """Refuse a network whose `config.json` prepares images otherwise than the catalog, by which they are seen here."""
     expected = export.data_config(entry.recipe, dataset)
     meta = config.get("pretrained_cfg") or config
-    for name, student in expected.items():
-        teacher = meta.get(name)
-        if teacher is not None and not _same(name, student, teacher, entry.recipe):
+    for name, catalog in expected.items():
+        stated = meta.get(name)
+        if stated is not None and not _same(name, catalog, stated, entry.recipe):
             raise DatasetError(
-                f"{entry.name}: {name} is {teacher} in the config.json of its weights, {student} by the catalog: they are "
-                "of other images than it would be shown; correct the one that is wrong, or train it again"
+                f"{entry.name}: {name} is {stated} in the config.json of its weights, {catalog} by the catalog: they "
+                "are of other images than it would be shown; correct the one that is wrong, or train it again"
             )
 
 

@@ -1,1 +1,1 @@
-"""eval.stats."""
+"""Statistics of test images and of training seeds: intervals, paired tests, calibration."""

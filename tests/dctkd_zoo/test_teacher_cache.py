@@ -130,11 +130,13 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
     assert place(views=replace(seen, recipe=replace(RECIPE, epochs=9, lr=1.0, seed=5))) == place()
 
 
-@pytest.mark.parametrize("file", ["models.py", "resnet_cifar.py", "data/views.py", "data/sources/synthscenes.py"])
+@pytest.mark.parametrize(
+    "file", ["models/__init__.py", "models/resnet_cifar.py", "data/loader.py", "data/sources/synthscenes.py"]
+)
 def test_code_that_an_image_passes_counts(tmp_path, file):
-    shutil.copytree(knowledge_home := Path(teacher_cache.__file__).parents[1], tmp_path / "copy", ignore=no_bundle)
+    shutil.copytree(library := Path(teacher_cache.__file__).parent, tmp_path / "copy", ignore=no_bundle)
     before = hashing.of_files(tmp_path / "copy", teacher_cache.CODE)
-    assert before == hashing.of_files(knowledge_home, teacher_cache.CODE) and before in teacher_cache.made_by()
+    assert before == hashing.of_files(library, teacher_cache.CODE) and before in teacher_cache.made_by()
     with (tmp_path / "copy" / file).open("a") as source:
         source.write("# changed\n")
     assert hashing.of_files(tmp_path / "copy", teacher_cache.CODE) != before

@@ -1,4 +1,4 @@
-"""eval.stats.bootstrap, eval.stats.intervals and eval.stats.bootstrap: against plain loops, scipy, and simulated test sets."""
+"""eval.stats.bootstrap and eval.stats.intervals, against plain loops, scipy, and simulated test sets."""
 
 import numpy as np
 import pandas as pd

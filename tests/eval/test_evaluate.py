@@ -256,7 +256,7 @@ def test_the_code_of_the_library_is_a_part_of_what_tables_are_found_by(home, mon
     """Also that of the sources, which draw masks."""
     shutil.copytree(kept.LIBRARY, tmp_path / "dctkd_zoo", ignore=shutil.ignore_patterns("bundled", "__pycache__"))
     monkeypatch.setattr(kept, "LIBRARY", tmp_path / "dctkd_zoo")
-    monkeypatch.setattr(teacher_cache, "__file__", str(tmp_path / "dctkd_zoo" / "knowledge.py"))
+    monkeypatch.setattr(teacher_cache, "__file__", str(tmp_path / "dctkd_zoo" / "teacher_cache.py"))
 
     def place() -> Path:
         kept.code_hash.cache_clear()
@@ -490,11 +490,11 @@ def test_a_student_of_another_teacher_than_that_which_lies_there_now_is_told(hom
     (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps({"teacher_sha256": "ab" * 32}))
     note = result_row.row(evaluation.evaluate(registry.get_entry("r8_kd_animals"), path))["note"]
     assert note == "trained by other weights of r14_animals, abababababab, than those it is compared with"
-    for config, expected in (
+    for config_hash, expected in (
         (hashing.sha256(tmp_path / "r14_animals" / weights.CONFIG), None),
         ("cd" * 32, "cdcdcdcdcdcd"),
     ):
-        meta["teacher_config_sha256"] = config
+        meta["teacher_config_sha256"] = config_hash
         (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps(meta))
         note = result_row.row(evaluation.evaluate(registry.get_entry("r8_kd_animals"), path))["note"]
         assert note == (

@@ -1,4 +1,4 @@
-"""eval.stats.paired, eval.stats.seeds and eval.stats.gap_closed: against binomials by hand and by scipy, worked examples, simulations."""
+"""eval.stats.paired, seeds and gap_closed, against binomials by hand and by scipy, worked examples, simulations."""
 
 from dataclasses import replace
 from itertools import pairwise

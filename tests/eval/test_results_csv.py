@@ -1,4 +1,4 @@
-"""eval.run.results_csv: no row is lost, and none that was torn, flipped or edited is taken for one that was measured."""
+"""eval.run.results_csv: no row is lost; one that is torn, damaged or edited is refused."""
 
 import csv
 import io

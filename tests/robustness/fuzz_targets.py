@@ -166,7 +166,10 @@ TARGETS: Mapping[str, Callable[[], Target]] = {
     "archive": lambda: Target("archive", archives(), unpacked, (DatasetError,)),
     "image": lambda: Target("image.jpg", images(), decode.read, (Undecodable,)),
     "sealed": lambda: Target(
-        "note.json", (written(lambda p: json_file.write_sealed(p, {"a": [1, None, "ä"]})),), json_file.read_sealed, (CorruptCache,)
+        "note.json",
+        (written(lambda p: json_file.write_sealed(p, {"a": [1, None, "ä"]})),),
+        json_file.read_sealed,
+        (CorruptCache,),
     ),
     "table": lambda: Target(
         "table.npz", (written(lambda p: cache.write(measured(), p), "t.npz"),), table, (CorruptCache,)

@@ -22,7 +22,8 @@ from train.launch.cluster import Cluster, Local, Slurm
 from train.launch.plan import Job
 from train.launch.scheduler import ENDS, Launcher
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 RECIPE = Recipe(epochs=4, batch_size=16, lr=0.05, schedule=Cosine(0.2), resize=20, crop=16)
 TEACHER = Job(Entry("r14_stripes", RECIPE, {"ce": 1}))
 STUDENT = Job(Entry("r8_kd_stripes", RECIPE, {"ce": 1, "kd": 1}, "r14_stripes"), "r14_stripes")
@@ -85,7 +86,7 @@ def parent(pid: int) -> int:
 
 @pytest.fixture(autouse=True)
 def path(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(HERE.parent))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
 
 
 @pytest.fixture
@@ -149,7 +150,7 @@ def test_a_preempted_job_is_requeued_by_submitit(out):
 
 def test_a_killed_launcher_leaves_its_jobs_to_the_next(out, tmp_path):
     code = f"""
-import sys; sys.path.insert(0, {str(HERE.parent)!r})
+import sys; sys.path.insert(0, {str(ROOT)!r})
 from tests.train.test_launch import *
 import pathlib
 job = replace(LONG, entry=replace(LONG.entry, recipe=replace(RECIPE, epochs=20)))

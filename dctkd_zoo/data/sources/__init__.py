@@ -1,1 +1,1 @@
-"""One module per layout of a dataset on disk, each with `read(root, split) -> Split`; a dataset names its own."""
+"""Dataset layouts, one module each, with `read(root, split) -> Split`; a `Dataset` names its own as `source`."""
