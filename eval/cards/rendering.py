@@ -57,8 +57,8 @@ def _template() -> Template:
     )
     environment.filters |= {how.__name__: how for how in (code, link, listed, verbatim)}
     environment.globals |= {
-        "card_figures": measured,
-        "card_recipe": recipe,
+        "measured": measured,
+        "recipes": recipe,
         "distinct": seeds.distinct,
         "mark": Markdown(MARK),
     }

@@ -96,7 +96,7 @@ def _told(question: Question, findings: Sequence[Finding]) -> str:
 
 def headline(findings: Sequence[Finding]) -> str:
     """How many are shown: `2 of 9 differences are shown; 4 more would be, were each the only one (†).`."""
-    shown, alone = (sum(getattr(item, name) for item in findings) for name in ("shown", "alone"))
+    shown, alone = (sum(getattr(item, name) for item in findings) for name in ("significant", "only_uncorrected"))
     several = "s are" if shown > 1 else "s is" if len(findings) > 1 else " is"
     meta = f"{shown or 'None'} of {len(findings)} difference{several} shown"
     more = f"; {alone} more would be, were {'it' if alone == 1 else 'each'} the only one ({ALONE})" if alone else ""
