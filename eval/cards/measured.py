@@ -2,43 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from statistics import mean, median
 
 from dctkd_zoo import registry
+from eval import columns
 from eval.cards.facts import Card, Run
 from eval.cards.recipe import shortened
+from eval.columns import DASH, Column
 from eval.pages.markdown import Markdown, code, escape, table
 from eval.run.results_csv import Row
 from eval.stats.bootstrap import wilson
 from eval.stats.seeds import over_seeds
 
-
-@dataclass(frozen=True)
-class Style:
-    """How a column of `eval/results.csv` is shown; a `share` of images in percent gets its interval."""
-
-    title: str
-    decimals: int
-    share: bool = False
-
-
-METRIC_STYLES: Mapping[str, Style] = {
-    "top1": Style("top-1 %", 2, share=True),
-    "top5": Style("top-5 %", 2, share=True),
-    "mca": Style("MCA %", 2),
-    "mca_all": Style("MCA over all classes %", 2),
-    "nll": Style("NLL nats", 3),
-    "agreement": Style("agreement %", 2),
-}
-ALIGNMENT: Mapping[str, Style] = {
-    "ssim": Style("SSIM", 3),
-    "skill.ssim": Style("SSIM skill", 3),
-    "ssim_zeropad": Style("SSIM, zero-padded", 3),
-    "pearson": Style("Pearson", 3),
-    "spectral": Style("spectral distance", 2),
-}
 PROTOCOLS = {
     "exact": "every image counts once, MCA is over the classes that the test set shows",
     "released": "as the authors' code computes, all batches alike whatever their size",
@@ -55,43 +32,40 @@ ENVIRONMENT = {
 def measured(card: Card, protocol: str) -> Markdown:
     """A row per seed with its intervals, and the mean over seeds where there are several."""
     rows = card.measured(protocol)
-    shown = {name: how for name, how in METRIC_STYLES.items() if any(row.get(name) for row in rows)}
+    chosen = columns.of("card", rows)
     lines: list[list[object]] = [
-        [_seed(card, row), row["n"], *(with_interval(row, name, how) for name, how in shown.items())] for row in rows
+        [_seed(card, row), row["n"], *(with_interval(row, column) for column in chosen)] for row in rows
     ]
     if len(rows) > 1:
-        means = [over_seeds(rows, name, how.decimals) for name, how in shown.items()]
-        lines.append([f"mean ± sd of {len(rows)} seeds", "", *means])
-    return table(("seed", "n", *(how.title for how in shown.values())), lines, numbers=1 + len(shown))
+        lines.append([f"mean ± sd of {len(rows)} seeds", "", *(over_seeds(rows, column) for column in chosen)])
+    return table(("seed", "n", *(column.titled for column in chosen)), lines, numbers=1 + len(chosen))
 
 
 def _seed(card: Card, row: Row) -> str:
     return f"{row['seed'] or 'not known'}{' (these weights)' if card.of_these_weights(row) else ''}"
 
 
-def with_interval(row: Row, name: str, how: Style) -> str:
-    """A figure, and behind it the interval where it is a share of images."""
-    if not row.get(name):
-        return "–"
-    value = f"{float(row[name]):.{how.decimals}f}"
-    if not how.share:
+def with_interval(row: Row, column: Column) -> str:
+    """Return a value, followed by its confidence interval where it is a share of images."""
+    value = column.text(row.get(column.name))
+    if not column.share or value == DASH:
         return value
-    low, high = (f"{100 * end:.{how.decimals}f}" for end in wilson(float(row[name]) / 100, int(row["n"])))
-    return f"{value} ({low} to {high})"
+    low, high = (100 * end for end in wilson(float(row[column.name]) / 100, int(row["n"])))
+    return f"{value} ({columns.interval(low, high, column.digits)})"
 
 
 def beside(card: Card) -> Markdown:
     """Top-1 and MCA of the entry and of the networks it is compared with, over their seeds."""
-    shown = {name: METRIC_STYLES[name] for name in ("top1", "mca")}
+    chosen = [columns.get(name) for name in ("top1", "mca")]
     exact = {card.entry.name: card.measured("exact")}
     exact |= {name: [row for row in rows if row["protocol"] == "exact"] for name, rows in card.beside.items()}
     lines = [
-        (code(name), role(card, name), len(rows), *(over_seeds(rows, n, how.decimals) for n, how in shown.items()))
+        (code(name), role(card, name), len(rows), *(over_seeds(rows, column) for column in chosen))
         for name, rows in exact.items()
         if rows
     ]
-    header = ("network", "what it is", "seeds", *(how.title for how in shown.values()))
-    return table(header, lines, numbers=1 + len(shown))
+    header = ("network", "what it is", "seeds", *(column.titled for column in chosen))
+    return table(header, lines, numbers=1 + len(chosen))
 
 
 def role(card: Card, name: str) -> str:
@@ -106,21 +80,28 @@ def role(card: Card, name: str) -> str:
 def alignment(card: Card, protocol: str) -> Markdown | None:
     """How alike the activation maps are to the teacher's, level by level; None where that was not measured."""
     rows = card.measured(protocol)
-    shown = {name: how for name, how in ALIGNMENT.items() if any(row.get(name) for row in rows)}
-    if not shown:
+    chosen = columns.of("maps", rows)
+    if not chosen:
         return None
-    levels = [level for level in range(1, LEVELS + 1) if any(row.get(f"{n}.{level}") for row in rows for n in shown)]
+    levels = [n for n in range(1, LEVELS + 1) if any(row.get(f"{c.name}.{n}") for row in rows for c in chosen)]
     lines = [
-        (level, *(over_seeds(rows, f"{name}.{level}", how.decimals) for name, how in shown.items())) for level in levels
+        (level, *(over_seeds(rows, replace(column, name=f"{column.name}.{level}")) for column in chosen))
+        for level in levels
     ]
-    means = ("mean", *(over_seeds(rows, name, how.decimals) for name, how in shown.items()))
-    return table(("level", *(how.title for how in shown.values())), [*lines, means], numbers=len(shown))
+    means = ("mean", *(over_seeds(rows, column) for column in chosen))
+    return table(("level", *(column.titled for column in chosen)), [*lines, means], numbers=len(chosen))
 
 
 def reported(card: Card) -> Markdown:
     """The authors' figures, with where each stands."""
     rows = [
-        (METRIC_STYLES[meta.metric].title, f"{meta.value:.2f}", meta.protocol, code(meta.source), meta.note or "–")
+        (
+            columns.get(meta.metric).titled,
+            columns.get(meta.metric).text(meta.value),
+            meta.protocol,
+            code(meta.source),
+            meta.note or "–",
+        )
         for meta in card.entry.reported
     ]
     return table(("metric", "reported", "protocol", "source", "note"), rows)
@@ -186,13 +167,3 @@ def note(row: Row) -> str:
 def undecoded(rows: Sequence[Row]) -> int:
     """The most test images that did not decode in any of some rows."""
     return max(int(row.get("failed") or 0) for row in rows)
-
-
-def thousands(number: int | str | None) -> str:
-    """A whole number with commas; empty for none."""
-    return f"{int(number):,}" if number else ""
-
-
-def rounded(number: float | str) -> str:
-    """A percentage to two decimals."""
-    return f"{float(number):.2f}"

@@ -12,6 +12,7 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo._io import atomic
 from dctkd_zoo.catalog._recipes import VARIANTS
 from dctkd_zoo.spec import Entry
+from eval import columns
 from eval.cards import measured, metadata, recipe
 from eval.cards.facts import REPO, Card, gather
 from eval.cards.metadata import check
@@ -57,6 +58,7 @@ def _template() -> Template:
     )
     environment.filters |= {how.__name__: how for how in (code, link, listed, verbatim)}
     environment.globals |= {
+        "columns": columns,
         "measured": measured,
         "recipes": recipe,
         "distinct": seeds.distinct,

@@ -13,7 +13,7 @@ from dctkd_zoo.errors import ZooError
 from dctkd_zoo.registry import get_dataset, get_entry
 from eval.pages.generated_file import command
 from eval.pages.markdown import code
-from eval.pages.tables import COLUMNS, Line, answers, caption, standings
+from eval.pages.tables import Line, answers, caption, standings
 from eval.run import results_csv
 from eval.run.results_csv import Row
 from eval.stats.seeds import most_trained, values, views
@@ -23,9 +23,6 @@ BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", 
 MARKER = "<!-- leaderboard:"
 ANSWERED = "<!-- answers -->"
 ANSWERS = re.compile(r"(<!-- answers -->\n).*?(<!-- /answers -->)", re.DOTALL)
-
-SHOWN = {"top1", "mca", "nll", "agreement", "skill.ssim", "skill.spectral", "skill.energy", "best_top1"}
-SHORT = tuple(figure for figure in COLUMNS if figure.column in SHOWN)
 
 
 def filled(text: str, rows: Sequence[Row]) -> str:
@@ -49,7 +46,7 @@ def table(rows: Sequence[Row]) -> str:
         return "\nNot measured yet.\n\n"
     groups = [most_trained(group) for _, group in groupby(sorted(rows, key=_name), key=_name)]
     groups.sort(key=lambda group: -mean(values(group, "top1")))
-    grid = standings(("entry", "teacher", "views"), [Line(_cells(group), group) for group in groups], SHORT)
+    grid = standings(("entry", "teacher", "views"), [Line(_cells(group), group) for group in groups], "readme")
     shown = [row for group in groups for row in group]
     return f"\n{grid}\n\n{caption(shown)} {_legend(shown)}\n\n"
 
@@ -59,7 +56,6 @@ def _legend(rows: Sequence[Row]) -> str:
     teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in rows if row["teacher_sha256"]}))
     meta = [
         "Mean ± standard deviation where there are several seeds.",
-        "Top-1, MCA, agreement and best epoch in %, NLL in nats.",
         f"SSIM and spectral: how alike the activation maps are to those of {teachers or 'no teacher'}, as skill above",
         "chance (0; the same map is 1), mean over the levels.",
     ]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from dctkd_zoo.registry import get_entry
+from eval import columns
 from eval.pages.findings import QUESTIONS, STUDENTS, Finding, Question, Students, answer, methods
 from eval.pages.generated_file import command
 from eval.pages.markdown import Markdown, code, table
-from eval.pages.tables import Line, answers, caption, label, number, probability, signed, standings, title
+from eval.pages.tables import Line, answers, caption, label, standings
 from eval.run import results_csv
 from eval.run.results_csv import Row
 from eval.stats import seeds
@@ -62,10 +62,8 @@ def section(students: Students, rows: Sequence[Row]) -> str:
     trained.sort(key=lambda line: -seeds.spread(seeds.values(line[1], "top1")).mean)
     lines += [_line(name, group) for name, group in trained]
     measured = [row for own in result.values() for row in own]
-    return (
-        f"## {students.arch} on {students.dataset}\n\n{standings(('method', 'views'), lines)}\n\n{caption(measured)} "
-        "In %: top-1, MCA, ECE, agreement, best epoch; NLL in nats.\n"
-    )
+    grid = standings(("method", "views"), lines, "results")
+    return f"## {students.arch} on {students.dataset}\n\n{grid}\n\n{caption(measured)}\n"
 
 
 def _line(name: str, rows: Sequence[Row]) -> Line:
@@ -94,20 +92,19 @@ def evidence(question: Question, rows: Sequence[Row]) -> str:
 
 
 def _cells(finding: Finding) -> list[object]:
-    test = finding.test
-    ends = "–" if math.isnan(test.low) else Markdown(f"{signed(test.low, finding)} to {signed(test.high, finding)}")
-    p = probability(finding.p)
+    test, column = finding.test, columns.get(finding.figure)
+    p = columns.p_value(finding.p)
     return [
         finding.students.title,
-        title(finding.figure),
+        column.title,
         label(finding.a),
         label(finding.b),
-        number(finding.mean_a, finding),
-        number(finding.mean_b, finding),
-        signed(test.mean, finding),
-        ends,
+        column.text(finding.mean_a),
+        column.text(finding.mean_b),
+        Markdown(column.signed(test.mean)),
+        Markdown(columns.interval(test.low, test.high, column.digits, "+")),
         test.n,
-        probability(test.p),
+        columns.p_value(test.p),
         Markdown(f"**{p}**") if finding.significant else p,
     ]
 

@@ -6,36 +6,12 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from eval import columns
+from eval.columns import DASH
 from eval.pages.findings import CHANCE, QUESTIONS, STUDENTS, Finding, Question, answer, parts
 from eval.pages.markdown import Markdown, code, table, unbroken
-from eval.run.results_csv import PERCENT, Row
-from eval.stats.seeds import NONE, distinct, minus, over_seeds
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the rows as a page shows it; `title` is its heading."""
-
-    title: str
-    column: str
-    decimals: int
-
-
-COLUMNS = (
-    Column("top-1", "top1", 2),
-    Column("MCA", "mca", 2),
-    Column("NLL", "nll", 3),
-    Column("ECE", "ece", 2),
-    Column("agreement", "agreement", 2),
-    Column("SSIM skill", "skill.ssim", 3),
-    Column("Pearson skill", "skill.pearson", 3),
-    Column("spectral skill", "skill.spectral", 3),
-    Column("CKA skill", "skill.cka", 3),
-    Column("energy skill", "skill.energy", 3),
-    Column("pointing skill", "skill.pointing", 3),
-    Column("attended skill", "skill.attended", 3),
-    Column("best epoch", "best_top1", 2),
-)
+from eval.run.results_csv import Row
+from eval.stats.seeds import distinct, over_seeds
 
 
 @dataclass(frozen=True)
@@ -46,15 +22,16 @@ class Line:
     rows: Sequence[Row]
 
 
-def standings(header: Sequence[str], lines: Sequence[Line], figures: Sequence[Column] = COLUMNS) -> Markdown:
-    """A table of lines as they come: their cells, number of seeds and figures, but for a figure that no line has."""
-    texts = [[over_seeds(line.rows, figure.column, figure.decimals) for figure in figures] for line in lines]
-    kept = [path for path in range(len(figures)) if any(text[path] != NONE for text in texts)]
+def standings(header: Sequence[str], lines: Sequence[Line], name: str) -> Markdown:
+    """Return a table of lines in their order: their cells, number of seeds, and the columns of the table `name`.
+
+    A column that no line has a value for is left out.
+    """
+    chosen = columns.of(name, [row for line in lines for row in line.rows])
     cells = [
-        [*line.cells, len(line.rows) or NONE, *(text[path] for path in kept)]
-        for line, text in zip(lines, texts, strict=True)
+        [*line.cells, len(line.rows) or DASH, *(over_seeds(line.rows, column) for column in chosen)] for line in lines
     ]
-    return table([*header, "seeds", *(figures[path].title for path in kept)], cells, numbers=1 + len(kept))
+    return table([*header, "seeds", *(column.titled for column in chosen)], cells, numbers=1 + len(chosen))
 
 
 def caption(rows: Iterable[Row]) -> str:
@@ -112,7 +89,11 @@ def grid(findings: Sequence[Finding]) -> Markdown:
     return table(
         ("figure", "difference", *(item.title for item in measured)),
         [
-            (title(figure), Markdown(f"{label(b)} − {label(a)}"), *(result.get(item, NONE) for item in measured))
+            (
+                columns.get(figure).title,
+                Markdown(f"{label(b)} − {label(a)}"),
+                *(result.get(item, DASH) for item in measured),
+            )
             for (figure, a, b), result in lines.items()
         ],
     )
@@ -120,18 +101,14 @@ def grid(findings: Sequence[Finding]) -> Markdown:
 
 def cell(finding: Finding) -> Markdown:
     """`**+18.94** (+17.21 to +20.68), n 3, p 0.004`: bold if shown; nothing is tested of one seed."""
-    test, difference = finding.test, signed(finding.test.mean, finding)
-    n, p = (unbroken(Markdown(meta)) for meta in (f"n {test.n}", f"p {probability(finding.p)}"))
+    test, column = finding.test, columns.get(finding.figure)
+    difference = column.signed(test.mean)
+    n, p = (unbroken(Markdown(meta)) for meta in (f"n {test.n}", f"p {columns.p_value(finding.p)}"))
     if math.isnan(test.p):
         return Markdown(f"{difference}, {n}")
     mean = f"**{difference}**" if finding.significant else f"{difference}{ALONE * finding.only_uncorrected}"
-    ends = f"{signed(test.low, finding)} to {signed(test.high, finding)}"
+    ends = columns.interval(test.low, test.high, column.digits, "+")
     return Markdown(f"{mean} ({ends}), {n}, {p}")
-
-
-def probability(p: float) -> str:
-    """A p as a page shows it; of no test a dash."""
-    return NONE if math.isnan(p) else "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def label(method: str) -> Markdown:
@@ -142,22 +119,3 @@ def label(method: str) -> Markdown:
     name = code(terms + variant) if terms else Markdown(f"the baseline {code(variant)}" if variant else "the baseline")
     seen = f"{views} fixed view{'s' * (views != '1')}" if views else "new views"
     return name if views is None else Markdown(f"{name} ({seen})")
-
-
-def title(figure: str) -> str:
-    """A column as a page calls it."""
-    return next((item.title for item in COLUMNS if item.column == figure), figure)
-
-
-def _decimals(finding: Finding) -> int:
-    return 2 if finding.figure in PERCENT else 3
-
-
-def number(value: float, finding: Finding) -> str:
-    """A figure to as many decimals as its kind has."""
-    return minus(f"{value:.{_decimals(finding)}f}")
-
-
-def signed(value: float, finding: Finding) -> Markdown:
-    """The same of a difference, with its sign."""
-    return Markdown(minus(f"{value:+.{_decimals(finding)}f}"))

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from dctkd_zoo.errors import printable
+from eval.columns import number
 from eval.report.data import HEADLINES, DatasetData, EntryData
-from eval.report.svg import COLOURS, DASHED, MARKERS, fixed, log_axis, mark, picture, short, stroke, tip
+from eval.report.svg import COLOURS, DASHED, MARKERS, log_axis, mark, picture, short, stroke, tip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -89,12 +90,12 @@ def accuracy(data: DatasetData) -> Chart | None:
                 if all(map(math.isfinite, value.ends)):
                     axes.plot([at, at], value.ends, **stroke(item.series, 1.4))
                 (point,) = axes.plot([at], [value.value], **mark(item.series, 6.5))
-                tip(point, f"{item.label}: {fixed(value.value, 2)} at {short(x)}")
+                tip(point, f"{item.label}: {number(value.value, 2)} at {short(x)}")
 
     seeds = any(len(item.seeds) > 1 for item in data.entries)
     spread = "one standard deviation over training seeds" if seeds else "95 % intervals over test images"
     rows = tuple(
-        (item.name, f"{x:,.0f}", fixed(top1.value, 2), " to ".join(fixed(end, 2) for end in top1.ends))
+        (item.name, f"{x:,.0f}", number(top1.value, 2), " to ".join(number(end, 2) for end in top1.ends))
         for item, x in points
         if (top1 := item.values["top1"])
     )
@@ -154,7 +155,7 @@ def reliability(entry: EntryData) -> Chart | None:
     rows = tuple(
         (
             f"{100 * item['low']:.0f} to {100 * item['high']:.0f}", f"{item['images']:,}",
-            fixed(item["confidence"], 1), fixed(item["accuracy"], 1),
+            number(item["confidence"], 1), number(item["accuracy"], 1),
         )
         for item in bins
     )  # fmt: skip
@@ -223,7 +224,7 @@ def confusion(entry: EntryData) -> Chart | None:
         picture(f"{entry.name}-confusion", title, said, (width, height), draw, 1.15),
         "Rows: true class. Columns: predicted class. Stronger cells hold more of the class's images.",
         ("true class", "predicted class", "images", "% of the class"),
-        tuple((names[r], names[c], f"{matrix[r, c]:,}", fixed(100 * share[r, c], 1)) for r, c in wrong),
+        tuple((names[r], names[c], f"{matrix[r, c]:,}", number(100 * share[r, c], 1)) for r, c in wrong),
         words=2,
     )
 
@@ -252,7 +253,7 @@ def curves(
             x, y = zip(*line.known(), strict=True)
             style = stroke(line.series, 1.8) | mark(line.series, 5)
             (drawn,) = axes.plot(x, y, markevery=max(1, len(x) // 8), **style)
-            tip(drawn, f"{line.name}: {fixed(y[0], 3)} at {x[0]:g}, {fixed(y[-1], 3)} at {x[-1]:g}")
+            tip(drawn, f"{line.name}: {number(y[0], 3)} at {x[0]:g}, {number(y[-1], 3)} at {x[-1]:g}")
         if chance:
             axes.axhline(0, color=COLOURS["dim"], linestyle=DASHED, linewidth=1.2)
             axes.text(xs[-1], 0, "chance", color=COLOURS["dim"], ha="right", va="bottom", fontsize=9)
@@ -262,13 +263,13 @@ def curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
 
     values = [dict(line.known()) for line in lines]
-    ends = [(line.name, *(fixed(y, 3) for _, y in (line.known()[0], line.known()[-1]))) for line in lines]
+    ends = [(line.name, *(number(y, 3) for _, y in (line.known()[0], line.known()[-1]))) for line in lines]
     said = f"{labels[1]} by {labels[0]}. " + "; ".join(f"{name} from {low} to {high}" for name, low, high in ends)
     return Chart(
         title,
         picture(key, title, said, SIZE, draw, SCALE),
         caption,
         (labels[0], *(line.name for line in lines)),
-        tuple((f"{x:g}", *(fixed(item.get(x, math.nan), 3) for item in values)) for x in xs),
+        tuple((f"{x:g}", *(number(item.get(x, math.nan), 3) for item in values)) for x in xs),
         legend,
     )

@@ -14,6 +14,7 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo.data import load
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import Dataset
+from eval import columns
 from eval.cards import facts
 from eval.cards.measured import note
 from eval.pages import findings
@@ -254,7 +255,7 @@ def _tests(arch: str, entries: Sequence[EntryData], rows: Sequence[Row]) -> list
     names = [item.name for item in entries]
     bases = {item.name: base for item in entries if item.entry.arch == arch and (base := _baseline(item.name, names))}
     pairs = tuple((str(group.method(base)), str(group.method(name))) for name, base in bases.items())
-    metrics = (*compare.FIRST, *(f"{skill.SKILL}.{score}" for score in HEADLINES))
+    metrics = (*(column.name for column in columns.of("compare")), *(f"{skill.SKILL}.{score}" for score in HEADLINES))
     questions = (findings.Question("", (metric,), pairs) for metric in metrics)
     answers = [item for question in questions for item in findings.answer(question, rows, (group,))]
     contrasts = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,41 +15,18 @@ from markupsafe import Markup, escape
 import dctkd_zoo
 from dctkd_zoo import registry
 from dctkd_zoo.spec import Reported
+from eval import columns
 from eval.cards import facts
 from eval.cards.recipe import shortened
+from eval.columns import DASH
 from eval.report import charts
 from eval.report.data import HEADLINES, Contrast, DatasetData, EntryData, Report
 from eval.run import results_csv
 from eval.stats.paired import Difference
-from eval.stats.seeds import minus
 
 HERE = Path(__file__).parent / "templates"
 TITLE = "dctkd_zoo: evaluation report"
 
-# Column of a row, its title, decimals.
-METRICS = (
-    ("top1", "top-1 %", 2),
-    ("top5", "top-5 %", 2),
-    ("mca", "MCA %", 2),
-    ("mca_all", "MCA over all classes %", 2),
-    ("nll", "NLL nats", 3),
-    ("ece", "ECE %", 2),
-    ("agreement", "agreement %", 2),
-    ("ssim", "SSIM", 3),
-    ("ssim_zeropad", "SSIM, zero-padded", 3),
-    ("skill.ssim", "SSIM skill", 3),
-    ("pearson", "Pearson", 3),
-    ("skill.pearson", "Pearson skill", 3),
-    ("iou", "IoU", 3),
-    ("skill.iou", "IoU skill", 3),
-    ("cka", "CKA", 3),
-    ("skill.cka", "CKA skill", 3),
-    ("spectral", "spectral distance", 3),
-    ("skill.spectral", "spectral skill", 3),
-)
-BOARD = ("top1", "mca", "mca_all", "nll", "ece", "agreement")  # columns of the leaderboard before the skills
-BOUND = "≤\N{NO-BREAK SPACE}"  # of a p that resampling cannot tell from a smaller one
-LOWER_IS_BETTER = {"nll", "ece"}  # of the metrics that are compared
 FACTS = (
     ("weights_sha256", "weights sha256"),
     ("weights_origin", "weights from"),
@@ -88,15 +65,19 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    own = (breakable, fixed, metric_title, p_value, shortened_name, signed, span, thousands)
+    own = (breakable, p_value, shortened_name, span)
     environment.filters |= {item.__name__: item for item in own}
+    environment.filters |= {
+        "fixed": columns.number,
+        "signed": partial(columns.number, sign="+"),
+        "thousands": columns.thousands,
+        "metric_title": lambda name: columns.get(name).titled,
+    }
     environment.globals |= {
         "style": _file("style.css"),
         "script": _file("script.js"),
         "skills": [f"skill.{score}" for score in HEADLINES],
-        "metrics": METRICS,
-        "decimals": {name: decimals for name, _, decimals in METRICS},
-        "board_columns": [item for item in METRICS if item[0] in BOARD],
+        "columns": columns,
         "facts": FACTS,
         "describe": facts.describe,
         "charts": charts,
@@ -121,38 +102,16 @@ def script_data(document: Any) -> Markup:
 # --- numbers and names
 
 
-def fixed(value: Any, decimals: int) -> str:
-    """A number with so many decimals, or a dash for what is unknown."""
-    if value is None or value == "" or not math.isfinite(float(value)):
-        return "–"
-    return minus(f"{float(value):.{decimals}f}")
-
-
-def signed(value: float, decimals: int) -> str:
-    """A difference with its sign, or a dash."""
-    return "–" if math.isnan(value) else minus(f"{value:+.{decimals}f}")
-
-
-def span(ends: tuple[float, float], decimals: int) -> str:
-    """An interval, with a dash between its ends where none is negative; a dash alone where it is unknown."""
-    words = [fixed(end, decimals) for end in ends]
-    if "–" in words:
-        return "–"
-    return ("–" if ends[0] >= 0 else " to ").join(words)
-
-
-def thousands(value: int | str | None) -> str:
-    """A whole number with commas."""
-    return "–" if value in (None, "") else f"{int(value):,}"
+def span(ends: tuple[float, float], digits: int) -> str:
+    """Format an interval, with a dash between its ends where none is negative."""
+    text = columns.interval(*ends, digits)
+    return text.replace(" to ", DASH) if ends[0] >= 0 else text
 
 
 def p_value(difference: Difference, least: float = 0.0) -> str:
-    """The corrected p; `least` is the least that resampling can give."""
-    if math.isnan(difference.holm):
-        return "–"
-    if difference.holm < 0.001:
-        return "<\N{NO-BREAK SPACE}0.001"
-    return f"{BOUND if difference.p == least else ''}{difference.holm:.3f}"
+    """Format the corrected p; `least` is the smallest that resampling can give."""
+    text = columns.p_value(difference.holm, bound=difference.p == least)
+    return text.replace("<", "<\N{NO-BREAK SPACE}").replace("≤", "≤\N{NO-BREAK SPACE}")
 
 
 def shortened_name(value: Any) -> str:
@@ -163,11 +122,6 @@ def shortened_name(value: Any) -> str:
 def breakable(name: str) -> Markup:
     """A name that a narrow column may break after an underscore."""
     return Markup(str(escape(name)).replace("_", "_<wbr>"))
-
-
-def metric_title(name: str) -> str:
-    """What a metric is called in a table."""
-    return next((title for column, title, _ in METRICS if name == column), name)
 
 
 def words(entry: EntryData) -> str:
@@ -191,7 +145,7 @@ def verdict(difference: Difference) -> tuple[str, str]:
     if not difference.significant:
         return "dim", "not significant"
     higher = difference.difference > 0
-    better = higher != (difference.figure in LOWER_IS_BETTER)
+    better = higher != (columns.get(difference.figure).lower_is_better)
     return "good" if better else "bad", f"significantly {'higher' if higher else 'lower'}"
 
 

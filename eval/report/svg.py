@@ -7,7 +7,6 @@ follows light and dark. The same chart is the same text each time.
 from __future__ import annotations
 
 import io
-import math
 import re
 import warnings
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from xml.etree import ElementTree
 from markupsafe import Markup
 
 from dctkd_zoo.errors import printable
-from eval.stats.seeds import minus
+from eval.columns import minus
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -146,8 +145,3 @@ def short(value: float) -> str:
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}"
     return minus(f"{value:.4g}")
-
-
-def fixed(value: float, decimals: int) -> str:
-    """A number with so many decimals, or a dash for what is unknown."""
-    return minus(f"{value:.{decimals}f}") if math.isfinite(value) else "–"

@@ -16,8 +16,6 @@ from dctkd_zoo.errors import CorruptFile
 
 RESULTS = Path(__file__).parents[1] / "results.csv"
 
-PERCENT = frozenset({"top1", "top5", "mca", "mca_all", "agreement", "ece"})  # the figures that are in percent
-
 # The columns before and after the figures, which stand in natural order.
 HEAD = ("name", "dataset", "protocol", "seed", "n", "failed")
 TAIL = (
@@ -146,12 +144,6 @@ def as_csv(told: Iterable[Mapping[str, str]]) -> str:
     figures = {name for row in sealed for name in row} - {*HEAD, *TAIL}
     columns = [*HEAD, *sorted(figures, key=registry.natural_key), *TAIL]
     return csv_rows.as_csv(columns, sealed)
-
-
-def figure(row: Row, columns: Iterable[str], decimals: int) -> str:
-    """The first of some columns that the row has, rounded, or a dash."""
-    value = next((row[name] for name in columns if row.get(name) not in (None, "")), None)
-    return "–" if value is None else f"{float(value):.{decimals}f}"
 
 
 def as_json(document: Any, ascii: bool = False) -> str:

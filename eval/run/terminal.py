@@ -16,24 +16,12 @@ from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
 from dctkd_zoo.registry import natural_key
+from eval import columns
 from eval.run import results_csv
 from eval.run.attempt import Status
 from eval.run.result_row import Record
-from eval.run.results_csv import Row, figure
+from eval.run.results_csv import Row
 
-# Heading, the columns of the row it may come from (exact, released), decimals.
-FIGURES = (
-    ("top-1", ("top1",), 2),
-    ("top-5", ("top5",), 2),
-    ("MCA", ("mca", "mca_all"), 2),
-    ("NLL", ("nll",), 3),
-    ("agree", ("agreement",), 2),
-    ("ECE", ("ece",), 2),
-    ("SSIM", ("ssim", "ssim_zeropad"), 3),
-    ("skill", ("skill.ssim",), 3),
-    ("CKA", ("cka",), 3),
-)
-HEADINGS = (*(heading for heading, _, _ in FIGURES), "params")  # where there is no room the last are left out first
 NAMED = 3  # entries without a result that are named one by one; more are counted
 
 
@@ -52,20 +40,25 @@ def board(rows: Sequence[Row]) -> Grid:
     best = next((row for row in rows if row["teacher"]), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
     title = Text(f"{dataset}: {count:,} test images, protocol {rows[0]['protocol']}", style="bold")
-    columns = [Column("entry"), *(Column(heading, right=True) for heading in HEADINGS)]
-    cells = [[Text(cell, "bold" if row is best else "") for cell in _cells(row)] for row in rows]
-    return Grid(columns, cells, title, caption(rows), HEADINGS[1:], "--json FILE has all of it")
+    chosen = columns.of("terminal", rows)
+    headings = [*(column.heading or column.title for column in chosen), "params"]
+    cells = [[Text(cell, "bold" if row is best else "") for cell in _cells(row, chosen)] for row in rows]
+    spare = ("params", *headings[1:-1])  # where there is no room the last are left out first
+    titles = [Column("entry"), *(Column(heading, right=True) for heading in headings)]
+    return Grid(titles, cells, title, caption(rows, chosen), spare, "--json FILE has all of it")
 
 
-def _cells(row: Row) -> list[str]:
+def _cells(row: Row, chosen: Iterable[columns.Column]) -> list[str]:
     name = f"{row['name']}, seed {row['seed']}" if row["seed"] else row["name"]
-    figures = (figure(row, columns, decimals) for _, columns, decimals in FIGURES)
-    return [name, *figures, f"{row['parameters'] / 1e6:.2f} M"]
+    return [name, *(column.text(row.get(column.name)) for column in chosen), f"{row['parameters'] / 1e6:.2f} M"]
 
 
-def caption(rows: Sequence[Row]) -> Text:
-    """What the numbers are, which teacher they compare with, and whatever else a reader must know of them."""
-    lines = ["In %: top-1, top-5, MCA, agree, ECE. Lower is better: NLL (nats), ECE. Bold: best student."]
+def caption(rows: Sequence[Row], chosen: Sequence[columns.Column]) -> Text:
+    """Return units, the teacher that the rows are compared with, confidence intervals and notes, in lines."""
+    titles = {column.heading or column.title: column for column in chosen}
+    percent = ", ".join(title for title, column in titles.items() if column.unit == "%")
+    lower = ", ".join(title for title, column in titles.items() if column.lower_is_better)
+    lines = [f"In %: {percent}. Lower is better: {lower}. Bold: best student."]
     teachers = sorted({row["teacher"] for row in rows if row["teacher_sha256"]}, key=natural_key)
     if teachers:
         lines.append(
@@ -75,7 +68,9 @@ def caption(rows: Sequence[Row]) -> Text:
     lines.append(f"Weights: {_origins(rows)}.")
     reach = [(row["top1.high"] - row["top1.low"]) / 2 for row in rows if row.get("top1.low") is not None]
     if reach:
-        lines.append(f"Top-1 is sure to ± {max(reach):.1f} (95 %, over images); `python -m eval compare A B` tests.")
+        lines.append(
+            f"Top-1 ± {max(reach):.1f} (95 % CI over test images); `python -m eval compare A B` tests a difference."
+        )
     broken = max(row["failed"] for row in rows)
     if broken:
         look = f"`python -m dctkd_zoo data check {rows[0]['dataset']}`"

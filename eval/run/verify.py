@@ -15,13 +15,14 @@ from dctkd_zoo import weights
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import DatasetMissing, ZooError, printable
 from dctkd_zoo.spec import Entry
+from eval import columns
 from eval.metrics import _base
 from eval.run import result_row, results_csv
 from eval.run.config import EvalConfig
 from eval.run.evaluation import evaluate
 from eval.run.per_image import Report
 from eval.run.protocol import PROTOCOLS
-from eval.run.results_csv import PERCENT, Row
+from eval.run.results_csv import Row
 from eval.stats import skill
 
 FACTS = ("weights_sha256", "teacher_sha256", "dataset_digest", "n", "failed", "parameters")  # the same or not
@@ -127,7 +128,7 @@ def _same(name: str, recorded: str, found: str, lacks: Callable[[str], bool]) ->
 
 
 def _close(name: str, recorded: str, found: str, lacks: Callable[[str], bool]) -> Check:
-    percent = name.partition(".")[0] in PERCENT
+    percent = columns.get(name).unit == "%"
     words = f"± {POINTS} points" if percent else f"± {RELATIVE:.1%}"
     if not (recorded and found):
         return Check(name, recorded or "–", found or "–", words, None if not found and lacks(name) else False)

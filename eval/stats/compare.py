@@ -11,15 +11,14 @@ from rich.console import Group
 from rich.text import Text
 
 from dctkd_zoo.cli.shell import Column, Grid
-from eval.run.results_csv import PERCENT
+from eval import columns
 from eval.stats import skill
 from eval.stats.bootstrap import LEVEL, RESAMPLES
 from eval.stats.intervals import REDUCERS, bootstrapped, per_image
 from eval.stats.paired import Difference, align, corrected, difference, least_p, mcnemar
 
-FIRST = ("top1", "mca", "nll", "ece", "agreement")  # then skills, means over the levels
 HEADINGS = ("A", "B", "B − A", f"{LEVEL:.0%} interval", "p")
-NO_DIFFERENCE = "no difference shown"
+NO_DIFFERENCE = "not significant"
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def compare(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> tuple[Comparis
 
 
 def comparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
-    """The figures that two tables are compared by: those of FIRST that both have, then the means over levels.
+    """Return the metrics that two tables are compared by: columns of the table `compare`, then means over the levels.
 
     Of a score that has a level of chance it is the skill above it.
     """
@@ -59,7 +58,8 @@ def comparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
     above = {name for name in skill.scored(a) if name in skill.scored(b)}
     levels = [name for name in both if f"{name}.1" in both and not name.startswith(skill.TEACHER)]
     scores = (f"{skill.SKILL}.{name}" if name in above else name for name in levels)
-    return (*(name for name in FIRST if name in both or name in REDUCERS), *scores)
+    first = (column.name for column in columns.of("compare"))
+    return (*(name for name in first if name in both or name in REDUCERS), *scores)
 
 
 def _compare(
@@ -99,29 +99,23 @@ def _table(comparison: Comparison) -> Grid:
 
 def cells(item: Difference, resamples: int) -> tuple[str, ...]:
     """A line: figure, a, b, difference, interval, p as corrected, and `higher`, `lower` or `no difference shown`."""
-    decimals = 2 if item.figure in PERCENT else 4
-    a, b = (_number(value, f".{decimals}f") for value in (item.a, item.b))
-    apart, low, high = (_number(value, f"+.{decimals}f") for value in (item.difference, item.low, item.high))
-    bound = "≤" if item.p == least_p(resamples) else ""
-    p = "<0.001" if item.holm < 0.001 else bound + _number(item.holm, ".3f")
+    column = columns.get(item.figure)
+    ends = columns.interval(item.low, item.high, column.digits, "+")
+    p = columns.p_value(item.holm, bound=item.p == least_p(resamples))
     direction = "higher" if item.difference > 0 else "lower"
-    return item.figure, a, b, apart, f"{low} … {high}", p, direction if item.significant else NO_DIFFERENCE
-
-
-def _number(value: float, form: str) -> str:
-    return "–" if math.isnan(value) else format(value, form)
+    words = direction if item.significant else NO_DIFFERENCE
+    return column.titled, column.text(item.a), column.text(item.b), column.signed(item.difference), ends, p, words
 
 
 def caption(comparisons: Sequence[Comparison]) -> Text:
     """What was drawn and tested, when a difference is said to be shown, and what that does not tell."""
     lines = sum(len(item.differences) for item in comparisons)
-    percent = ", ".join(name for name in FIRST if name in PERCENT)
     meta = (
-        f"In %: {percent}. Lower is better: nll, ece, and distances of maps.",
+        f"Lower is better: {', '.join(column.title for column in columns.COLUMNS if column.lower_is_better)}.",
         "skill: 0 is what maps of two different images score, 1 the best there is; more is better.",
         f"Intervals: percentiles of {comparisons[0].resamples:,} resamples of the test images, the same for A and B.",
-        f"p: McNemar's exact test for top1, else from the resamples; Holm's correction over these {lines} figures.",
-        f"A difference is shown where its interval leaves out 0 and p is below {1 - LEVEL:.2f}.",
+        f"p: McNemar's exact test for top-1, else from the resamples; Holm's correction over these {lines} figures.",
+        f"A difference is significant if its interval excludes 0 and p is below {1 - LEVEL:.2f}.",
         "The intervals are over images: networks of other training seeds may differ by more.",
     )
     return Text("\n".join(meta), style="dim")

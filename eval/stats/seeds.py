@@ -11,15 +11,9 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 
 from dctkd_zoo.registry import natural_key
+from eval.columns import DASH, MISSING, Column
 from eval.run.results_csv import Row
 from eval.stats.bootstrap import LEVEL
-
-NONE = "–"  # of a figure that was not measured
-
-
-def minus(figure: str) -> str:
-    """A figure with a true minus sign, which no page takes for a list or a break in a line."""
-    return figure.replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True)
@@ -30,11 +24,6 @@ class Spread:
     sd: float
     n: int
 
-    def text(self, decimals: int) -> str:
-        """`73.00 ± 3.61`; of one seed `73.00`."""
-        around = "" if math.isnan(self.sd) else f" ± {self.sd:.{decimals}f}"
-        return minus(f"{self.mean:.{decimals}f}{around}")
-
 
 def spread(values: Iterable[float]) -> Spread:
     """Mean, standard deviation and number of some values, one per seed; at least one."""
@@ -44,13 +33,13 @@ def spread(values: Iterable[float]) -> Spread:
 
 def values(rows: Iterable[Row], column: str) -> list[float]:
     """The figures of a column, without rows that have none."""
-    return [float(row[column]) for row in rows if row.get(column) not in (None, "", "nan")]
+    return [float(row[column]) for row in rows if row.get(column) not in MISSING]
 
 
-def over_seeds(rows: Iterable[Row], column: str, decimals: int) -> str:
-    """A column's mean over the seeds of an entry, with the standard deviation (n - 1) where there are several."""
-    result = values(rows, column)
-    return spread(result).text(decimals) if result else NONE
+def over_seeds(rows: Iterable[Row], column: Column) -> str:
+    """Return a column's mean over the seeds of an entry, with the standard deviation (n - 1) of several."""
+    result = values(rows, column.name)
+    return column.spread(spread(result).mean, spread(result).sd) if result else DASH
 
 
 def distinct(rows: Iterable[Row], column: str, between: str = ", ") -> str:
@@ -68,7 +57,7 @@ def by_views(rows: Iterable[Row]) -> dict[str, list[Row]]:
 
 def views(rows: Iterable[Row]) -> str:
     """How many fixed views some rows were trained on, as a page shows it; `new` for another one every epoch."""
-    return "/".join(number or "new" for number in by_views(rows)) or NONE
+    return "/".join(number or "new" for number in by_views(rows)) or DASH
 
 
 def most_trained(rows: Iterable[Row]) -> list[Row]:

@@ -35,7 +35,7 @@ def entry(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("start", "data", "stated", "due"),
+    ("start", "data", "stated", "expected"),
     [
         ("none", "Apache-2.0", None, "apache-2.0"),
         ("none", "CC BY 4.0", None, "apache-2.0"),

@@ -58,7 +58,7 @@ def test_fact_1_the_real_part_of_an_fft_is_the_fft_of_the_even_part(size):
     np.testing.assert_allclose(dft_coefficients(maps).numpy(), expected.real, atol=1e-10)
 
 
-@pytest.mark.parametrize("place", [(2, 3), (5, 1)])
+@pytest.mark.parametrize("path", [(2, 3), (5, 1)])
 def test_fact_1_its_kernel_is_the_cosine_of_a_sum_and_that_of_the_dct_a_product(path):
     """What a single pixel turns into; beyond the coefficient (0, 0), which the mean takes with it."""
     (y, x), (height, width) = path, (7, 9)

@@ -25,7 +25,7 @@ def test_device_that_is_not_there(name):
 
 
 @pytest.mark.parametrize(
-    ("avx512", "amx", "due"),
+    ("avx512", "amx", "expected"),
     [(True, False, torch.bfloat16), (False, True, torch.bfloat16), (False, False, torch.float32)],
 )
 def test_precision_is_bfloat16_where_the_processor_has_it(monkeypatch, avx512, amx, expected):

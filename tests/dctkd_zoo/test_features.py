@@ -249,7 +249,7 @@ def test_no_final_norm_levels_the_deepest_activation_map(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "due"),
+    ("name", "options", "expected"),
     [
         ("vit_tiny_patch16_224", {}, [2, 5, 8, 11]),
         ("vit_tiny_patch16_224", {"depth": 6}, [0, 2, 3, 5]),

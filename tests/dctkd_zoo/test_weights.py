@@ -90,7 +90,7 @@ class TestOnThisMachine:
         assert weights.find(registry.get_entry(NAME), tmp_path / "elsewhere").origin == "trained here"
         assert weights.find(registry.get_entry(NAME), tmp_path / "empty").origin == "bundled"
 
-    @pytest.mark.parametrize("place", ["bundled", "trained"])
+    @pytest.mark.parametrize("path", ["bundled", "trained"])
     @pytest.mark.parametrize("position", [8, 5000, -1])
     def test_flipped_bit(self, exported, places, path, position):
         folder = getattr(places, path)

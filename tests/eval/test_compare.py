@@ -6,6 +6,7 @@ import pytest
 from rich.console import Console
 
 from dctkd_zoo.errors import ZooError
+from eval import columns
 from eval.stats import compare
 from eval.stats.compare import NO_DIFFERENCE, Comparison
 from eval.stats.paired import Difference, exact_p
@@ -118,7 +119,7 @@ def test_the_table_fits_100_columns_and_says_where_no_difference_is_shown():
     meta = [line for line in lines if line.split(" ")[0] in by_figure(result[0])]
     differences = [item for comparison in result for item in comparison.differences]
     for line, item in zip(meta, differences, strict=True):
-        assert line.startswith(item.figure)
+        assert line.startswith(columns.get(item.figure).titled)
         assert line.endswith(("higher", "lower") if item.significant else NO_DIFFERENCE)
         assert f" {item.b:.1f}"[:-1] in line and f"{item.low:+.1f}"[:-1] in line
     assert sum("≤" in line for line in meta) == sum(item.p == 2 / 2001 for item in differences) > 0
@@ -131,4 +132,4 @@ def test_what_is_no_number_is_a_dash():
     a = table(0.5, 0).assign(**{"ssim.1": np.nan})
     (result,) = compare.compare({"r8": a, "r20": table(0.6, 1)})
     item = by_figure(result)["ssim"]
-    assert compare.cells(item, 2000)[1:] == ("–", f"{item.b:.4f}", "–", "– … –", "–", NO_DIFFERENCE)
+    assert compare.cells(item, 2000)[1:] == ("–", f"{item.b:.3f}", "–", "–", "–", NO_DIFFERENCE)

@@ -132,7 +132,7 @@ def test_numbers_of_views_are_compared_where_they_are_named():
 
 
 @pytest.mark.parametrize(
-    ("method", "due"),
+    ("method", "expected"),
     [
         ("", ("", "", None)),
         (".long", ("", ".long", None)),

@@ -184,7 +184,7 @@ def tiff(values: np.ndarray) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "due", "note"),
+    ("data", "expected", "note"),
     [
         (tiff((RAMP * 65535).astype(np.uint16)), (RAMP * 65535).astype(np.uint16) >> 8, decode.UPPER),
         (colours(np.dstack([RAMP * 65535] * 3)), (RAMP * 65535).astype(np.uint16) >> 8, decode.UPPER),

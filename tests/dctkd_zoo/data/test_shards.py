@@ -150,7 +150,9 @@ class TestLayout:
         gathered = loader._gathered(whole, starts, widths, 12)
         assert torch.equal(gathered, loader._copied(store.pixels, starts, widths, 12))
 
-    @pytest.mark.parametrize(("count", "resize", "due"), [(50_000, 40, 1), (20_210, 256, 15), (1_803_460, 256, 1322)])
+    @pytest.mark.parametrize(
+        ("count", "resize", "expected"), [(50_000, 40, 1), (20_210, 256, 15), (1_803_460, 256, 1322)]
+    )
     def test_a_shard_has_a_quarter_of_a_gibibyte_of_squares(self, count, resize, expected, monkeypatch):
         monkeypatch.setattr(shards, "SIZE", 2**28)
         parts = shards.layout(Path("x"), count, replace(RECIPE, resize=resize), kept=True)
