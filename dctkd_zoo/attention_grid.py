@@ -1,8 +1,9 @@
-"""An image and maps of numbers to a picture: each map in colour over the image in grey."""
+"""Pictures of attention: maps in colour over images, and grids of them, for `predict`, cards and the report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -28,15 +29,16 @@ VIRIDIS = (
 )
 OPACITY = 0.7  # of the colours: the least that tells high from low on a bright image
 
+Colour = tuple[int, int, int]
 INK, PAPER = (31, 35, 40), (255, 255, 255)
 LETTERS = 13  # px
 SIDE, GAP, LINE, MARGIN = 200, 4, 22, 8  # px: least width of a panel, between panels, of a line of words, around all
 
 
 def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image.Image:
-    """The map `heat` (H, W) over an image of any size: scaled from its least to its greatest value, smoothly enlarged.
+    """Draw the map `heat` (H, W), scaled to [0, 1] and enlarged bilinearly, over an image of any size.
 
-    A constant map is dark all over.
+    A constant map is dark everywhere.
     """
     size = (image.height, image.width)
     scaled = minmax(to_fp32(heat.detach()).cpu()[None])[None]
@@ -45,36 +47,59 @@ def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image
 
 
 def colours(values: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Numbers in [0, 1] (H, W) to viridis, uint8 (H, W, 3)."""
+    """Map numbers in [0, 1] (H, W) to viridis, uint8 (H, W, 3)."""
     anchors = np.array(VIRIDIS)
     steps = np.linspace(0, 1, len(anchors))
     channels = [np.interp(values, steps, channel) for channel in anchors.T]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
-def strip(image: Image.Image, maps: Sequence[Tensor], caption: str) -> Image.Image:
-    """An image, and beside it each level's map (H, W) over it, labelled, under a line of words.
+@dataclass(frozen=True)
+class Row:
+    """Panels of one size from left to right, and the caption above them in parts, each of a colour."""
 
-    A small image is shown enlarged, by a whole number.
+    panels: Sequence[Image.Image]
+    caption: Sequence[tuple[str, Colour]] = ()
+
+
+def grid(rows: Sequence[Row], header: Sequence[str] = (), margin: int = MARGIN) -> Image.Image:
+    """Draw rows of panels below each other, under a `header` with the words of each column."""
+    width, height = rows[0].panels[0].size
+    columns, lines = len(rows[0].panels), max((words.count("\n") + 1 for words in header), default=0)
+    size = (2 * margin + columns * (width + GAP) - GAP, 2 * margin + lines * LINE - GAP)
+    size = (size[0], size[1] + sum(height + GAP + LINE * bool(row.caption) for row in rows))
+    picture = Image.new("RGB", size, PAPER)
+    pen = ImageDraw.Draw(picture)
+    for column, words in enumerate(header):
+        middle = margin + column * (width + GAP) + width // 2
+        pen.multiline_text((middle, margin), words, INK, font(), anchor="ma", align="center")
+    top = margin + lines * LINE
+    for row in rows:
+        share = (size[0] - 2 * margin) // max(1, len(row.caption))
+        for part, (words, colour) in enumerate(row.caption):
+            place = (margin + part * share, top + LINE // 2)
+            pen.text(place, shortened(words, share - LETTERS), colour, font(), anchor="lm")
+        top += LINE * bool(row.caption)
+        for column, panel in enumerate(row.panels):
+            picture.paste(panel, (margin + column * (width + GAP), top))
+        top += height + GAP
+    return picture
+
+
+def strip(image: Image.Image, maps: Sequence[Tensor], caption: str) -> Image.Image:
+    """Draw an image and each level's map (H, W) over it, labelled with their sizes, with a caption.
+
+    A small image is enlarged by a whole number.
     """
     factor = -(-SIDE // image.width)
     large = image.resize((factor * image.width, factor * image.height), Image.Resampling.BICUBIC)
     sizes = [f"level {level}: {heat.shape[1]} x {heat.shape[0]}" for level, heat in enumerate(maps, start=1)]
-    words = [f"image: {image.width} x {image.height}", *sizes]
-    pitch, top = large.width + GAP, MARGIN + 2 * LINE
-    width = 2 * MARGIN + len(words) * pitch - GAP
-    picture = Image.new("RGB", (width, top + large.height + MARGIN), PAPER)
-    pen = ImageDraw.Draw(picture)
-    pen.text((MARGIN, MARGIN + LINE // 2), shortened(caption, width - 2 * MARGIN), INK, font(), anchor="lm")
-    for column, panel in enumerate([large, *(overlay(large, heat) for heat in maps)]):
-        left = MARGIN + column * pitch
-        pen.text((left, top - LINE // 2), words[column], INK, font(), anchor="lm")
-        picture.paste(panel, (left, top))
-    return picture
+    panels = [large, *(overlay(large, heat) for heat in maps)]
+    return grid([Row(panels, [(caption, INK)])], [f"image: {image.width} x {image.height}", *sizes])
 
 
 def shortened(words: str, room: float) -> str:
-    """Words that take at most `room` px, cut off with an ellipsis where they are longer."""
+    """Cut words to at most `room` px, with an ellipsis."""
     shown, end = words, ""
     while shown and font().getlength(shown + end) > room:
         shown, end = shown[:-1], "…"
@@ -83,5 +108,5 @@ def shortened(words: str, room: float) -> str:
 
 @cache
 def font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """The letters of all pictures."""
+    """Return the font of all pictures."""
     return ImageFont.load_default(LETTERS)

@@ -1,4 +1,4 @@
-"""An entry to a picture of its attention: test images, and over them the activation maps of teacher and student."""
+"""Attention figure of a model card: activation maps of teacher and student over test images."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 from torch import Tensor
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo._io import atomic
 from dctkd_zoo.attention import activation_map
-from dctkd_zoo.attention_grid import INK, LETTERS, PAPER, font, overlay, shortened
+from dctkd_zoo.attention_grid import INK, Row, grid, overlay
 from dctkd_zoo.data.loader import centre_crops, crop, derive_seed
 from dctkd_zoo.device import fp32_inference
 from dctkd_zoo.features import Output
@@ -22,8 +22,7 @@ from dctkd_zoo.spec import Entry
 from eval.run.config import EvalConfig
 from eval.run.setup import load_network, load_teacher, open_views, test_split
 
-CELL, GAP = 112, 4  # px
-HEADER, CAPTION, MARGIN = 38, 24, 8  # px of a column's heading, of the line over a row, and around everything
+CELL = 112  # px
 WRONG = (180, 35, 24)
 LARGEST = 150_000  # bytes
 
@@ -112,23 +111,14 @@ def _seen(role: str, output: Output) -> Seen:
 
 
 def draw(panel: Panel) -> Image.Image:
-    """A panel as a picture."""
+    """Draw a panel."""
     columns = _columns(panel.seen)
-    width = 2 * MARGIN + (1 + len(columns)) * (CELL + GAP) - GAP
-    pitch = CAPTION + CELL + GAP
-    picture = Image.new("RGB", (width, 2 * MARGIN + HEADER + len(panel.images) * pitch - GAP), PAPER)
-    pen = ImageDraw.Draw(picture)
-    for column, words in enumerate(["image", *(f"level {level}\n{seen.role}" for level, seen, _ in columns)]):
-        middle = MARGIN + column * (CELL + GAP) + CELL // 2
-        pen.multiline_text((middle, MARGIN), words.strip(), INK, font(), anchor="ma", align="center")
+    rows = []
     for row, image in enumerate(panel.images):
-        top = MARGIN + HEADER + row * pitch
-        _caption(pen, top, answers(panel, row), width - 2 * MARGIN)
         large = image.resize((CELL, CELL), Image.Resampling.BICUBIC)
-        cells = [large, *(overlay(large, seen.maps[index][row]) for _, seen, index in columns)]
-        for column, cell in enumerate(cells):
-            picture.paste(cell, (MARGIN + column * (CELL + GAP), top + CAPTION))
-    return picture
+        panels = [large, *(overlay(large, seen.maps[index][row]) for _, seen, index in columns)]
+        rows.append(Row(panels, [(words, INK if right else WRONG) for words, right in answers(panel, row)]))
+    return grid(rows, ["image", *(f"level {level}\n{seen.role}".strip() for level, seen, _ in columns)])
 
 
 def _columns(seen: Sequence[Seen]) -> list[tuple[int, Seen, int]]:
@@ -147,11 +137,3 @@ def answers(panel: Panel, row: int) -> list[tuple[str, bool]]:
         verdict = "right" if right else panel.classes[int(guess)]
         parts.append((f"{item.role or 'answer'}: {verdict}, {share:.0%}", right))
     return parts
-
-
-def _caption(pen: ImageDraw.ImageDraw, top: int, parts: Sequence[tuple[str, bool]], width: int) -> None:
-    """Parts side by side, each in an equal share of the width, and cut off with an ellipsis where it is longer."""
-    share = width // len(parts)
-    for index, (words, right) in enumerate(parts):
-        path = (MARGIN + index * share, top + CAPTION // 2)
-        pen.text(path, shortened(words, share - LETTERS), INK if right else WRONG, font(), anchor="lm")

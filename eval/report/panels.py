@@ -14,7 +14,7 @@ from PIL import Image
 
 from dctkd_zoo import registry
 from dctkd_zoo.attention import activation_map
-from dctkd_zoo.attention_grid import overlay
+from dctkd_zoo.attention_grid import Row, grid, overlay
 from dctkd_zoo.data.loader import centre_crops, crop
 from dctkd_zoo.device import fp32_inference
 from dctkd_zoo.features import Output
@@ -27,7 +27,7 @@ from eval.run.setup import load_network, load_teacher, open_views, reference, te
 from eval.stats.paired import align
 
 COUNT = 3  # images of a rule
-CELL, GAP = 144, 2  # px of a map, and between two
+CELL = 144  # px of a map
 QUALITY = 80  # of a JPEG
 
 
@@ -167,7 +167,7 @@ def _seen(
     result = []
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         guess = int(guesses[row])
-        strip = side_by_side([overlay(image, level[row]) for level in maps])
+        strip = grid([Row([overlay(image, level[row]) for level in maps])], margin=0)
         result.append(Seen(name, role, classes[guess], guess == label, float(shares[row]), len(maps), uri(strip)))
     return result
 
@@ -187,14 +187,6 @@ def _example(image: str, names: Iterable[str], looks: Mapping[str, Look]) -> Exa
 
 def _large(image: Image.Image) -> Image.Image:
     return image.resize((CELL, CELL), Image.Resampling.BICUBIC)
-
-
-def side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size from left to right."""
-    strip = Image.new("RGB", (len(pictures) * (CELL + GAP) - GAP, CELL), (128, 128, 128))
-    for path, picture in enumerate(pictures):
-        strip.paste(picture, (path * (CELL + GAP), 0))
-    return strip
 
 
 def uri(picture: Image.Image) -> str:

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 
 from dctkd_zoo import registry, weights
+from dctkd_zoo.attention_grid import GAP, LINE, MARGIN
 from dctkd_zoo.data.split import Arrays, Split
 from dctkd_zoo.errors import WeightsNotFound
 from eval.cards import attention_figure as figure
-from eval.cards.attention_figure import CELL, GAP, MARGIN, Panel, Seen, answers, attention_figure, draw
+from eval.cards.attention_figure import CELL, Panel, Seen, answers, attention_figure, draw
 from eval.run.config import EvalConfig
 
 CLASSES = tuple(weights.read_config(weights.BUNDLED / "r56_synthscenes")["label_names"])
@@ -40,7 +41,7 @@ def test_a_row_per_image_and_a_column_per_map(name, columns):
     entry = registry.get_entry(name)
     one, three = (attention_figure(entry, HERE, count=count) for count in (1, 3))
     assert one.width == three.width == width(columns)
-    assert (three.height - one.height) % (CELL + GAP + figure.CAPTION) == 0
+    assert (three.height - one.height) % (CELL + GAP + LINE) == 0
     assert three.height > one.height + CELL
 
 

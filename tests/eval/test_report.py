@@ -24,6 +24,7 @@ from PIL import Image
 from scipy import stats
 
 from dctkd_zoo import registry, weights
+from dctkd_zoo.attention_grid import GAP
 from dctkd_zoo.data.split import Arrays, Split
 from eval import __main__ as command
 from eval.report import charts, collect, data, panels, render, svg
@@ -324,7 +325,7 @@ def test_panels_show_teacher_baseline_and_student(monkeypatch, tmp_path):
     assert [seen.role for seen in gain.examples[0].seen] == ["teacher", "baseline", "student"]
     assert [example.id for example in gain.examples] == ["i0", "i1", "i10"]  # of equals, the first
     with Image.open(io.BytesIO(base64.b64decode(gain.examples[0].seen[0].picture.partition(",")[2]))) as strip:
-        assert strip.size == (3 * (panels.CELL + panels.GAP) - panels.GAP, panels.CELL)
+        assert strip.size == (3 * (panels.CELL + GAP) - GAP, panels.CELL)
     assert len(gain.examples[0].seen[0].picture) < 20_000
 
 
