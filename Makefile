@@ -51,7 +51,6 @@ check-readme: $(INSTALLED)
 	$(BIN)/python -m eval.pages.readme --check
 	$(BIN)/python -m eval.pages.results_md --check
 	$(BIN)/python -m benchmarks.report --check
-	$(BIN)/python -m benchmarks.scale_page --check
 
 check-cards: $(INSTALLED)
 	$(BIN)/python -m dctkd_zoo cards --check

@@ -96,9 +96,9 @@ class Dataset(Checked):
     """A set of labelled images: where it comes from and how its pixels are normalised.
 
     `source` names a module of `dctkd_zoo.data.sources`, and for some, after a slash, what they read: `hfds/ORG/NAME`.
-    `train` and `test` are the numbers of images a complete copy has, fewer of which are refused. A `streamed` set is
-    decoded whenever it is seen, in place of once into a pixel store. `drop_leaked` leaves out test images whose bytes
-    also stand in the training set. `tags` are what the Hub can search its networks' model cards for.
+    `train` and `test` are the numbers of images a complete copy has, fewer of which are refused. `drop_leaked` leaves
+    out test images whose bytes also stand in the training set. `tags` are what the Hub can search its networks' model
+    cards for.
     """
 
     name: str
@@ -113,7 +113,6 @@ class Dataset(Checked):
     url: str = "unknown"
     archives: tuple[Archive, ...] = ()
     drop_leaked: bool = False
-    streamed: bool = False
     notes: str = ""
     tags: tuple[str, ...] = ("scene-recognition",)
 

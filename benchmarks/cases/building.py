@@ -58,7 +58,8 @@ def store(setting: Setting) -> Iterator[Comparison]:
 @contextmanager
 def store_memory(setting: Setting) -> Iterator[Comparison]:
     """How far a build takes its process, at the peak, against what is allowed."""
-    waiting = AHEAD * (os.cpu_count() or 1) * resized(images.split(setting, 1), 0, images.recipe(setting)).nbytes
+    first = resized(images.split(setting, 1).images.load(0), images.recipe(setting))
+    waiting = AHEAD * (os.cpu_count() or 1) * first.nbytes
     with empty_home(setting) as emptied:
         student, teacher = Fresh(build, setting, growth, emptied), Given((waiting + BESIDE) / 2**20)
         yield Comparison("memory, pixel store", "limit", student, teacher, TIMES, MIB, setting.slow_rounds)

@@ -39,7 +39,6 @@ class Figure:
     of: Callable[[float], float]
 
 
-SECONDS = Figure("s", lambda seconds: seconds)
 MILLISECONDS = Figure("ms", lambda seconds: 1000 * seconds)
 MIB = Figure("MiB", lambda mib: mib)
 

@@ -18,7 +18,7 @@ from dctkd_zoo.errors import CorruptCache, DatasetError
 T = TypeVar("T")
 
 WAY_ON = "restore them; if they are as they should be, give the file another time (touch it)"
-TOGETHER = 16  # images of a thread's turn: few, for streams are read in order
+TOGETHER = 16  # images hashed per task: a task for each would cost more than hashing a small image
 
 log = logging.getLogger(__name__)
 

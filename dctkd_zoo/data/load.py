@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -29,8 +28,7 @@ def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     inside = (name,) if name else ()
     root = data_root(data) / dataset.name
     with way_on(dataset, root):
-        splits: dict[str, Split] = {split: source_of(dataset).read(root, split, *inside) for split in ("train", "test")}
-    return {name: replace(split, streamed=dataset.streamed) for name, split in splits.items()}
+        return {split: source_of(dataset).read(root, split, *inside) for split in ("train", "test")}
 
 
 def source_of(dataset: Dataset) -> ModuleType:

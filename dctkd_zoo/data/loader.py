@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,9 @@ from numpy.lib.stride_tricks import as_strided
 from torch import Tensor
 
 from dctkd_zoo import distributed
-from dctkd_zoo.data import live
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.pixel_cache import PixelCache
 from dctkd_zoo.spec import Dataset, Recipe
-
-REACH = 2048  # images by which a shuffle of streams puts one off, at most
 
 
 @dataclass(frozen=True)
@@ -53,11 +50,11 @@ class ImageLoader:
         From step `start` on, this rank's part of each batch.
         """
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch))
-        order = shuffled(len(self.labels), self.store.parts, generator)
+        order = torch.randperm(len(self.labels), generator=generator)
         if windows is None:
             windows = random_crops(self.store, self.recipe, generator)
-        shares = [distributed.local_slice(ids) for ids in order.split(self.recipe.batch_size)[start:]]
-        yield from self.batches(shares, windows)
+        for ids in order.split(self.recipe.batch_size)[start:]:
+            yield self.batch(distributed.local_slice(ids), windows)
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, cropped at the centre."""
@@ -65,13 +62,13 @@ class ImageLoader:
 
     def iter_ordered(self, windows: CropParams, batch_size: int) -> Iterator[Batch]:
         """All images that decoded, in order, by the given windows."""
-        yield from self.batches(self._decoded(batch_size), windows)
+        for ids in self._decoded(batch_size):
+            yield self.batch(ids, windows)
 
     def iter_sharded(self, windows: CropParams, batch_size: int) -> Iterator[tuple[Batch, bool]]:
         """Those batches of `walk` that are this rank's, and whether they are (`ranks.turns`)."""
-        turns = [*distributed.shard(self._decoded(batch_size))]
-        batches = self.batches([ids for ids, _ in turns], windows)
-        yield from zip(batches, (own for _, own in turns), strict=True)
+        for ids, own in distributed.shard(self._decoded(batch_size)):
+            yield self.batch(ids, windows), own
 
     def _decoded(self, batch_size: int) -> tuple[Tensor, ...]:
         """Positions of the images that decoded, by batch."""
@@ -85,15 +82,7 @@ class ImageLoader:
 
     def batch(self, ids: Tensor, windows: CropParams) -> Batch:
         """The images `ids` (B,) of an epoch as one batch on the device."""
-        return self._seen(ids, crop(self.store, ids, windows, self.recipe.crop), windows)
-
-    def batches(self, positions: Sequence[Tensor], windows: CropParams) -> Iterator[Batch]:
-        """A batch of the images at each of the positions (B,); what no store holds is decoded ahead."""
-        for ids, pixels in zip(positions, _crops(self.store, positions, windows, self.recipe.crop), strict=True):
-            yield self._seen(ids, pixels, windows)
-
-    def _seen(self, ids: Tensor, pixels: Tensor, windows: CropParams) -> Batch:
-        pixels = pixels.to(self.device, non_blocking=True)
+        pixels = crop(self.store, ids, windows, self.recipe.crop).to(self.device, non_blocking=True)
         flips = windows.flips[ids].to(self.device)
         pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
         images = normalise(pixels, self.dataset.mean, self.dataset.std)
@@ -104,19 +93,6 @@ def derive_seed(seed: int, *purpose: object) -> int:
     """A seed for one purpose, so that no two uses of a run's seed share random numbers."""
     text = "/".join(map(str, (seed, *purpose)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
-
-
-def shuffled(count: int, parts: Sequence[int], generator: torch.Generator) -> Tensor:
-    """The positions (N,) in random order; of images that lie together in `parts`, each within `REACH` of its turn.
-
-    Parts are shuffled, and every image is put off by up to `REACH` others: what a buffer of that size would do.
-    """
-    if not parts:
-        return torch.randperm(count, generator=generator)
-    blocks = torch.arange(count).split(list(parts))
-    order = torch.cat([blocks[number] for number in torch.randperm(len(blocks), generator=generator).tolist()])
-    delay = torch.rand(count, generator=generator, dtype=torch.float64) * REACH
-    return order[(torch.arange(count) + delay).argsort()]
 
 
 def random_crops(store: PixelCache, recipe: Recipe, generator: torch.Generator) -> CropParams:
@@ -136,18 +112,8 @@ def centre_crops(store: PixelCache, recipe: Recipe) -> CropParams:
     return CropParams(tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
 
 
-def _crops(store: PixelCache, positions: Sequence[Tensor], windows: CropParams, size: int) -> Iterator[Tensor]:
-    """`crop` of each of the positions (B,)."""
-    if store.live is None:
-        return (crop(store, ids, windows, size) for ids in positions)
-    sides = (zip(*(t.tolist() for t in (ids, windows.tops[ids], windows.lefts[ids])), strict=True) for ids in positions)
-    return live.crops(store.live, sides, size)
-
-
 def crop(store: PixelCache, ids: Tensor, windows: CropParams, size: int) -> Tensor:
     """Square windows of the images `ids` (B,) as uint8 (B, size, size, 3), where the store's pixels are."""
-    if store.live is not None:
-        return next(_crops(store, [ids], windows, size))
     tops, lefts, widths, offsets = (t.cpu()[ids] for t in (windows.tops, windows.lefts, store.widths, store.offsets))
     starts = offsets + (tops * widths + lefts) * 3
     if store.pixels[0].device.type == "cpu":

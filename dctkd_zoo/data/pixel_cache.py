@@ -7,10 +7,9 @@ import json
 import logging
 import os
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,8 +42,7 @@ class PixelCache:
 
     `pixels` is one sequence of bytes in pieces, and no image lies in two. Image i starts at `offsets[i]` of the
     whole and is `heights[i]` x `widths[i]` px. `failed` names the images that did not decode, with the reason;
-    their height is zero. `digest` is the split's. Where nothing is kept, `pixels` are empty and `live` decodes and
-    resizes an image. `parts` are the numbers of images that lie together in what has no quick access to any.
+    their height is zero. `digest` is the split's.
     """
 
     pixels: tuple[Tensor, ...]
@@ -53,16 +51,10 @@ class PixelCache:
     widths: Tensor
     failed: tuple[str, ...]
     digest: str
-    live: Callable[[int], NDArray[np.uint8]] | None = None
-    parts: tuple[int, ...] = ()
 
 
-def resized(split: Split, index: int, recipe: Recipe) -> NDArray[np.uint8]:
-    """One image as a recipe stores it, uint8 (H, W, 3): Pillow's bilinear resize of the short side, then padding."""
-    return _resized(split.images.load(index), recipe)
-
-
-def _resized(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
+def resized(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
+    """Resize the short side of an image (Pillow, bilinear) and pad it, as a recipe stores it: uint8 (H, W, 3)."""
     image = F.resize(image, [recipe.resize], InterpolationMode.BILINEAR)
     if recipe.pad:
         image = F.pad(image, [recipe.pad], padding_mode=recipe.pad_mode)
@@ -74,28 +66,24 @@ def open_pixel_cache(split: Split, recipe: Recipe, cache: Path) -> PixelCache:
 
     Its bytes are compared with their sha256 each time, those of an image when it is decoded: a `DatasetError` for one
     that cannot be read, or has changed since it was hashed, ends the build. Several processes may build one store at
-    once, each its part; `ZooError` where it cannot be written. Of a streamed split all but the pixels is kept.
+    once, each its part; `ZooError` where it cannot be written.
     """
     known = fingerprints(split)
     content = digest(split, known)
-    folder = cache / "stores" / _key(content, split, recipe)
-    parts = shards.layout(folder, len(split), recipe, kept=not split.streamed)
+    folder = cache / "stores" / _key(content, recipe)
+    parts = shards.layout(folder, len(split), recipe)
     facts = shards.complete(folder, parts, lambda shard, path: _write(split, known, recipe, shard, path))
     heights = torch.tensor([height for f in facts for height in f.heights], dtype=torch.int64)
     widths = torch.tensor([width for f in facts for width in f.widths], dtype=torch.int64)
     failed = tuple(name for f in facts for name in f.failed)
     lengths = 3 * heights * widths
-    if split.streamed:
-        live = partial(resized, split, recipe=recipe)
-        together = getattr(split.images, "parts", ())
-        return PixelCache((), lengths.cumsum(0) - lengths, heights, widths, failed, content, live, together)
     pixels = tuple(_mapped(shard.pixels, f.bytes) for shard, f in zip(parts, facts, strict=True))
     return PixelCache(pixels, lengths.cumsum(0) - lengths, heights, widths, failed, content)
 
 
 def resident(store: PixelCache, device: torch.device) -> PixelCache:
     """The store with its pixels in the GPU's own memory, where a third of what is free there holds them."""
-    if device.type != "cuda" or store.live or sum(map(len, store.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
+    if device.type != "cuda" or sum(map(len, store.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
         return store
     return replace(store, pixels=(joined(store.pixels, device),))
 
@@ -108,8 +96,8 @@ def joined(pixels: Sequence[Tensor], device: torch.device) -> Tensor:
     return whole
 
 
-def _key(content: str, split: Split, recipe: Recipe) -> str:
-    facts = json.dumps([FORMAT, content, recipe.resize, recipe.pad, recipe.pad_mode, split.streamed])
+def _key(content: str, recipe: Recipe) -> str:
+    facts = json.dumps([FORMAT, content, recipe.resize, recipe.pad, recipe.pad_mode])
     return hashlib.sha256(facts.encode()).hexdigest()[:32]
 
 
@@ -159,7 +147,7 @@ def _decoded(split: Split, known: Sequence[str], recipe: Recipe, indices: Iterab
     def one(index: int) -> _Decoded:
         try:
             seen = split.images.picture(index, verified(split, index, known[index]))
-            return _Decoded(_resized(seen.image, recipe), seen.notes)
+            return _Decoded(resized(seen.image, recipe), seen.notes)
         except Undecodable as error:
             return _Decoded(np.zeros((0, 0, 3), np.uint8), failed=str(error))
         except (OSError, MemoryError) as error:  # nothing is known of the image then, so the build ends

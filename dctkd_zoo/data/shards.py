@@ -27,7 +27,6 @@ class Shard:
 
     place: Path
     images: range
-    kept: bool  # where not, there is no file of pixels
 
     @property
     def pixels(self) -> Path:
@@ -58,11 +57,11 @@ class Facts:
 Write = Callable[[Shard, Path], Facts]  # a shard's pixels to a path
 
 
-def layout(folder: Path, count: int, recipe: Recipe, *, kept: bool) -> list[Shard]:
+def layout(folder: Path, count: int, recipe: Recipe) -> list[Shard]:
     """The shards of `count` images: as many in each as fill `SIZE` if they are square, so small sets have one."""
     item = max(1, SIZE // (3 * (recipe.resize + 2 * recipe.pad) ** 2))
     return [
-        Shard(folder / f"{number:05d}", range(start, min(start + item, count)), kept)
+        Shard(folder / f"{number:05d}", range(start, min(start + item, count)))
         for number, start in enumerate(range(0, count, item))
     ]
 
@@ -90,12 +89,11 @@ def read(shard: Shard, *, verify: bool = True) -> Facts:
     Without `verify` their number alone is looked at.
     """
     facts = Facts(**json_file.read_sealed(shard.facts))
-    if shard.kept:
-        result = shard.pixels.stat().st_size
-        if result != facts.bytes:
-            raise CorruptCache(f"{shard.pixels} is damaged: {result:,} bytes where {facts.bytes:,} are due")
-        if verify and sha256(shard.pixels) != facts.sha256:
-            raise CorruptCache(f"{shard.pixels} is damaged: its bytes do not match their sha256")
+    result = shard.pixels.stat().st_size
+    if result != facts.bytes:
+        raise CorruptCache(f"{shard.pixels} is damaged: {result:,} bytes where {facts.bytes:,} are due")
+    if verify and sha256(shard.pixels) != facts.sha256:
+        raise CorruptCache(f"{shard.pixels} is damaged: its bytes do not match their sha256")
     return facts
 
 
@@ -121,15 +119,10 @@ def _read_or_make(shard: Shard, write: Write) -> Facts:
         log.warning("%s: making it anew from the images", error)
     for left in shard.place.parent.glob(f".*.{shard.place.name}.*"):  # by a process that was killed
         left.unlink(missing_ok=True)
-    with atomic.replacing(shard.pixels) if shard.kept else _nowhere() as path:
+    with atomic.replacing(shard.pixels) as path:
         facts = write(shard, path)
     json_file.write_sealed(shard.facts, asdict(facts))
     return facts
-
-
-@contextmanager
-def _nowhere() -> Iterator[Path]:
-    yield Path(os.devnull)
 
 
 @contextmanager

@@ -31,8 +31,7 @@ ALL: list[Entry] = [e for module in MODULES.values() for e in module.ENTRIES]
 ENTRIES = {e.name: e for e in ALL}
 TERMS = set(discover.modules(losses.__name__)) - {"term"}
 SCENES = ("ade20k", "sun397", "mit67")
-SMALL = ("scene15", "synthscenes")
-CORRECT = (*SMALL, "places365")  # of which nothing was reported, so that nothing released is to be repeated
+SMALL = ("scene15", "synthscenes")  # of which nothing was reported, so that nothing released is to be repeated
 MAIN = {"at": 1000, "pkt": 30000, "vid": 1, "crd": 0.8, "ckd": 400, "review": 1, "dctkd": 1}
 DEV = {"at": 1100, "pkt": 54000, "vid": 1.5, "crd": 1.4, "review": 1.8}
 ABLATION = {"a0p1": 0.1, "a0p2": 0.2, "a0p3": 0.3, "a0p4": 0.4, "a0p5": 0.5, "a0p6": 0.6, "a0p7": 0.7, "a0p8": 0.8}
@@ -181,7 +180,7 @@ def test_every_weight_of_the_release_is_of_a_term() -> None:
 def test_options_follow_from_dataset_and_variant(e: Entry) -> None:
     """The transform behind the reported tables, and the released rivals, where the paper has figures."""
     transforms = {"dct2": "dct2", "signed": "dft_signed", "abs": "dft_abs", "l2": "l2_minmax", "raw": "dct2_raw"}
-    transform = transforms.get(e.variant, "dct2" if e.dataset in CORRECT else "dft_abs")
+    transform = transforms.get(e.variant, "dct2" if e.dataset in SMALL else "dft_abs")
     expected: dict[str, Any] = {"dctkd": {"transform": transform, "guided": e.dataset != "cifar100"}}
     if e.variant.startswith("low"):
         expected["dctkd"]["keep"] = int(e.variant.removeprefix("low"))
@@ -285,18 +284,6 @@ def test_the_small_sets() -> None:
     }
 
 
-def test_the_grid_of_places365() -> None:
-    assert distilled("places365") == set(product(("r50>r18", "r50>mbv2"), ("kd", "at", "dctkd", "dctkd_kd")))
-    assert undistilled("places365") == {"r50", "r18", "mbv2"}
-    assert sum(e.dataset == "places365" for e in ALL) == 3 + 8
-    for e in (e for e in ALL if e.dataset == "places365"):
-        teaches = e.arch == "r50"
-        assert (e.recipe.resize, e.recipe.crop, e.recipe.batch_size) == (256, 224, 256) and not e.reported
-        assert (e.recipe.lr, e.recipe.pretrained) == ((0.01, "tv_in1k") if teaches else (0.1, None))
-        ends = e.recipe.schedule.factor(e.recipe.epochs - 0.5, e.recipe.epochs)
-        assert ends == pytest.approx(0.01), "the rate falls twice"
-
-
 def test_sizes_of_the_datasets() -> None:
     assert {name: (d.num_classes, d.train, d.test) for name, d in DATASETS.items()} == {
         "ade20k": (1055, 20_210, 2_000),
@@ -305,7 +292,6 @@ def test_sizes_of_the_datasets() -> None:
         "cifar100": (100, 50_000, 10_000),
         "scene15": (15, 1_500, 2_985),
         "synthscenes": (12, 6_000, 1_200),
-        "places365": (365, 1_803_460, 36_500),
         "intel6": (6, 14_034, 3_000),
     }
 

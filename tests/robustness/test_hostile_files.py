@@ -485,14 +485,11 @@ def test_a_label_of_another_type_in_a_table_is_refused(tmp_path, monkeypatch, la
         ({"splits": None}, "its splits are None"),
         ({"splits": {"train": {"filenames": None}}}, "the filenames of train are None"),
         ({"splits": {"train": {"filenames": [3]}}}, r"the filenames of train are \[3\]"),
-        ({"splits": {"train": None}}, "finds no split train"),
+        ({"splits": {"train": None}}, "the filenames of train are None"),
+        ({"splits": {"validation": {"filenames": ["a.tar"]}}}, "has no split train; its splits: validation"),
         ({"splits": {"train": {"filenames": ["../out.tar"]}}}, "1 names lead out of this folder"),
         ({"splits": {"train": {"filenames": ["/etc/out.tar"]}}}, "1 names lead out of this folder"),
         ({"splits": {"train": {"filenames": ["in/../../out.tar"]}}}, "1 names lead out of this folder"),
-        (
-            {"splits": {"train": {"filenames": ["a.tar"], "num_samples": 1, "shard_lengths": None, "name": "train"}}},
-            "finds no split train",
-        ),
     ],
 )
 def test_an_info_of_any_shape_leads_nowhere_else(tmp_path, told, message):

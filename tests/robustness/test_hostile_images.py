@@ -56,9 +56,8 @@ def test_every_kind_is_seen_alike_by_evaluation_and_by_the_transform(tmp_path, s
     with Image.open(tmp_path / "a") as picture:
         teacher = transform(picture)
     assert torch.equal(teacher, transform(seen))
-    split = type("One", (), {"images": Files(tmp_path, ("a",))})()
     recipe = get_entry(NAME).recipe
-    assert min(resized(split, 0, recipe).shape[:2]) == recipe.resize + 2 * recipe.pad
+    assert min(resized(seen, recipe).shape[:2]) == recipe.resize + 2 * recipe.pad
 
 
 @pytest.mark.parametrize("mode", ["I;16", "I;16B", "I;16L"])

@@ -1,32 +1,70 @@
-"""A Hub data set with images and labels, by timm's reader `hfds` -> Split; `hfds/ORG/NAME`, or in the folder itself.
+"""Datasets on the Hugging Face Hub with the columns `image` and `label`, by timm's reader `hfds`.
 
-The split "test" is the set's `test`, or its `validation` where it has none; the columns are `image` and `label`.
+`hfds/ORG/NAME` downloads one, plain `hfds` reads the dataset's folder. The split "test" is the Hub's `test`, or its
+`validation` where it has none.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dctkd_zoo.data import filelist
-from dctkd_zoo.data.filelist import incomplete
-from dctkd_zoo.data.split import Rows, Split
-from dctkd_zoo.errors import DatasetError, DatasetMissing, ZooError, reason_of
+from dctkd_zoo.data import decode, filelist, files
+from dctkd_zoo.data.decode import Picture
+from dctkd_zoo.data.split import Images, Split
+from dctkd_zoo.errors import DatasetError, DatasetMissing, Unreadable, ZooError, reason_of
+
+REFUSED = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)  # what `datasets` raises
+
+
+@dataclass(frozen=True, eq=False)
+class Rows(Images):
+    """The images of a table that timm's reader opened."""
+
+    reader: Any
+    what: str
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def payload(self, index: int) -> bytes:
+        """The bytes in the table, or of the file that it names."""
+        try:
+            cell = self.reader.dataset[index][self.reader.image_key]
+        except (OSError, MemoryError) as error:
+            raise files.unreadable(f"{self.what}, row {index:,}", error) from error
+        match cell:
+            case {"bytes": bytes(data)} if data:
+                return data
+            case {"path": str(path)} if path:
+                return files.contents(Path(path))
+            case _:
+                raise Unreadable(f"{self.what}, row {index:,}: there is no image: {cell!r:.60}")
+
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """One image as RGB."""
+        return decode.decode(payload, f"{self.what}, row {index:,}")
+
+    def signature(self) -> str:
+        """The table's own fingerprint."""
+        return hashlib.sha256(str(self.reader.dataset._fingerprint).encode()).hexdigest()
 
 
 def read(root: Path, split: str, name: str = "") -> Split:
-    """The split "train" or "test" of the set `name`, else of that in the folder `root`; ids are `test/0000001`."""
+    """The split "train" or "test" of the dataset `name`, or of the one in `root`; ids are `test/0000001`."""
     try:
-        reader = open_reader("hfds", name, root, split)
+        reader = _open(root, split, name)
     except DatasetMissing:
         if split == "train":
             raise
-        reader = open_reader("hfds", name, root, "validation")
-    check_columns(reader.dataset.column_names, name or str(root))
+        reader = _open(root, "validation", name)
+    _check_columns(reader.dataset.column_names, name or str(root))
     what = f"{name or root}, {split}"
     names = sorted(reader.class_to_idx, key=reader.class_to_idx.__getitem__)
     try:
@@ -40,31 +78,24 @@ def read(root: Path, split: str, name: str = "") -> Split:
     return Split(classes, ids, np.array(labels, np.int64), Rows(reader, what))
 
 
-REFUSED = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)  # datasets' own, and of bad facts
-NEEDS = {"wds": "webdataset", "hfds": "datasets", "hfids": "datasets"}
-
-
-def open_reader(kind: str, name: str, root: Path, split: str, **options: Any) -> Any:
-    """What `timm.data.create_reader("<kind>/<name>")` gives; `ZooError` where the extra that it needs is missing.
-
-    `DatasetMissing` where it finds nothing: without a `name` it is looked for in the folder `root`.
-    """
-    require(kind)
+def _open(root: Path, split: str, name: str) -> Any:
+    """Open a split with timm's reader; `DatasetMissing` where it has none, `ZooError` without `datasets`."""
+    if find_spec("datasets") is None:
+        raise ZooError("hfds needs the package datasets: pip install 'dctkd-zoo[datasets]'")
     from timm.data.readers.reader_factory import create_reader
 
+    path = name or str(root)
     try:
-        if kind != "wds":
-            _refuse_tars(name or str(root))
-        path = str(root) if kind == "wds" else None
-        return create_reader(f"{kind}/{name or root}", root=path, split=split, **options)
+        _refuse_tars(path)
+        return create_reader(f"hfds/{path}", root=None, split=split)
     except REFUSED as error:
-        raise incomplete(
-            root, f"timm's reader {kind} finds no split {split} of {name or root}: {reason_of(error)}"
+        raise filelist.incomplete(
+            root, f"timm's reader hfds finds no split {split} of {path}: {reason_of(error)}"
         ) from error
 
 
 def _refuse_tars(path: str) -> None:
-    """`datasets` decodes whatever else lies in tar shards, and some kinds of that run code."""
+    """`DatasetError` for tar shards: `datasets` decodes whatever else is in them, and decoding some kinds runs code."""
     import datasets
 
     kinds = type(datasets.load_dataset_builder(path)).__mro__
@@ -72,14 +103,8 @@ def _refuse_tars(path: str) -> None:
         raise DatasetError(f"{path} consists of tar shards: fetch them, and read them with the source 'wds'")
 
 
-def check_columns(names: Iterable[str], what: str) -> None:
+def _check_columns(names: Iterable[str], what: str) -> None:
     """`DatasetError` where a table has no columns `image` and `label`."""
     lacking = {"image", "label"} - set(names)
     if lacking:
         raise DatasetError(f"{what} has no column {' or '.join(sorted(lacking))}; it has {', '.join(names)}")
-
-
-def require(kind: str) -> None:
-    """`ZooError` where the package that reads this kind is not installed."""
-    if find_spec(NEEDS[kind]) is None:
-        raise ZooError(f"{kind} needs the package {NEEDS[kind]}: pip install 'dctkd-zoo[streaming]'")

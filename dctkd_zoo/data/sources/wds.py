@@ -1,10 +1,10 @@
-"""WebDataset shards, `<split>-<number>.tar` with images and their labels -> Split of members, read where they lie.
+"""WebDataset tar shards, read in place without unpacking.
 
 A sample is the members of one name: `0001.jpg` and its label, `0001.cls` (a number) or `0001.json` with a field
-`label`. Other members are never read. Where there is an `_info.json`, timm's reader `wds` says from it which tars a
-split has; else they are called `train*.tar` and `test*.tar` or `val*.tar`. `classes.txt` names the classes, one a line.
+`label`. Other members are never read. The tars of a split are those that `_info.json` (or `info.json`) lists, else
+`train*.tar` and `test*.tar` or `val*.tar`. `classes.txt` names the classes, one a line.
 
-timm's reader gives no positions and passes over broken samples in silence, so the members are found here.
+timm's reader gives no random access and skips broken samples without a message, so the tars are indexed here.
 """
 
 from __future__ import annotations
@@ -13,25 +13,63 @@ import hashlib
 import json
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dctkd_zoo._io import json_file
 from dctkd_zoo._io.typecheck import fits
-from dctkd_zoo.data import filelist
-from dctkd_zoo.data.files import opened
+from dctkd_zoo.data import decode, filelist
+from dctkd_zoo.data.decode import Picture
+from dctkd_zoo.data.files import opened, unreadable
 from dctkd_zoo.data.fingerprint import remembered
-from dctkd_zoo.data.sources.hfds import open_reader
-from dctkd_zoo.data.split import Split, Tars, stat_of
-from dctkd_zoo.errors import DatasetError, reason_of
+from dctkd_zoo.data.split import Images, Split, stat_of
+from dctkd_zoo.errors import DatasetError, Unreadable, reason_of
 
-PARTS = {"train": ("train",), "test": ("test", "val")}
+PARTS = {"train": ("train",), "test": ("test", "val")}  # how the tars of a split begin
+INFO = {"train": ("train",), "test": ("test", "val", "validation")}  # what `_info.json` calls it
 MOST = 2**20  # bytes of a label's file
 FORMAT = 2  # raise when the index of a tar changes
 
 Row = tuple[str, int, int, int]  # a sample's name, its image's offset and size, its label
+
+
+@dataclass(frozen=True, eq=False)
+class Tars(Images):
+    """Members of uncompressed tar files; each row of `where` (N, 3) is the number of a tar, an offset and a size."""
+
+    root: Path
+    names: tuple[str, ...]
+    where: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.where)
+
+    def payload(self, index: int) -> bytes:
+        """The member's bytes; `Unreadable` where the tar ends before."""
+        tar, offset, size = self.where[index].tolist()
+        path = self.root / self.names[tar]
+        with opened(path) as file:
+            try:
+                file.seek(offset)
+                data = file.read(size)
+            except (OSError, MemoryError) as error:
+                raise unreadable(path, error) from error
+        if len(data) < size:
+            raise Unreadable(f"{path}: ends within a member")
+        return data
+
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """One image as RGB."""
+        tar, offset, _ = self.where[index].tolist()
+        return decode.decode(payload, f"{self.root / self.names[tar]} at byte {offset:,}")
+
+    def signature(self) -> str:
+        """What changes whenever a tar is written to."""
+        return stat_of(self.root, self.names)
 
 
 def read(root: Path, split: str) -> Split:
@@ -60,14 +98,18 @@ def _tars(root: Path, split: str) -> tuple[str, ...]:
         known = json_file.read_object(info, DatasetError).get("splits")
         if not isinstance(known, dict):
             raise DatasetError(f"{info}: its splits are {known!r:.60}, not an object")
-        part = next((part for part in (*PARTS[split], "validation") if part in known), split)
-        meta = known.get(part)
-        names = meta.get("filenames", []) if isinstance(meta, dict) else []
+        part = next((part for part in INFO[split] if part in known), None)
+        if part is None:
+            listed = filelist.brief(tuple(known)) or "none"
+            raise filelist.incomplete(
+                root, f"{info.name} has no split {' or '.join(INFO[split])}; its splits: {listed}"
+            )
+        meta = known[part]
+        names: Any = meta.get("filenames") if isinstance(meta, dict) else None
         if not fits(names, list[str]):
             raise DatasetError(f"{info}: the filenames of {part} are {names!r:.60}, not a list of names")
         filelist.refuse_outside(root, names)
-        reader = open_reader("wds", "", root, part)
-        return tuple(map(str, reader.split_info.filenames))
+        return tuple(names)
     there = filelist.below(root) if root.is_dir() else []
     for part in PARTS[split]:
         result = tuple(name for name in there if name.startswith(part) and name.endswith(".tar"))

@@ -1,4 +1,4 @@
-"""Images in WebDataset shards, Hub tables and streams: as timm's readers give them, stored or decoded when seen."""
+"""Sources `wds` and `hfds`: images in WebDataset shards and Hub tables are as timm's readers give them."""
 
 import gc
 import io
@@ -17,13 +17,10 @@ from PIL import Image
 from timm.data import create_reader  # type: ignore[attr-defined]
 
 from dctkd_zoo import registry
-from dctkd_zoo.data import loader, shards
-from dctkd_zoo.data import split as packed
 from dctkd_zoo.data.load import load
-from dctkd_zoo.data.loader import ImageLoader, shuffled
+from dctkd_zoo.data.loader import ImageLoader
 from dctkd_zoo.data.pixel_cache import open_pixel_cache
 from dctkd_zoo.data.sources import hfds
-from dctkd_zoo.data.split import Stream, digest
 from dctkd_zoo.errors import DatasetError, DatasetMissing, ZooError
 from dctkd_zoo.schedules import Step
 from dctkd_zoo.spec import Dataset, Recipe
@@ -34,6 +31,7 @@ CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=1, batch_size=7, lr=0.1, schedule=Step(1), resize=16, crop=12)
 TRAIN, TEST, CLASSES = 40, 12, ("bar", "mall", "zoo")
 WDS = Dataset("packed", "Packed", "wds", num_classes=3, train=TRAIN, test=TEST)
+HFDS = replace(WDS, source="hfds")
 
 
 @pytest.fixture(autouse=True)
@@ -108,11 +106,6 @@ def read_by_timm(root, split):
         result = list(create_reader("wds/", root=str(root), split=split))
         gc.collect()
     return result
-
-
-def equal(student, teacher):
-    """Whether two lists of batches are the same, bit by bit."""
-    return all(torch.equal(a, b) for x, y in zip(student, teacher, strict=True) for a, b in zip(x, y, strict=True))
 
 
 class TestShards:
@@ -209,118 +202,9 @@ class TestShards:
         assert "train-0002.tar" in opened and len(set(opened)) <= 2
 
 
-class TestStreamed:
-    """Decoded as they are seen: nothing but speed and disk space tells that from a store."""
-
-    @pytest.mark.parametrize("recipe", [RECIPE, replace(RECIPE, pad=3, pad_mode="reflect", flip=False)])
-    def test_batches_are_those_of_a_store(self, tars, tmp_path, recipe):
-        kept, kept_test = seen(WDS, tars, tmp_path / "cache", recipe)
-        live, live_test = seen(replace(WDS, streamed=True), tars, tmp_path / "cache", recipe)
-        assert kept.store.parts == () and live.store.parts == (5, 13, 12, 10) and live.store.pixels == ()
-        assert kept.cache_key() == live.cache_key() and live.store.digest == digest(load(WDS, tars)["train"])
-        assert equal(live_test.test(5), kept_test.test(5))
-        assert equal(live.iter_ordered(live.fixed(1), 6), kept.iter_ordered(kept.fixed(1), 6))
-        straight = replace(live, store=replace(live.store, parts=()))
-        assert equal(straight.train(3, 4), kept.train(3, 4))
-        ids = torch.tensor([39, 0, 17])
-        assert equal([live.batch(ids, live.fixed(2))], [kept.batch(ids, kept.fixed(2))])
-
-    def test_no_pixel_is_written(self, tars, tmp_path):
-        seen(replace(WDS, streamed=True), tars, tmp_path / "cache")
-        assert {path.suffix for path in (tmp_path / "cache").rglob("*") if path.is_file()} == {".json", ".lock"} - (
-            set() if list((tmp_path / "cache").rglob("*.lock")) else {".lock"}
-        )
-
-    def test_an_epoch_has_each_image_once_and_follows_from_its_seed(self, tars, tmp_path):
-        live, _ = seen(replace(WDS, streamed=True), tars, tmp_path / "cache")
-        epochs = [list(live.train(*key)) for key in ((0, 0), (0, 0), (0, 1), (1, 0))]
-        assert equal(epochs[0], epochs[1])
-        orders = [torch.cat([batch.ids for batch in epoch]).tolist() for epoch in epochs]
-        assert all(sorted(order) == list(range(TRAIN)) for order in orders)
-        assert orders[0] != orders[2] and orders[0] != orders[3]
-        assert [len(batch.ids) for batch in epochs[0]] == [7] * 5 + [5]
-
-    def test_an_image_that_breaks_later_stops_the_epoch(self, tars, tmp_path):
-        live, _ = seen(replace(WDS, streamed=True), tars, tmp_path / "cache")
-        raw = bytearray((path := tars / "packed" / "train-0002.tar").read_bytes())
-        raw[512:1024] = bytes(512)
-        path.write_bytes(raw)
-        with pytest.raises(DatasetError, match=r"train-0002\.tar at byte 512: .* it decoded when"):
-            list(live.train(0, 0))
-
-    def test_a_batch_left_early_leaves_no_work(self, tars, tmp_path):
-        live, _ = seen(replace(WDS, streamed=True), tars, tmp_path / "cache")
-        batches = live.train(0, 0)
-        next(batches)
-        batches.close()
-
-
-class TestShuffled:
-    def test_parts_stay_together_within_reach(self, monkeypatch):
-        monkeypatch.setattr(loader, "REACH", 10)
-        parts = (50, 30, 120, 300)
-        order = shuffled(500, parts, torch.Generator().manual_seed(0))
-        assert sorted(order.tolist()) == list(range(500))
-        part = torch.repeat_interleave(torch.arange(4), torch.tensor(parts))[order]
-        first = torch.tensor([int((part == number).nonzero()[0]) for number in range(4)])
-        turn = torch.empty(500, dtype=torch.long)
-        position = 0
-        for number in first.argsort().tolist():
-            start = sum(parts[:number])
-            turn[start : start + parts[number]] = torch.arange(position, position + parts[number])
-            position += parts[number]
-        away = torch.arange(500) - turn[order]
-        assert away.abs().max() <= 10 and away.abs().float().mean() > 2
-
-    def test_the_order_of_parts_is_random(self):
-        orders = (shuffled(40_000, (10_000,) * 4, torch.Generator().manual_seed(seed)) for seed in range(30))
-        assert {order[0].item() // 10_000 for order in orders} == {0, 1, 2, 3}
-
-    def test_without_parts_any_order_is_as_likely(self):
-        order = shuffled(1000, (), torch.Generator().manual_seed(5))
-        assert torch.equal(order, torch.randperm(1000, generator=torch.Generator().manual_seed(5)))
-
-
-class TestStream:
-    """Images that come in order alone."""
-
-    def stream(self, count=5000):
-        self.read = 0
-
-        def start():
-            for index in range(count):
-                self.read += 1
-                yield str(index).encode()
-
-        return Stream(count, start, "a stream", "stamp")
-
-    def test_an_epoch_in_shuffled_order_reads_each_once(self):
-        stream = self.stream()
-        for seed in range(2):
-            order = shuffled(5000, stream.parts, torch.Generator().manual_seed(seed)).tolist()
-            assert [int(stream.payload(index)) for index in order] == order
-            assert self.read == 5000 * (seed + 1)
-
-    def test_what_nobody_asks_for_is_let_go(self):
-        stream = self.stream(20_000)
-        for index in range(0, 20_000, 2):
-            stream.payload(index)
-        assert len(stream._held) <= packed.HELD // 2 + 1 and self.read == 19_999
-
-    def test_what_is_gone_is_read_again(self):
-        stream = self.stream()
-        assert [stream.payload(index) for index in (4, 2, 4, 0)] == [b"4", b"2", b"4", b"0"]
-
-    def test_one_that_ends_early_is_told(self):
-        stream = replace(self.stream(10), count=12)
-        with pytest.raises(OSError, match="a stream ends after 10 of 12 images"):
-            stream.payload(11)
-
-
 class TestHub:
-    @pytest.mark.parametrize("kind", ["hfds", "hfids"])
-    def test_a_table_is_read(self, table, kind):
-        splits = load(replace(WDS, source=kind), table)
+    def test_a_table_is_read(self, table):
+        splits = load(HFDS, table)
         for name, first, count in (("train", 0, TRAIN), ("test", 100, TEST)):
             split = splits[name]
             assert split.classes == CLASSES and split.labels.tolist() == [s % 3 for s in range(first, first + count)]
@@ -328,32 +212,17 @@ class TestHub:
                 encoded(seed) for seed in range(first, first + count)
             ]
 
-    def test_a_stream_is_seen_as_the_table_is_stored(self, table, tmp_path):
-        kept, kept_test = seen(replace(WDS, source="hfds"), table, tmp_path / "cache")
-        live, live_test = seen(replace(WDS, source="hfids", streamed=True), table, tmp_path / "cache")
-        assert kept.cache_key() == live.cache_key() and live.store.parts == (TRAIN,)
-        assert equal(live_test.test(5), kept_test.test(5))
-        straight = replace(kept, store=replace(kept.store, parts=(TRAIN,)))
-        assert equal(live.train(0, 0), straight.train(0, 0)) and equal(live.train(0, 1), straight.train(0, 1))
-
-    def test_a_stream_can_be_stored_in_one_pass(self, table, tmp_path, monkeypatch):
-        monkeypatch.setattr(shards, "SIZE", 10 * 3 * 16 * 16)
-        one, _ = seen(replace(WDS, source="hfids"), table, tmp_path / "a")
-        other, _ = seen(replace(WDS, source="hfds"), table, tmp_path / "b")
-        assert len(one.store.pixels) == 4 and torch.equal(torch.cat(one.store.pixels), torch.cat(other.store.pixels))
-
     def test_tar_shards_are_left_to_the_source_that_decodes_images_alone(self, tars):
         (tars / "packed" / "classes.txt").unlink()
         with pytest.raises(DatasetError, match="read them with the source 'wds'"):
-            load(replace(WDS, source="hfds"), tars)
+            load(HFDS, tars)
 
-    @pytest.mark.parametrize("kind", ["hfds", "hfids"])
-    def test_columns_by_other_names(self, tmp_path, kind):
+    def test_columns_by_other_names(self, tmp_path):
         path = tmp_path / "packed" / "train.parquet"
         path.parent.mkdir()
         datasets.Dataset.from_dict({"image": ["a", "b"], "scene": [0, 1]}).to_parquet(path)
-        with pytest.raises(DatasetError, match="label"):
-            load(replace(WDS, source=kind), tmp_path)
+        with pytest.raises(DatasetError, match="no column label; it has image, scene"):
+            load(HFDS, tmp_path)
 
     def test_a_folder_of_images_is_read(self, tmp_path):
         for part, seeds in (("train", range(TRAIN)), ("test", range(TEST))):
@@ -361,33 +230,29 @@ class TestHub:
                 path = tmp_path / "packed" / part / CLASSES[seed % 3] / f"{seed:03d}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(encoded(seed))
-        table, stream = (load(replace(WDS, source=kind), tmp_path)["train"] for kind in ("hfds", "hfids"))
-        assert table.classes == stream.classes == CLASSES and table.labels.tolist() == stream.labels.tolist()
-        assert digest(table) == digest(stream)
-        assert table.images.payload(TRAIN - 1) == encoded(38)
+        split = load(HFDS, tmp_path)["train"]
+        order = sorted(range(TRAIN), key=lambda seed: (seed % 3, seed))  # by class, then by name
+        assert split.classes == CLASSES and split.labels.tolist() == [seed % 3 for seed in order]
+        assert [split.images.payload(index) for index in range(TRAIN)] == [encoded(seed) for seed in order]
 
     def test_a_set_is_named_after_a_slash(self, table, tmp_path):
         folder = tmp_path / "elsewhere"
         (table / "packed").rename(folder)
         assert len(load(replace(WDS, source=f"hfds/{folder}"), tmp_path)["train"]) == TRAIN
 
-    @pytest.mark.parametrize("kind", ["hfds", "hfids"])
-    def test_one_that_is_not_there(self, tmp_path, kind):
-        with pytest.raises(DatasetMissing, match=f"timm's reader {kind} finds no split train"):
-            load(replace(WDS, source=kind), tmp_path)
+    def test_one_that_is_not_there(self, tmp_path):
+        with pytest.raises(DatasetMissing, match="timm's reader hfds finds no split train"):
+            load(HFDS, tmp_path)
 
-
-@pytest.mark.parametrize(("kind", "package"), [("wds", "webdataset"), ("hfds", "datasets"), ("hfids", "datasets")])
-def test_a_missing_extra_is_named(tars, monkeypatch, kind, package):
-    (tars / "packed" / "_info.json").write_text(json.dumps({"splits": {"train": {}}}))
-    monkeypatch.setattr(hfds, "find_spec", lambda name: None if name == package else object())
-    with pytest.raises(ZooError, match=rf"{package}: pip install 'dctkd-zoo\[streaming\]'"):
-        load(replace(WDS, source=kind), tars)
+    def test_the_missing_package_is_named(self, table, monkeypatch):
+        monkeypatch.setattr(hfds, "find_spec", lambda name: None if name == "datasets" else object())
+        with pytest.raises(ZooError, match=r"datasets: pip install 'dctkd-zoo\[datasets\]'"):
+            load(HFDS, table)
 
 
 CATALOG = """
 from dctkd_zoo.spec import Cosine, Dataset, Entry, Recipe
-DATASET = Dataset("packed", "Packed", "SOURCE", num_classes=3, train=40, test=12, streamed=True)
+DATASET = Dataset("packed", "Packed", "SOURCE", num_classes=3, train=40, test=12)
 RECIPE = Recipe(epochs=2, batch_size=20, lr=0.05, schedule=Cosine(), resize=16, crop=12)
 ENTRIES = (
     Entry("r8_packed", RECIPE, {"ce": 1.0}),
@@ -402,8 +267,8 @@ def forget():
     registry._bundled_and_included.cache_clear()
 
 
-@pytest.mark.parametrize("source", ["wds", "hfids"])
-def test_a_streamed_set_is_trained_on_and_evaluated(request, tmp_path, monkeypatch, source):
+@pytest.mark.parametrize("source", ["wds", "hfds"])
+def test_a_packed_set_is_trained_on_and_evaluated(request, tmp_path, monkeypatch, source):
     data = request.getfixturevalue("tars" if source == "wds" else "table")
     monkeypatch.setattr(registry, "_MODULES", [])
     forget()
@@ -416,4 +281,3 @@ def test_a_streamed_set_is_trained_on_and_evaluated(request, tmp_path, monkeypat
     finally:
         forget()
     assert "top1" in (tmp_path / "found.json").read_text()
-    assert not list((tmp_path / "home" / "stores").rglob("*.bin"))

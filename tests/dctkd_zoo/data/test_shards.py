@@ -155,7 +155,7 @@ class TestLayout:
     )
     def test_a_shard_has_a_quarter_of_a_gibibyte_of_squares(self, count, resize, expected, monkeypatch):
         monkeypatch.setattr(shards, "SIZE", 2**28)
-        parts = shards.layout(Path("x"), count, replace(RECIPE, resize=resize), kept=True)
+        parts = shards.layout(Path("x"), count, replace(RECIPE, resize=resize))
         assert len(parts) == expected and max(len(part.images) for part in parts) * 3 * resize**2 <= 2**28
         assert [index for part in parts for index in part.images] == list(range(count))
 

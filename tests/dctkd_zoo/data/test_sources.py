@@ -13,7 +13,7 @@ from PIL import Image
 from timm.data import create_reader  # type: ignore[attr-defined]
 
 from dctkd_zoo import registry
-from dctkd_zoo.data.sources import ade20k, cifar100, folders, held, lists, mit67, places365, sun397
+from dctkd_zoo.data.sources import ade20k, cifar100, folders, held, lists, mit67, sun397
 from dctkd_zoo.errors import DatasetError, Unreadable
 
 
@@ -256,49 +256,6 @@ def test_same_ids_from_a_relative_root(tmp_path, monkeypatch):
     touch(tmp_path, ["train/a/1.jpg"])
     monkeypatch.chdir(tmp_path)
     assert folders.read(Path(), "train").ids == ("train/a/1.jpg",)
-
-
-class TestPlaces365:
-    CATEGORIES = ("/a/airfield", "/a/apartment_building/outdoor", "/f/field/wild", "/f/field_road")
-
-    @pytest.fixture
-    def root(self, tmp_path):
-        write(tmp_path / "categories_places365.txt", *(f"{name} {label}" for label, name in enumerate(self.CATEGORIES)))
-        train = [f"{name}/0000000{number}.jpg" for name in self.CATEGORIES for number in (1, 2)]
-        write(tmp_path / "places365_train_standard.txt", *(f"{name} {row // 2}" for row, name in enumerate(train)))
-        val = [f"Places365_val_0000000{number}.jpg" for number in range(4)]
-        write(tmp_path / "places365_val.txt", *(f"{name} {3 - row}" for row, name in enumerate(val)))
-        touch(tmp_path, [f"data_256_standard{name}" for name in train] + [f"val_256/{name}" for name in val])
-        return tmp_path
-
-    def test_is_what_torchvision_reads(self, root, monkeypatch):
-        reference = torchvision.datasets.Places365
-        monkeypatch.setattr("torchvision.datasets.places365.check_integrity", lambda *file, **md5: True)
-        for split, name in (("train", "train-standard"), ("test", "val")):
-            student, teacher = places365.read(root, split), reference(str(root), name, small=True)
-            assert [str(root / path) for path in student.ids] == [path for path, _ in teacher.imgs]
-            assert student.labels.tolist() == teacher.targets and len(student.classes) == len(teacher.classes)
-        assert student.classes == ("airfield", "apartment_building-outdoor", "field-wild", "field_road")
-
-    def test_images_lie_where_the_archive_puts_them(self, root):
-        (root / "data_256_standard").rename(root / "data_256")
-        assert places365.read(root, "train").ids[0] == "data_256/a/airfield/00000001.jpg"
-
-    def test_easy_directories_have_the_same_classes(self, root):
-        official = places365.read(root, "train")
-        easy = [f"places365_standard/{part}/{name}/1.jpg" for part in ("train", "val") for name in official.classes]
-        touch(root, easy)
-        for split in ("train", "test"):
-            assert places365.read(root, split).classes == official.classes
-            assert places365.read(root, split).labels.tolist() == [0, 1, 2, 3]
-
-    def test_lists_that_contradict(self, root):
-        write(root / "places365_val.txt", "Places365_val_00000000.jpg 4")
-        with pytest.raises(DatasetError, match=r"places365_val.txt: '.* 4' is not an image and one of 4 labels"):
-            places365.read(root, "test")
-        write(root / "categories_places365.txt", "/a/airfield 1")
-        with pytest.raises(DatasetError, match="'/a/airfield 1' stands where label 0 is due"):
-            places365.read(root, "train")
 
 
 class TestHeld:
