@@ -1,15 +1,27 @@
 """What tests of several modules share."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
+from dctkd_zoo import registry
+
 SLOW = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]  # a folder is written anew by each example
 settings.register_profile("ci", max_examples=100, deadline=None, derandomize=True, suppress_health_check=SLOW)
 settings.register_profile("soak", settings.get_profile("ci"), max_examples=10_000, derandomize=False)
 settings.load_profile("soak" if os.environ.get("SOAK") == "1" else "ci")
+
+
+@pytest.fixture
+def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The zoo's own catalog, before and after what a test includes."""
+    monkeypatch.setattr(registry, "_MODULES", [])
+    registry._bundled_and_included.cache_clear()
+    yield
+    registry._bundled_and_included.cache_clear()
 
 
 @pytest.fixture(scope="session")

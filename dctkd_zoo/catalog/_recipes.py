@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from dctkd_zoo.schedules import MultiStep, Step
+from dctkd_zoo.schedules import Step
 from dctkd_zoo.spec import Entry, Recipe, Reported
 
 Options = Mapping[str, Mapping[str, Any]]
@@ -36,8 +36,6 @@ RELEASED: Options = {
 CORRECTED: Options = {"dctkd": {"transform": "dct2", "guided": True}}
 # The release's main branch as it is now, of which no figure was reported.
 SIGNED: Options = {"dctkd": {"transform": "dft_signed", "guided": True}}
-# CIFAR-100: no guide, as in the release's scripts; the rivals at their defaults, as no figure was reported to compare.
-UNGUIDED: Options = {"dctkd": {"transform": "dft_abs", "guided": False}}
 # The corrected loss on the lowest frequencies of the maps alone, 4 x 4 and 2 x 2 of them.
 LOW4: Options = {"dctkd": {**CORRECTED["dctkd"], "keep": 4}}
 LOW2: Options = {"dctkd": {**CORRECTED["dctkd"], "keep": 2}}
@@ -58,17 +56,6 @@ SCRATCH_REVIEW = replace(SCRATCH, batch_size=60)
 FINETUNE = replace(SCRATCH, lr=0.01, pretrained="tv_in1k")
 # ResNet-152 had 55 images a batch when the README's tables were made (81525b4), and 80 half a year later (063ae01).
 FINETUNE_R152 = replace(FINETUNE, batch_size=55)
-
-CIFAR = Recipe(
-    epochs=240,
-    batch_size=128,
-    lr=0.05,
-    schedule=MultiStep((150, 180, 210)),
-    resize=32,
-    pad=4,
-    crop=32,
-    weight_decay=5e-4,
-)
 
 
 def _read_reported(path: Path) -> dict[str, tuple[Reported, ...]]:

@@ -1,8 +1,9 @@
-"""15-Scene: the dataset and its entries, all but `ckd` trained in minutes; the teacher starts from `intel6`."""
+"""15-Scene: the dataset and its entries, trained in minutes; the teacher starts from `intel6`."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from dctkd_zoo.catalog._recipes import CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry
 from dctkd_zoo.schedules import Cosine
@@ -40,52 +41,52 @@ MOBILE = replace(STUDENT, lr=0.05)
 LONG = replace(STUDENT, epochs=20)
 TEACHER = replace(LONG, lr=0.02, pretrained="entry:r50_intel6")
 
+baseline = partial(entry, recipe=STUDENT)
+student = partial(entry, recipe=STUDENT, teacher="r50_scene15", options=CORRECTED)
+mobile = partial(student, recipe=MOBILE)
+
 ENTRIES = (
     # The teacher, and the students trained on labels alone.
     entry("r50_scene15", TEACHER),
-    entry("r18_scene15", STUDENT),
-    entry("mbv2_scene15", MOBILE),
+    baseline("r18_scene15"),
+    baseline("mbv2_scene15", recipe=MOBILE),
     # ResNet-50 to ResNet-18.
-    entry("r18_kd_scene15", STUDENT, "r50_scene15"),
-    entry("r18_at_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_at_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_pkt_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_pkt_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_vid_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_vid_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_crd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_crd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_ckd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_ckd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_review_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_review_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_dctkd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
-    entry("r18_dctkd_kd_scene15", STUDENT, "r50_scene15", options=CORRECTED),
+    student("r18_kd_scene15"),
+    student("r18_at_scene15"),
+    student("r18_at_kd_scene15"),
+    student("r18_pkt_scene15"),
+    student("r18_pkt_kd_scene15"),
+    student("r18_vid_scene15"),
+    student("r18_vid_kd_scene15"),
+    student("r18_crd_scene15"),
+    student("r18_crd_kd_scene15"),
+    student("r18_review_scene15"),
+    student("r18_review_kd_scene15"),
+    student("r18_dctkd_scene15"),
+    student("r18_dctkd_kd_scene15"),
     # ResNet-50 to MobileNetV2.
-    entry("mbv2_kd_scene15", MOBILE, "r50_scene15"),
-    entry("mbv2_at_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_at_kd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_pkt_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_pkt_kd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_vid_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_vid_kd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_crd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_crd_kd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_ckd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_ckd_kd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_review_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_review_kd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_dctkd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
-    entry("mbv2_dctkd_kd_scene15", MOBILE, "r50_scene15", options=CORRECTED),
+    mobile("mbv2_kd_scene15"),
+    mobile("mbv2_at_scene15"),
+    mobile("mbv2_at_kd_scene15"),
+    mobile("mbv2_pkt_scene15"),
+    mobile("mbv2_pkt_kd_scene15"),
+    mobile("mbv2_vid_scene15"),
+    mobile("mbv2_vid_kd_scene15"),
+    mobile("mbv2_crd_scene15"),
+    mobile("mbv2_crd_kd_scene15"),
+    mobile("mbv2_review_scene15"),
+    mobile("mbv2_review_kd_scene15"),
+    mobile("mbv2_dctkd_scene15"),
+    mobile("mbv2_dctkd_kd_scene15"),
     # The loss under the transforms of the release.
-    entry("r18_dctkd_scene15.signed", STUDENT, "r50_scene15", options=SIGNED),
-    entry("r18_dctkd_scene15.abs", STUDENT, "r50_scene15", options=RELEASED),
-    entry("mbv2_dctkd_scene15.signed", MOBILE, "r50_scene15", options=SIGNED),
-    entry("mbv2_dctkd_scene15.abs", MOBILE, "r50_scene15", options=RELEASED),
+    student("r18_dctkd_scene15.signed", options=SIGNED),
+    student("r18_dctkd_scene15.abs", options=RELEASED),
+    mobile("mbv2_dctkd_scene15.signed", options=SIGNED),
+    mobile("mbv2_dctkd_scene15.abs", options=RELEASED),
     # The loss on the lowest frequencies alone.
-    entry("r18_dctkd_scene15.low4", STUDENT, "r50_scene15", options=LOW4),
-    entry("r18_dctkd_scene15.low2", STUDENT, "r50_scene15", options=LOW2),
+    student("r18_dctkd_scene15.low4", options=LOW4),
+    student("r18_dctkd_scene15.low2", options=LOW2),
     # As many epochs as the teacher has.
-    entry("r18_scene15.long", LONG),
-    entry("r18_dctkd_scene15.long", LONG, "r50_scene15", options=CORRECTED),
+    baseline("r18_scene15.long", recipe=LONG),
+    student("r18_dctkd_scene15.long", recipe=LONG),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from dctkd_zoo.catalog._recipes import ALPHA, CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry
 from dctkd_zoo.schedules import Cosine
@@ -40,38 +41,41 @@ LONG = replace(STUDENT, epochs=24)
 # At this rate and on these features a weight of 100 already ends in NaN within an epoch, the paper's 400 sooner.
 CKD = {**ALPHA, "ckd": 4.0}
 
+baseline = partial(entry, recipe=STUDENT)
+student = partial(entry, recipe=STUDENT, teacher="r56_synthscenes", options=CORRECTED)
+
 ENTRIES = (
     # The teacher, and the students trained on labels alone.
     entry("r56_synthscenes", LONG),
-    entry("r20_synthscenes", STUDENT),
-    entry("r8_synthscenes", STUDENT),
+    baseline("r20_synthscenes"),
+    baseline("r8_synthscenes"),
     # ResNet-56 to ResNet-20, and to the smallest.
-    entry("r20_kd_synthscenes", STUDENT, "r56_synthscenes"),
-    entry("r20_at_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_at_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_pkt_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_pkt_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_vid_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_vid_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_crd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_crd_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_ckd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED, alpha=CKD),
-    entry("r20_ckd_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED, alpha=CKD),
-    entry("r20_review_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_review_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_dctkd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r20_dctkd_kd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
-    entry("r8_dctkd_synthscenes", STUDENT, "r56_synthscenes", options=CORRECTED),
+    student("r20_kd_synthscenes"),
+    student("r20_at_synthscenes"),
+    student("r20_at_kd_synthscenes"),
+    student("r20_pkt_synthscenes"),
+    student("r20_pkt_kd_synthscenes"),
+    student("r20_vid_synthscenes"),
+    student("r20_vid_kd_synthscenes"),
+    student("r20_crd_synthscenes"),
+    student("r20_crd_kd_synthscenes"),
+    student("r20_ckd_synthscenes", alpha=CKD),
+    student("r20_ckd_kd_synthscenes", alpha=CKD),
+    student("r20_review_synthscenes"),
+    student("r20_review_kd_synthscenes"),
+    student("r20_dctkd_synthscenes"),
+    student("r20_dctkd_kd_synthscenes"),
+    student("r8_dctkd_synthscenes"),
     # The loss under the transforms of the release.
-    entry("r20_dctkd_synthscenes.signed", STUDENT, "r56_synthscenes", options=SIGNED),
-    entry("r20_dctkd_synthscenes.abs", STUDENT, "r56_synthscenes", options=RELEASED),
+    student("r20_dctkd_synthscenes.signed", options=SIGNED),
+    student("r20_dctkd_synthscenes.abs", options=RELEASED),
     # The loss on the lowest frequencies alone.
-    entry("r20_dctkd_synthscenes.low4", STUDENT, "r56_synthscenes", options=LOW4),
-    entry("r20_dctkd_synthscenes.low2", STUDENT, "r56_synthscenes", options=LOW2),
+    student("r20_dctkd_synthscenes.low4", options=LOW4),
+    student("r20_dctkd_synthscenes.low2", options=LOW2),
     # As many epochs as the teacher has.
-    entry("r20_synthscenes.long", LONG),
-    entry("r20_at_synthscenes.long", LONG, "r56_synthscenes", options=CORRECTED),
-    entry("r20_dctkd_synthscenes.long", LONG, "r56_synthscenes", options=CORRECTED),
-    entry("r8_synthscenes.long", LONG),
-    entry("r8_dctkd_synthscenes.long", LONG, "r56_synthscenes", options=CORRECTED),
+    baseline("r20_synthscenes.long", recipe=LONG),
+    student("r20_at_synthscenes.long", recipe=LONG),
+    student("r20_dctkd_synthscenes.long", recipe=LONG),
+    baseline("r8_synthscenes.long", recipe=LONG),
+    student("r8_dctkd_synthscenes.long", recipe=LONG),
 )

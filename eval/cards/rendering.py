@@ -1,8 +1,9 @@
-"""Facts of an entry to its model card, and every entry of the catalog to a card in `model_cards/`."""
+"""Model cards: rendering any entry's, and the folder `model_cards/` with those of entries with weights or results."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -16,14 +17,22 @@ from eval import columns
 from eval.cards import measured, metadata, recipe
 from eval.cards.facts import REPO, Card, gather
 from eval.cards.metadata import check
-from eval.pages.markdown import Markdown, code, escape, link, listed, verbatim
+from eval.pages.markdown import Markdown, code, escape, link, listed, table, verbatim
 from eval.run import results_csv
+from eval.run.results_csv import Row
 from eval.stats import seeds
 
-__all__ = ["Card", "check", "gather", "render", "stale", "write"]
+__all__ = ["Card", "check", "committed", "gather", "on_demand", "render", "stale", "write"]
 
 TEMPLATE = "card.md.jinja"
 FIGURES = "figures"
+LIST = "README.md"
+LIST_HEAD = """# Model cards
+
+The entries with weights or with a row in `eval/results.csv`. `python -m dctkd_zoo cards NAME` prints the card of any
+other entry, with `--catalog FILE` also of one from a catalog file.
+"""
+STATUS = {"bundled": "bundled with the package", "published": "on the Hub", "recipe": "not kept"}
 MARK = "<!-- Made by `python -m dctkd_zoo cards`"  # how a generated file is told from one that somebody wrote
 
 
@@ -68,7 +77,7 @@ def _template() -> Template:
 
 
 def write(folder: Path) -> list[str]:
-    """Make `folder` hold one up-to-date card per entry; what was done, in words, and nothing where none was stale.
+    """Make `folder` hold the committed cards and their list; what was done, in words, and nothing where none was stale.
 
     Of what does not belong there, only cards that were made by this function are removed.
     """
@@ -100,24 +109,49 @@ def _differing(folder: Path, expected: dict[str, str]) -> list[str]:
 
 
 def _due(folder: Path) -> dict[str, str]:
-    """File name -> text of the card of every entry, with the pictures that the folder has."""
+    """Return the text of each file that belongs into a folder of cards, by its name: the list and the cards."""
     rows = results_csv.read(results_csv.RESULTS)
-    result: dict[str, str] = {}
-    for entry in registry.entries().values():
-        picture = figure_path(entry)
-        figure = picture if (folder / picture).is_file() else None
-        row = weights.published().get(entry.name)
-        repo = f"{row['repo']}@{row['revision']}" if row else None
-        result[f"{entry.name}.md"] = render(gather(entry, rows, repo=repo, figure=figure))
-    return result
+    cards = [_facts(entry, rows, folder) for entry in committed(rows)]
+    return {LIST: _list(cards), **{f"{card.entry.name}.md": render(card) for card in cards}}
 
 
-def figure_path(entry: Entry) -> str:
-    """Where the picture of an entry's attention lies, from the folder of cards."""
-    return f"{FIGURES}/{entry.name}.png"
+def committed(rows: Iterable[Row]) -> list[Entry]:
+    """Return the entries whose cards are committed: those with weights, and those that `rows` are measurements of."""
+    measured = {row["name"] for row in rows}
+    return [
+        entry
+        for entry in registry.entries().values()
+        if entry.name in measured
+        or weights.is_complete(weights.BUNDLED / entry.name)
+        or entry.name in weights.published()
+    ]
 
 
-def _extra(folder: Path, expected: dict[str, str]) -> list[Path]:
-    """Files that are neither a card nor a picture of an entry; hidden ones are the editor's."""
-    known = {folder / name for name in expected} | {folder / figure_path(e) for e in registry.entries().values()}
+def on_demand(entry: Entry, folder: Path) -> str:
+    """Return the text of any entry's card; of a committed one, that of its file in `folder`."""
+    return render(_facts(entry, results_csv.read(results_csv.RESULTS), folder))
+
+
+def _facts(entry: Entry, rows: Iterable[Row], folder: Path) -> Card:
+    """Gather the facts of an entry's card, with the picture that `folder` has."""
+    picture = figure_path(entry.name)
+    row = weights.published().get(entry.name)
+    repo = f"{row['repo']}@{row['revision']}" if row else None
+    return gather(entry, rows, repo=repo, figure=picture if (folder / picture).is_file() else None)
+
+
+def _list(cards: Iterable[Card]) -> str:
+    """Return the text of the list of committed cards."""
+    lines = [(Markdown(f"[{c.entry.name}]({c.entry.name}.md)"), c.dataset.title, STATUS[c.status]) for c in cards]
+    return f"{MARK}. -->\n\n{LIST_HEAD}\n{table(('card', 'dataset', 'weights'), lines)}\n"
+
+
+def figure_path(name: str) -> str:
+    """Return where the picture of an entry's attention lies, from the folder of cards."""
+    return f"{FIGURES}/{name}.png"
+
+
+def _extra(folder: Path, expected: Iterable[str]) -> list[Path]:
+    """Return the files that are neither the list, a card nor the picture of one; hidden ones are the editor's."""
+    known = {folder / name for name in expected} | {folder / figure_path(Path(name).stem) for name in expected}
     return sorted(p for p in folder.rglob("*") if p.is_file() and p not in known and not p.name.startswith("."))

@@ -26,6 +26,12 @@ CODE = re.findall(r"`([^`\n]+)`", PROSE)
 SUFFIXES = ("csv", "json", "md", "png", "py", "toml")
 
 
+GRIDS = {
+    e.name: e for path in (ROOT / "examples" / "catalogs").glob("*.py") for e in runpy.run_path(str(path))["ENTRIES"]
+}
+ENTRIES = {**registry.entries(), **GRIDS}
+
+
 def paths(spans: list[str]) -> Iterator[str]:
     """Words that look like files of the repository, also those within a command."""
     for word in " ".join(spans).split():
@@ -85,12 +91,12 @@ def test_the_readme_leads_to_it():
 
 @pytest.mark.parametrize("name", unique(names(CODE)))
 def test_entries_are_there(name):
-    assert any(fnmatchcase(entry, name) for entry in registry.entries()), f"docs/method.md speaks of {name}"
+    assert any(fnmatchcase(entry, name) for entry in ENTRIES), f"docs/method.md speaks of {name}"
 
 
 @pytest.mark.parametrize("variant", sorted({s for s in CODE if re.fullmatch(r"\.[a-z0-9]+", s)}))
 def test_variants_are_there(variant):
-    assert variant[1:] in {entry.variant for entry in registry.entries().values()}
+    assert variant[1:] in {entry.variant for entry in ENTRIES.values()}
 
 
 @pytest.mark.parametrize(("term", "options"), [*calls(CODE)], ids=str)
@@ -104,7 +110,7 @@ def test_there_is_something_to_check():
     assert ("crd", {"negatives": "released"}) in [*calls(CODE)]
     for wrong in ("r18_dctkd_ade2k", "r19_dctkd_ade20k", "*.corect"):
         assert [*names([wrong])] == [wrong]
-        assert not any(fnmatchcase(entry, wrong) for entry in registry.entries())
+        assert not any(fnmatchcase(entry, wrong) for entry in ENTRIES)
     assert [*paths(["python docs/figure.py"])] == ["docs/figure.py"]
 
 

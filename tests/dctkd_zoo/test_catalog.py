@@ -23,12 +23,17 @@ from dctkd_zoo.data import sources
 from dctkd_zoo.losses import Term
 from dctkd_zoo.schedules import Cosine, MultiStep, Step
 from dctkd_zoo.spec import Dataset, Entry, Recipe
+from eval.run import results_csv
 from eval.run.protocol import PROTOCOLS
+from train.__main__ import main as train
 
 MODULES = {name: discover.load(catalog.__name__, name) for name in discover.modules(catalog.__name__)}
 DATASETS: dict[str, Dataset] = {name: module.DATASET for name, module in MODULES.items()}
 ALL: list[Entry] = [e for module in MODULES.values() for e in module.ENTRIES]
 ENTRIES = {e.name: e for e in ALL}
+GRIDS = sorted((Path(__file__).parents[2] / "examples" / "catalogs").glob("*.py"))
+EVERY: list[Entry] = [*ALL, *(e for path in GRIDS for e in runpy.run_path(str(path))["ENTRIES"])]
+NAMED = {e.name: e for e in EVERY}
 TERMS = set(discover.modules(losses.__name__)) - {"term"}
 SCENES = ("ade20k", "sun397", "mit67")
 SMALL = ("scene15", "synthscenes")  # of which nothing was reported, so that nothing released is to be repeated
@@ -37,8 +42,6 @@ DEV = {"at": 1100, "pkt": 54000, "vid": 1.5, "crd": 1.4, "review": 1.8}
 ABLATION = {"a0p1": 0.1, "a0p2": 0.2, "a0p3": 0.3, "a0p4": 0.4, "a0p5": 0.5, "a0p6": 0.6, "a0p7": 0.7, "a0p8": 0.8}
 ABLATION |= {"a0p9": 0.9, "a1p5": 1.5, "a2": 2, "a3": 3, "a5": 5}
 RECIPE = Recipe(epochs=1, batch_size=1, lr=0.1, schedule=Step(1), resize=8, crop=8)
-
-every_entry = pytest.mark.parametrize("e", ALL, ids=lambda e: e.name)
 
 
 def with_kd(methods: Iterable[str]) -> set[str]:
@@ -51,13 +54,13 @@ GRID = {"kd"} | with_kd(MAIN)
 
 def distilled(dataset: str, variant: str = "") -> set[tuple[str, str]]:
     """(teacher>student, terms) of a dataset's distilled entries of a variant, as architectures."""
-    result = [e for e in ALL if (e.dataset, e.variant) == (dataset, variant) and e.teacher is not None]
-    return {(f"{ENTRIES[e.teacher or ''].arch}>{e.arch}", "_".join(e.terms)) for e in result}
+    result = [e for e in EVERY if (e.dataset, e.variant) == (dataset, variant) and e.teacher is not None]
+    return {(f"{NAMED[e.teacher or ''].arch}>{e.arch}", "_".join(e.terms)) for e in result}
 
 
 def undistilled(dataset: str, variant: str = "") -> set[str]:
     """Architectures of a dataset's teachers and baselines of a variant."""
-    return {e.arch for e in ALL if (e.dataset, e.variant) == (dataset, variant) and e.teacher is None}
+    return {e.arch for e in EVERY if (e.dataset, e.variant) == (dataset, variant) and e.teacher is None}
 
 
 @pytest.mark.parametrize(
@@ -136,7 +139,7 @@ def test_terms_that_were_not_tuned_have_no_tuned_weights(terms: str) -> None:
 
 def weights_of(terms: tuple[str, ...], tuned: bool = False) -> set[tuple[tuple[str, float], ...]]:
     """The different weights of the paper's entries with these terms, without the ablation of them."""
-    result = [e for e in ALL if e.dataset not in SMALL and e.terms == terms and e.variant not in ABLATION]
+    result = [e for e in EVERY if e.dataset not in SMALL and e.terms == terms and e.variant not in ABLATION]
     return {tuple(e.weights.items()) for e in result if (e.variant == "tuned") == tuned}
 
 
@@ -160,9 +163,9 @@ def test_tuned_weights_are_those_of_the_dev_branch(method: str) -> None:
 
 
 def test_ckd_weighs_less_on_synthscenes_where_it_would_diverge() -> None:
-    other = {e.name for e in ALL if e.dataset in SMALL and "ckd" in e.weights and e.weights["ckd"] != ALPHA["ckd"]}
+    other = {e.name for e in EVERY if e.dataset in SMALL and "ckd" in e.weights and e.weights["ckd"] != ALPHA["ckd"]}
     assert other == {"r20_ckd_synthscenes", "r20_ckd_kd_synthscenes"}
-    for e in (e for e in ALL if e.dataset in SMALL and e.name not in other):
+    for e in (e for e in EVERY if e.dataset in SMALL and e.name not in other):
         assert e.weights == paper_weights(e.terms, ALPHA)
 
 
@@ -176,64 +179,87 @@ def test_every_weight_of_the_release_is_of_a_term() -> None:
     assert set(TUNED) <= set(ALPHA) <= TERMS
 
 
-@every_entry
-def test_options_follow_from_dataset_and_variant(e: Entry) -> None:
+@pytest.mark.parametrize(("dataset", "variant"), sorted({(e.dataset, e.variant) for e in EVERY}))
+def test_options_follow_from_dataset_and_variant(dataset: str, variant: str) -> None:
     """The transform behind the reported tables, and the released rivals, where the paper has figures."""
     transforms = {"dct2": "dct2", "signed": "dft_signed", "abs": "dft_abs", "l2": "l2_minmax", "raw": "dct2_raw"}
-    transform = transforms.get(e.variant, "dct2" if e.dataset in SMALL else "dft_abs")
-    expected: dict[str, Any] = {"dctkd": {"transform": transform, "guided": e.dataset != "cifar100"}}
-    if e.variant.startswith("low"):
-        expected["dctkd"]["keep"] = int(e.variant.removeprefix("low"))
-    if e.dataset in SCENES and e.variant != "corrected":
+    transform = transforms.get(variant, "dct2" if dataset in SMALL else "dft_abs")
+    expected: dict[str, Any] = {"dctkd": {"transform": transform, "guided": dataset != "cifar100"}}
+    if variant.startswith("low"):
+        expected["dctkd"]["keep"] = int(variant.removeprefix("low"))
+    if dataset in SCENES and variant != "corrected":
         expected |= {"vid": {"levels": "released"}, "ckd": {"levels": "released"}, "crd": {"negatives": "released"}}
-    assert e.options == {term: expected[term] for term in e.terms if term in expected}
+    for e in (e for e in EVERY if (e.dataset, e.variant) == (dataset, variant)):
+        assert e.options == {term: expected[term] for term in e.terms if term in expected}, e.name
 
 
 def test_names_are_unique() -> None:
-    assert [name for name, count in Counter(e.name for e in ALL).items() if count > 1] == []
+    assert [name for name, count in Counter(e.name for e in EVERY).items() if count > 1] == []
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_a_file_holds_the_dataset_it_is_named_after(module: str) -> None:
     assert DATASETS[module].name == module
-    assert {e.dataset for e in MODULES[module].ENTRIES} == {module}
+    assert {e.dataset for e in MODULES[module].ENTRIES} <= {module}
     assert DATASETS[module].source in discover.modules(sources.__name__)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_grep_finds_every_name_where_it_is_defined(module: str) -> None:
     text = Path(MODULES[module].__file__ or "").read_text(encoding="utf-8")
-    assert [e.name for e in MODULES[module].ENTRIES if text.count(f'entry("{e.name}", ') != 1] == []
+    assert [e.name for e in MODULES[module].ENTRIES if text.count(f'("{e.name}"') != 1] == []
 
 
-@every_entry
-def test_an_entry_names_things_that_exist(e: Entry) -> None:
-    assert e.arch in ARCHS
-    assert set(e.weights) <= TERMS
-    assert list(e.terms) == sorted(e.terms, key=lambda term: term == "kd"), "a method stands before kd"
+def test_an_entry_is_there_for_its_weights_a_measurement_or_a_reported_figure() -> None:
+    """Or because such an entry needs it, as a teacher or a start; Places365 has recipes alone."""
+    wanted = {*weights.published(), *(row["name"] for row in results_csv.read(results_csv.RESULTS))}
+    wanted |= {folder.name for folder in weights.BUNDLED.iterdir()} | {e.name for e in ALL if e.reported}
+    wanted |= {name for kept in [*wanted] for name in registry.ancestors(kept, ENTRIES)}
+    assert {e.name for e in ALL if e.dataset != "places365"} == wanted
 
 
-@every_entry
-def test_a_teacher_fits(e: Entry) -> None:
-    if e.teacher is None:
-        return
-    teacher = ENTRIES[e.teacher]
-    assert teacher.dataset == e.dataset
-    assert not teacher.terms
-    assert (teacher.recipe.resize, teacher.recipe.crop) == (e.recipe.resize, e.recipe.crop)
+def test_entries_name_things_that_exist() -> None:
+    assert {e.arch for e in EVERY} <= set(ARCHS)
+    assert {term for e in EVERY for term in e.weights} <= TERMS
+    for terms in {e.terms for e in EVERY}:
+        assert list(terms) == sorted(terms, key=lambda term: term == "kd"), "a method stands before kd"
 
 
-@every_entry
-def test_terms_accept_their_options(e: Entry) -> None:
-    for term, options in e.options.items():
-        discover.only(discover.load(losses.__name__, term), Term)(**options)  # type: ignore[type-abstract,unused-ignore]
+def test_a_teacher_fits() -> None:
+    for e, teacher in ((e, NAMED[e.teacher]) for e in EVERY if e.teacher):
+        assert teacher.dataset == e.dataset, e.name
+        assert not teacher.terms, e.name
+        assert (teacher.recipe.resize, teacher.recipe.crop) == (e.recipe.resize, e.recipe.crop), e.name
 
 
-@every_entry
-def test_every_entry_can_be_compared_with_its_baseline(e: Entry) -> None:
-    base = ENTRIES[registry.baseline(e) or ""]
-    assert (base.arch, base.dataset, base.terms) == (e.arch, e.dataset, ())
-    assert base.recipe.epochs == e.recipe.epochs, "as long a training"
+@pytest.mark.parametrize("term", sorted({term for e in EVERY for term in e.options}))
+def test_a_term_accepts_its_options(term: str) -> None:
+    for options in {json.dumps(e.options[term]) for e in EVERY if term in e.options}:
+        discover.only(discover.load(losses.__name__, term), Term)(**json.loads(options))  # type: ignore[type-abstract,unused-ignore]
+
+
+@pytest.mark.usefixtures("fresh_registry")
+@pytest.mark.parametrize("path", GRIDS, ids=lambda path: path.stem)
+def test_a_grid_is_a_catalog_file_whose_trainings_can_be_planned(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid = runpy.run_path(str(path))["ENTRIES"]
+    one_per_variant = {e.variant: e.name for e in grid}.values()
+    names = list(dict.fromkeys(n for name in one_per_variant for n in registry.ancestors(name, NAMED)[::-1]))
+    assert train([*names, "--catalog", str(path), "--dry-run", "--device", "cpu", "--out", str(tmp_path)]) == 0
+    plan = capsys.readouterr().out
+    assert all(name in plan for name in names)
+    assert {name: e for name, e in registry.entries().items() if name not in ENTRIES} == {e.name: e for e in grid}
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_every_entry_can_be_compared_with_its_baseline() -> None:
+    for path in GRIDS:
+        registry.include(path)
+    for e in EVERY:
+        base = NAMED[registry.baseline(e) or ""]
+        assert (base.arch, base.dataset, base.terms) == (e.arch, e.dataset, ()), e.name
+        assert base.recipe.epochs == e.recipe.epochs, "as long a training"
 
 
 @pytest.mark.parametrize("dataset", SCENES)
@@ -250,14 +276,14 @@ def test_the_grid_of_scenes(dataset: str) -> None:
     for variant in single:
         assert distilled(dataset, variant) == {("r50>r18", "dctkd")}
     assert undistilled(dataset) == {"r50", "r152", "r18", "r34", "mbv2"}
-    assert sum(e.dataset == dataset for e in ALL) == 5 + 3 * sum(map(len, methods.values())) + len(single)
+    assert sum(e.dataset == dataset for e in EVERY) == 5 + 3 * sum(map(len, methods.values())) + len(single)
 
 
 def test_the_grid_of_cifar() -> None:
     assert distilled("cifar100") == set(product(("r56>r20", "r110>r32", "r32x4>r8x4"), GRID))
     assert distilled("cifar100", "r110") == set(product(["r110>r20"], GRID))
     assert undistilled("cifar100") == {"r56", "r110", "r32x4", "r20", "r32", "r8x4"}
-    assert sum(e.dataset == "cifar100" for e in ALL) == 6 + 4 * 15
+    assert sum(e.dataset == "cifar100" for e in EVERY) == 6 + 4 * 15
 
 
 def test_the_small_sets() -> None:
@@ -278,7 +304,7 @@ def test_the_small_sets() -> None:
     assert longer == dataclasses.replace(short, epochs=ENTRIES["r50_scene15"].recipe.epochs)
     assert undistilled("scene15") == {"r50", "r18", "mbv2"}
     assert undistilled("synthscenes") == {"r56", "r20", "r8"}
-    assert Counter(e.dataset for e in ALL if e.dataset in SMALL) == {
+    assert Counter(e.dataset for e in EVERY if e.dataset in SMALL) == {
         "scene15": 3 + 30 + 6 + 2,
         "synthscenes": 3 + 16 + 4 + 5,
     }
@@ -298,7 +324,7 @@ def test_sizes_of_the_datasets() -> None:
 
 @pytest.mark.parametrize("dataset", SCENES)
 def test_recipes_of_scenes(dataset: str) -> None:
-    for e in (e for e in ALL if e.dataset == dataset):
+    for e in (e for e in EVERY if e.dataset == dataset):
         teaches = e.arch in ("r50", "r152")
         recipe = e.recipe
         assert (recipe.epochs, recipe.schedule) == (70, Step(25, 0.1))
@@ -313,7 +339,7 @@ def test_recipes_of_scenes(dataset: str) -> None:
 
 
 def test_recipe_of_cifar() -> None:
-    (recipe,) = {e.recipe for e in ALL if e.dataset == "cifar100"}
+    (recipe,) = {e.recipe for e in EVERY if e.dataset == "cifar100"}
     assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (240, 128, 0.05, 5e-4)
     assert recipe.schedule == MultiStep((150, 180, 210), 0.1)
     assert (recipe.resize, recipe.crop, recipe.pad, recipe.pad_mode) == (32, 32, 4, "constant")
@@ -321,7 +347,7 @@ def test_recipe_of_cifar() -> None:
 
 @pytest.mark.parametrize("dataset", SMALL)
 def test_the_small_sets_start_from_scratch_but_one_teacher(dataset: str) -> None:
-    entries = [e for e in ALL if e.dataset == dataset]
+    entries = [e for e in EVERY if e.dataset == dataset]
     assert {e.name: e.start for e in entries if e.recipe.pretrained} == (
         {"r50_scene15": "r50_intel6"} if dataset == "scene15" else {}
     )
@@ -394,9 +420,8 @@ def test_every_reported_row_is_a_figure_of_its_entry() -> None:
     assert sum(len(e.reported) for e in ALL) == len(rows) == 174
 
 
-@pytest.mark.parametrize("e", [e for e in ALL if e.reported], ids=lambda e: e.name)
-def test_a_reported_figure_can_be_compared_and_looked_up(e: Entry) -> None:
-    for figure in e.reported:
+def test_a_reported_figure_can_be_compared_and_looked_up() -> None:
+    for figure in {figure for e in ALL for figure in e.reported}:
         assert figure.metric in PROTOCOLS[figure.protocol].metrics
         assert 0 < figure.value < 100
         assert re.fullmatch(r"[\w-]+@[0-9a-f]{7}:[\w.]+", figure.source)

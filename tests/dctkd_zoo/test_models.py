@@ -3,6 +3,7 @@
 import logging
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import timm
@@ -36,6 +37,7 @@ CIFAR = {
     "r32x4": 7_433_860,
 }
 META = torch.device("meta")
+CIFAR100 = Path(__file__).resolve().parents[2] / "examples" / "catalogs" / "cifar100.py"
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +82,9 @@ class TestSize:
         with META:
             assert models.parameters(models.create(arch, 100)) == CIFAR[arch]
 
+    @pytest.mark.usefixtures("fresh_registry")
     def test_cifar_entries(self):
+        registry.include(CIFAR100)
         names = [name for name in dctkd_zoo.list_models(dataset="cifar100") if registry.get_entry(name).terms == ()]
         assert len(names) > 4
         for name in names:
@@ -96,7 +100,7 @@ class TestSize:
 
 class TestStart:
     @pytest.mark.parametrize(
-        ("name", "kind"), [("r18_ade20k", "ResNet"), ("mbv2_mit67", "EfficientNet"), ("r20_cifar100", "ResNetCifar")]
+        ("name", "kind"), [("r18_ade20k", "ResNet"), ("mbv2_mit67", "EfficientNet"), ("r20_synthscenes", "ResNetCifar")]
     )
     def test_plain_timm_in_eval_mode(self, name, kind):
         model = dctkd_zoo.create_model(name)
@@ -194,7 +198,9 @@ class TestPretrained:
         assert caplog.text == ""
         assert same(model, dctkd_zoo.create_model("r20_synthscenes", pretrained=str(r20)))
 
+    @pytest.mark.usefixtures("fresh_registry")
     def test_weights_of_another_number_of_classes_have_to_be_asked_for(self, r20):
+        registry.include(CIFAR100)
         with pytest.raises(WeightsNotFound, match=r"r20_cifar100 has 100 classes, .* 12: give num_classes"):
             dctkd_zoo.create_model("r20_cifar100", pretrained=str(r20))
         model = dctkd_zoo.create_model("r20_cifar100", pretrained=str(r20), num_classes=12)

@@ -30,6 +30,7 @@ from dctkd_zoo.models import export
 
 NAME = "r20_dctkd_synthscenes"
 BUNDLED = weights.BUNDLED / NAME
+CIFAR100 = Path(__file__).resolve().parents[2] / "examples" / "catalogs" / "cifar100.py"
 CLASSES = weights.read_config(BUNDLED)["label_names"]
 MARKED = ("[bold]bed[/bold]", "[/] kitchen", ":smile: [red]hall")
 
@@ -460,11 +461,12 @@ def test_an_answer_that_is_not_finite_is_a_failure(capsys, tmp_path):
         (["r20_dctkd_synthscene"], "did you mean r20_dctkd_synthscenes"),
         ([NAME, "--weights", "nowhere"], "nowhere: no config.json and model.safetensors"),
         ([NAME, "--weights", str(weights.BUNDLED / "r56_synthscenes")], "holds a resnet56_cifar, not a resnet20_cifar"),
-        (["r20_cifar100", "--weights", str(BUNDLED)], "r20_cifar100 tells 100 classes"),
+        (["r20_cifar100", "--weights", str(BUNDLED), "--catalog", str(CIFAR100)], "r20_cifar100 tells 100 classes"),
         ([NAME, "--device", "abacus"], "device 'abacus' cannot be used"),
         ([NAME, "--overlay", "a.png"], "a.png"),
     ],
 )
+@pytest.mark.usefixtures("fresh_registry")
 def test_mistakes_end_with_a_message_and_status_1(capsys, arguments, message):
     name, *more = arguments
     assert main(["predict", name, saved("a.png"), *more]) == 1

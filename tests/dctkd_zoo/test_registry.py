@@ -69,13 +69,13 @@ class TestFind:
         assert "r18_ade20k" in names and "r18_dctkd_kd_ade20k" in names
         assert all(name.startswith("r18_") and name.endswith("ade20k") for name in names)
         assert dctkd_zoo.list_models("r18_dctkd_ade20k") == ["r18_dctkd_ade20k"]
-        assert "r18_dctkd_ade20k.dct2" in dctkd_zoo.list_models("*.dct2")
+        assert "r18_dctkd_scene15.abs" in dctkd_zoo.list_models("*.abs")
         assert dctkd_zoo.list_models("r99*") == []
 
     def test_natural_order(self):
         archs = [registry.get_entry(name).arch for name in dctkd_zoo.list_models()]
         numbers = [int(arch[1:].split("x")[0]) for arch in archs if arch[0] == "r"]
-        assert numbers == sorted(numbers) and {8, 18, 110} <= set(numbers)
+        assert numbers == sorted(numbers) and {8, 18, 152} <= set(numbers)
         assert sorted(["r110_a", "r8x4_a", "r20_a", "mbv2_a", "r8_a"], key=registry.natural_key) == [
             "mbv2_a",
             "r8_a",
@@ -98,10 +98,10 @@ class TestFind:
         whole(home / "checkpoints" / "r8_synthscenes")
         whole(home / "checkpoints" / "r56_synthscenes")
         (home / "checkpoints" / "r56_synthscenes" / weights.HASHES).unlink()  # an export that never ended
-        monkeypatch.setattr(weights, "published", lambda: {"r110_cifar100": {}})
-        assert dctkd_zoo.list_models(pretrained=True) == ["r8_synthscenes", "r20_synthscenes", "r110_cifar100"]
+        monkeypatch.setattr(weights, "published", lambda: {"r152_ade20k": {}})
+        assert dctkd_zoo.list_models(pretrained=True) == ["r8_synthscenes", "r20_synthscenes", "r152_ade20k"]
         assert dctkd_zoo.list_models("r8*", pretrained=True) == ["r8_synthscenes"]
-        assert dctkd_zoo.list_models(dataset="cifar100", pretrained=True) == ["r110_cifar100"]
+        assert dctkd_zoo.list_models(dataset="ade20k", pretrained=True) == ["r152_ade20k"]
 
 
 class TestResolve:

@@ -17,6 +17,7 @@ from markdown_it import MarkdownIt
 from scipy.stats import binomtest
 
 from dctkd_zoo import registry, weights
+from dctkd_zoo.__main__ import main as zoo
 from dctkd_zoo.models import resnet_cifar
 from eval.cards import facts as card
 from eval.cards import recipe, rendering
@@ -29,17 +30,12 @@ ROWS = results_csv.read(results_csv.RESULTS)
 ENTRIES = registry.entries()
 BUNDLED = sorted(folder.name for folder in weights.BUNDLED.iterdir() if weights.is_complete(folder))
 TEXTS = {name: render(gather(entry, ROWS)) for name, entry in ENTRIES.items()}
+CATALOGS = sorted((ROOT / "examples" / "catalogs").glob("*.py"))
 STUDENT = "r20_dctkd_synthscenes"
 EVIL = 'a</td><script>alert(1)</script>[x](javascript:y) *b* `c` | d ![e](f) <img src=g> &amp; "h"'
 
 
-@pytest.fixture(autouse=True)
-def zoo(monkeypatch):
-    """The zoo's own catalog, whatever other tests included."""
-    monkeypatch.setattr(registry, "_MODULES", [])
-    registry._bundled_and_included.cache_clear()
-    yield
-    registry._bundled_and_included.cache_clear()
+pytestmark = pytest.mark.usefixtures("fresh_registry")
 
 
 def html(text: str) -> str:
@@ -75,10 +71,46 @@ def snippets(text: str) -> list[str]:
 # All cards.
 
 
-def test_every_card_is_up_to_date_and_valid():
+def test_the_committed_cards_are_up_to_date_and_of_entries_with_weights_or_measurements():
     assert rendering.stale(ROOT / "model_cards") == [], "run `python -m dctkd_zoo cards`"
-    assert {path.stem for path in (ROOT / "model_cards").glob("*.md")} == set(ENTRIES)
-    assert {name: check(text) for name, text in TEXTS.items() if check(text)} == {}
+    names = {path.stem for path in (ROOT / "model_cards").glob("*.md")} - {"README"}
+    assert names == {row["name"] for row in ROWS} | {*BUNDLED}
+    listed = (ROOT / "model_cards" / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| \[(\w[\w.]*)\]\(\1\.md\) \|", listed, flags=re.MULTILINE) == [
+        n for n in ENTRIES if n in names
+    ]
+
+
+def test_every_entry_has_a_card_with_valid_metadata_and_no_empty_section():
+    for path in CATALOGS:
+        registry.include(path)
+    others = {name: render(gather(entry, ())) for name, entry in registry.entries().items() if name not in ENTRIES}
+    assert len(others) > len(CATALOGS) > 1
+    wrong = {name: check(text) + empty_sections(text) for name, text in (TEXTS | others).items()}
+    assert {name: faults for name, faults in wrong.items() if faults} == {}
+
+
+def empty_sections(text: str) -> list[str]:
+    """The headings of a card that nothing stands under."""
+    body = re.sub(r"^```.*?^```$", "code", text.partition("\n---\n")[2], flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"^(#+ .*)\n+(?=#|\Z)", body, flags=re.MULTILINE)
+
+
+def test_an_empty_section_is_found():
+    assert empty_sections("---\n---\n# a\n\n## b\n\nc\n\n```\n# d\n```\n## e\n") == ["# a", "## e"]
+
+
+def test_any_card_is_printed_on_demand(capsys):
+    grid = str(ROOT / "examples" / "catalogs" / "tuned.py")
+    name = "r18_at_ade20k.tuned"
+    assert zoo(["cards", name, "--catalog", grid]) == 0
+    assert capsys.readouterr().out == render(gather(registry.get_entry(name), ROWS))
+    assert zoo(["cards", STUDENT]) == 0
+    assert capsys.readouterr().out == (ROOT / "model_cards" / f"{STUDENT}.md").read_text(encoding="utf-8")
+    assert zoo(["cards", "r18_at_ade2k"]) == 1
+    assert "did you mean" in capsys.readouterr().err
+    assert zoo(["cards", STUDENT, "--check"]) == 1
+    assert "leave out --check" in capsys.readouterr().err
 
 
 def test_torch_is_not_imported():
@@ -227,11 +259,13 @@ def test_the_training_log_is_told_with_its_best_epoch_as_a_footnote():
 
 
 def test_a_variant_says_how_it_differs():
-    assert table(TEXTS["r18_dctkd_ade20k.dct2"], "what differs")[1:] == [
-        ["`options.dctkd.transform`", "`dct2`", "`dft_abs`"]
+    assert table(TEXTS["r20_dctkd_synthscenes.abs"], "what differs")[1:] == [
+        ["`options.dctkd.transform`", "`dft_abs`", "`dct2`"]
     ]
-    assert "chose it on the test set" in TEXTS["r18_at_ade20k.tuned"]
-    assert ["`weights.at`", "`1100`", "`1000`"] in table(TEXTS["r18_at_ade20k.tuned"], "what differs")
+    registry.include(ROOT / "examples" / "catalogs" / "tuned.py")
+    tuned = render(gather(registry.get_entry("r18_at_ade20k.tuned"), ROWS))
+    assert "chose it on the test set" in tuned
+    assert ["`weights.at`", "`1100`", "`1000`"] in table(tuned, "what differs")
 
 
 # Loading, and what training left.
@@ -399,18 +433,18 @@ def test_markup_in_names_stays_text():
 
 @pytest.fixture
 def few(monkeypatch, tmp_path):
-    """A zoo of two entries, and a folder for their cards."""
-    known = {name: ENTRIES[name] for name in (STUDENT, f"{STUDENT}.abs")}
+    """A zoo of two entries with a card and one without, and a folder for their cards."""
+    known = {name: ENTRIES[name] for name in (STUDENT, f"{STUDENT}.abs", "r18_dctkd_ade20k")}
     monkeypatch.setattr(registry, "entries", lambda: known)
     return tmp_path / "cards"
 
 
 def test_cards_are_written_and_found_stale(few):
     names = [f"{STUDENT}.md", f"{STUDENT}.abs.md"]
-    missing = [f"{name}: missing" for name in names]
+    missing = [f"{name}: missing" for name in ("README.md", *names)]
     assert rendering.stale(few) == missing
     assert rendering.write(few) == missing
-    assert sorted(path.name for path in few.iterdir()) == sorted(names)
+    assert sorted(path.name for path in few.iterdir()) == sorted(["README.md", *names])
     assert rendering.stale(few) == rendering.write(few) == []
 
     (few / names[0]).write_text((few / names[0]).read_text().replace("value: ", "value: 1", 1))
