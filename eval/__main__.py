@@ -39,7 +39,6 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fresh", action="store_true", help="measure anew what was measured before")
     parser.add_argument("--cost", action="store_true", help="measure operations, latency, throughput and memory too")
-    parser.add_argument("--ten-crop", action="store_true", help="measure top-1 over ten crops of each image too")
     parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE, - for standard output")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write a page to look at to DIR/index.html")
     parser.add_argument(
@@ -126,7 +125,6 @@ def _where(options: argparse.Namespace) -> EvalConfig:
         options.protocol,
         fresh=options.fresh,
         cost=options.cost,
-        ten_crop=options.ten_crop,
     )
 
 

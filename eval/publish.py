@@ -143,9 +143,7 @@ def terms(entry: Entry, folder: Path) -> str:
 
 
 def _has_a_card(entry: Entry, folder: Path, config: EvalConfig) -> None:
-    wrong = rendering.check(card(entry, folder, "org/name"))
-    if wrong:
-        raise ZooError(f"the card of {entry.name}: {'; '.join(wrong)}")
+    card(entry, folder, "org/name")
 
 
 Checked = Callable[[Entry, Path, EvalConfig], None]
@@ -207,6 +205,7 @@ def publish(ready: Plan, config: EvalConfig, noted: Path | None = None, *, priva
     if ready.folder is None or ready.problems:
         raise HubError(f"{ready.entry.run_name} is not ready: {'; '.join(ready.problems) or 'it was not trained here'}")
     with assembled(ready, config) as folder:
+        hub.check_card(folder / CARD, ready.repo)
         commit = hub.push(folder, ready.repo, f"{ready.entry.run_name}, dctkd_zoo {version()}", private=private)
         hub.tag(ready.repo, commit, version())
         hub.collect(ready.repo, COLLECTION, private=private)

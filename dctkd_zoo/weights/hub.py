@@ -158,6 +158,18 @@ def explain(error: BaseException, *, publishing: bool = False) -> str:
     return f"{way} ({type(error).__name__})" if way else said
 
 
+def check_card(card: Path, repo: str) -> None:
+    """Have the Hub validate the metadata of a model card; `HubError` with its answer if it does not accept them."""
+    from huggingface_hub import ModelCard
+
+    with _explained(repo):
+        try:
+            ModelCard.load(card).validate()
+        except ValueError as error:  # the Hub's answer
+            said = " ".join(str(error).split())
+            raise HubError(f"hf-hub:{repo}: the Hub does not accept the metadata of its card: {said:.500}") from error
+
+
 def push(folder: Path, repo: str, message: str, *, private: bool = False) -> str:
     """Put the files of `folder` into a repository, made if need be, in one commit, and return the commit.
 
@@ -224,7 +236,7 @@ def _explained(repo: str) -> Iterator[HfApi]:
 
     try:
         yield HfApi()
-    except CorruptWeights:
+    except (CorruptWeights, HubError):
         raise
     except Exception as error:  # as in fetching
         words = explain(error, publishing=True)

@@ -16,13 +16,12 @@ from dctkd_zoo.spec import Entry
 from eval import columns
 from eval.cards import measured, metadata, recipe
 from eval.cards.facts import REPO, Card, gather
-from eval.cards.metadata import check
 from eval.pages.markdown import Markdown, code, escape, link, listed, table, verbatim
 from eval.run import results_csv
 from eval.run.results_csv import Row
 from eval.stats import seeds
 
-__all__ = ["Card", "check", "committed", "gather", "on_demand", "render", "stale", "write"]
+__all__ = ["Card", "committed", "gather", "on_demand", "render", "stale", "write"]
 
 TEMPLATE = "card.md.jinja"
 FIGURES = "figures"

@@ -8,6 +8,7 @@ level: the share of the image that is objects (`area`), its chance level. Images
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +22,6 @@ from dctkd_zoo.attention import minmax, safe_divide
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.features import to_fp32
 from dctkd_zoo.spec import Recipe
-from eval.metrics._maps import shares
 
 OBJECTS = 3
 
@@ -80,6 +80,17 @@ def attended(maps: Tensor, objects: Tensor) -> Tensor:
     on_object = safe_divide((heights[:, None] * cells).sum(dim=(2, 3)), cells.sum(dim=(2, 3)))
     count = (on_object > heights.mean(dim=(1, 2))[:, None]).sum(dim=1)
     return _of_seen(count.to(heights.dtype), objects)
+
+
+def shares(maps: Tensor) -> Tensor:
+    """Return each map (B, H, W) as shares of its sum, at least float32; a map of zeros is spread evenly.
+
+    Values below zero count as zero: an activation map has none, but resampling one can leave some.
+    """
+    maps = to_fp32(maps)
+    energy = safe_divide(maps, maps.abs().amax(dim=(1, 2), keepdim=True)).clamp(min=0)  # no sum leaves float32
+    total = energy.sum(dim=(1, 2), keepdim=True)
+    return torch.where(total > 0, safe_divide(energy, total), 1 / math.prod(maps.shape[1:]))
 
 
 def covered(maps: Tensor, objects: Tensor) -> Tensor:

@@ -239,7 +239,8 @@ def coloured(entries: Iterable[EntryData]) -> tuple[EntryData, ...]:
 def scores(values: Mapping[str, Value]) -> list[str]:
     """Scores of the likeness to the teacher that have a level of chance: those of the leaderboard first."""
     names = [name.removeprefix("skill.") for name in values if name.startswith("skill.")]
-    alike = sorted(n for n in names if "." not in n and n.removeprefix(skill.TEACHER) not in _objects.SCORES)
+    known = [n for n in names if "." not in n and skill.is_measured(n)]
+    alike = sorted(n for n in known if n.removeprefix(skill.TEACHER) not in _objects.SCORES)
     return [*(n for n in HEADLINES if n in alike), *(n for n in alike if n not in HEADLINES)]
 
 

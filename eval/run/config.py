@@ -14,7 +14,7 @@ class EvalConfig:
 
     `trained` is a folder of checkpoints to look in before anywhere else. `limit` takes that many
     images, spread evenly over the test set. `fresh` measures anew what was measured before, `cost` also what
-    the network costs here, `ten_crop` also its accuracy over ten crops.
+    the network costs here.
     """
 
     data: Path | None
@@ -24,4 +24,3 @@ class EvalConfig:
     protocol: str = "exact"
     fresh: bool = False
     cost: bool = False
-    ten_crop: bool = False

@@ -22,7 +22,6 @@ from dctkd_zoo.features import Output
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.teacher_cache import CacheFormat, FixedView
 from dctkd_zoo.weights import Weights
-from eval import ten_crop
 from eval.run import cache, protocol
 from eval.run import cost as costs
 from eval.run.config import EvalConfig
@@ -106,8 +105,6 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
             _keep(measured, path)
     exact = config.protocol == "exact"
     figures = protocol.figures(measured.table, config.protocol, len(split.classes), measured.together)
-    if config.ten_crop and distributed.is_primary():
-        figures["top1_ten_crop"] = ten_crop.top1(load_network(entry, found, split.classes, config.device), views)
     return Result(
         entry,
         config,

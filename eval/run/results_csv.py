@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -43,12 +42,10 @@ TAIL = (
     "limit",
     "date",
     "note",
-    "sha256",
 )
 # Columns of words; all others hold numbers, these of them whole ones.
 WORDS = {"name", "dataset", "protocol", "weights_sha256", "weights_origin", "teacher", "teacher_sha256"} | {
     "dataset_digest", "trained_on", "device", "precision", "torch", "timm", "dctkd_zoo", "selected", "date", "note",
-    "sha256",
 }  # fmt: skip
 WHOLE = {"seed", "n", "failed", "teacher_cache", "best_epoch", "parameters", "limit"}
 DUE = ("name", "dataset", "protocol", "n", "top1")  # what no row lacks
@@ -64,31 +61,28 @@ Key = tuple[str, ...]
 
 
 def read(path: Path) -> list[dict[str, str]]:
-    """The rows of a results file as text, without their `sha256`; none where there is no file yet.
+    """Return the rows of a results file as text; none if there is no such file yet.
 
-    `CorruptFile` names the line that is torn, no row, one of another's key, or not what its `sha256` is of. A file
-    from before there was one has no such column.
+    `CorruptFile` names the line that is torn, whose cells are not what their columns hold, or that has the key of
+    another. Columns that this version does not know are kept, but for the `sha256` of a row that earlier ones wrote.
     """
     if not path.exists():
         return []
     first: dict[Key, int] = {}
     result = []
     for line, row in csv_rows.read(path, HEAD, WAY_ON):
+        row.pop("sha256", None)
         wrong = fault(row)
-        if list(row)[-1] not in TAIL[-2:]:
-            wrong = f"its last column is {list(row)[-1]!r}, not 'sha256'"
         if not wrong and first.setdefault(key(row), line) != line:
             wrong = f"line {first[key(row)]} is {row['name']}, protocol {row['protocol']}, seed {row['seed']!r} too"
         if wrong:
             raise CorruptFile(f"{path}, line {line}: {wrong}: {WAY_ON.replace('NAME', row['name'] or 'NAME')}")
-        result.append({name: value for name, value in row.items() if name != "sha256"})
+        result.append(row)
     return result
 
 
 def fault(row: Mapping[str, str]) -> str:
     """What is wrong with a row of a results file, if anything."""
-    if "sha256" in row and row["sha256"] != seal(row):
-        return f"the row of {row['name']} does not match its sha256: it was edited or damaged"
     for name in DUE:
         if not row.get(name):
             return f"there is no {name}"
@@ -97,12 +91,6 @@ def fault(row: Mapping[str, str]) -> str:
         if value and name not in WORDS and not pattern.fullmatch(value):
             return f"{name} is {value[:40]!r}, no {'whole ' if name in WHOLE else ''}number"
     return ""
-
-
-def seal(row: Mapping[str, str]) -> str:
-    """The first 12 hex digits of the sha256 of a row's cells that are not empty, by the order of their columns."""
-    meta = sorted((name, value) for name, value in row.items() if value and name != "sha256")
-    return hashlib.sha256(json.dumps(meta).encode()).hexdigest()[:12]
 
 
 def write(new: Iterable[Row], path: Path) -> None:
@@ -138,12 +126,11 @@ def _cell(value: Any) -> str:
 
 
 def as_csv(told: Iterable[Mapping[str, str]]) -> str:
-    """Rows as CSV, a line each, with a column for each figure that any of them has, and the row's `sha256`."""
+    """Return rows as CSV, a line each, with a column for each figure that any of them has."""
     plain = [{name: line for name, value in row.items() if (line := " ".join(value.split()))} for row in told]
-    sealed = [row | {"sha256": seal(row)} for row in plain]
-    figures = {name for row in sealed for name in row} - {*HEAD, *TAIL}
+    figures = {name for row in plain for name in row} - {*HEAD, *TAIL}
     columns = [*HEAD, *sorted(figures, key=registry.natural_key), *TAIL]
-    return csv_rows.as_csv(columns, sealed)
+    return csv_rows.as_csv(columns, plain)
 
 
 def as_json(document: Any, ascii: bool = False) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -73,11 +72,15 @@ def verify(entry: Entry, config: EvalConfig, report: Report, recorded: Path = re
         return Verified(entry, compare(_of_weights(rows, sha256), {"weights_sha256": sha256}, _all), str(error))
     row = _of_weights(rows, result.weights.sha256)
     alone = result.teacher and not result.teacher_weights
-    return Verified(
-        entry,
-        compare(row, results_csv.as_text(result_row.row(result)), against_teacher if alone else _none),
-        result.note,
-    )
+    checks = compare(row, results_csv.as_text(result_row.row(result)), against_teacher if alone else _none)
+    return Verified(entry, checks, "; ".join(filter(None, (result.note, _outdated(checks)))))
+
+
+def _outdated(checks: Sequence[Check]) -> str:
+    """Return a note that names the recorded scores that this version does not have; an empty one without any."""
+    figures = [check.name for check in checks if check.name not in FACTS]
+    scores = sorted({skill.score_of(name) for name in figures if not skill.is_measured(name)})
+    return f"this version does not measure {', '.join(scores)}" if scores else ""
 
 
 def _of_weights(rows: Sequence[Row], sha256: str) -> Row:
@@ -95,7 +98,7 @@ def _none(name: str) -> bool:
 
 def against_teacher(name: str) -> bool:
     """Whether a column is measured against the teacher, or of it: `ssim.1`, `skill.cka`, `teacher_sha256`."""
-    base = re.sub(rf"^({skill.CHANCE}|{skill.SKILL})\.", "", name).partition(".")[0]
+    base = skill.score_of(name)
     return base == skill.CKA or base.startswith(skill.TEACHER) or base in _needing_teacher()
 
 
@@ -115,11 +118,18 @@ def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str
 
 
 def compare(recorded: Row, found: Row, lacks: Callable[[str], bool] = _none) -> list[Check]:
-    """Facts, then every figure that was recorded or found; `lacks` tells of a name whether it could be had here."""
+    """Facts, then every figure that was recorded or found; `lacks` says which of them cannot be measured here.
+
+    Nor can figures that this version does not have, which are in rows that an earlier one wrote.
+    """
     facts = [_same(name, recorded.get(name, ""), found.get(name, ""), lacks) for name in FACTS]
     named = [name for name in {**recorded, **found} if name not in {*results_csv.HEAD, *results_csv.TAIL}]
     figures = ((name, recorded.get(name, ""), found.get(name, "")) for name in named)
-    return facts + [_close(*figure, lacks) for figure in figures if figure[1] or figure[2]]
+
+    def absent(name: str) -> bool:
+        return lacks(name) or not skill.is_measured(name)
+
+    return facts + [_close(*figure, absent) for figure in figures if figure[1] or figure[2]]
 
 
 def _same(name: str, recorded: str, found: str, lacks: Callable[[str], bool]) -> Check:

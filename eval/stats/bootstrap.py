@@ -26,7 +26,10 @@ def _z(level: float) -> float:
 
 
 def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share in [0, 1] of `n` independent trials (Wilson, JASA 1927); NaN where `n` is 0."""
+    """The interval of a share in [0, 1] of `n` independent trials (Wilson, JASA 1927); NaN where `n` is 0.
+
+    scipy's `proportion_ci` counts whole trials; the number of images that MCA is as sure as is not whole (`Share.n`).
+    """
     if n == 0:
         return math.nan, math.nan
     z = _z(level)

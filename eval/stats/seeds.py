@@ -81,12 +81,12 @@ def student(values: Iterable[float], resolution: float = 0.0) -> Test:
 
     Nothing is tested of one seed, nor of values that are apart by no more than the `resolution` they are kept with.
     """
-    result = spread(values)
-    if result.n == 1 or result.sd <= resolution:
-        return Test(result.mean, math.nan, math.nan, math.nan, result.n)
+    values = list(values)
+    found = spread(values)
+    if found.n == 1 or found.sd <= resolution:
+        return Test(found.mean, math.nan, math.nan, math.nan, found.n)
     from scipy import stats  # takes half a second, which only the pages of results have to wait for
 
-    error_of_mean, t = result.sd / math.sqrt(result.n), stats.t(result.n - 1)
-    reach = float(t.ppf(0.5 + LEVEL / 2)) * error_of_mean
-    p = 2 * float(t.sf(abs(result.mean) / error_of_mean))
-    return Test(result.mean, result.mean - reach, result.mean + reach, p, result.n)
+    result = stats.ttest_1samp(values, 0.0)
+    low, high = result.confidence_interval(LEVEL)
+    return Test(found.mean, float(low), float(high), float(result.pvalue), found.n)

@@ -7,6 +7,7 @@ together: the student's of one image, the teacher's of another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 
@@ -15,7 +16,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from dctkd_zoo import discover
 from dctkd_zoo.data.loader import derive_seed
+from eval import metrics
 from eval.metrics import _base, _objects
 from eval.metrics._base import LevelMetric
 from eval.stats.bootstrap import Counts, Reducer, Values, means
@@ -35,6 +38,18 @@ def others(ids: Tensor, seed: int = 0) -> Tensor:
     partner = torch.empty_like(ids)
     partner[ring] = ids[ring.roll(-1)]
     return partner
+
+
+def score_of(figure: str) -> str:
+    """Return the name of the score or metric that a figure is of: `skill.ssim.2` -> `ssim`."""
+    return re.sub(rf"^({CHANCE}|{SKILL})\.", "", figure).partition(".")[0]
+
+
+def is_measured(figure: str) -> bool:
+    """Return whether this version measures a figure; rows that an earlier version wrote may hold others."""
+    score = score_of(figure)
+    objects = score.removeprefix(TEACHER) in _objects.SCORES
+    return objects or score == CKA or score in discover.modules(metrics.__name__)
 
 
 @cache

@@ -211,11 +211,11 @@ def test_grep_finds_every_name_where_it_is_defined(module: str) -> None:
 
 
 def test_an_entry_is_there_for_its_weights_a_measurement_or_a_reported_figure() -> None:
-    """Or because such an entry needs it, as a teacher or a start; Places365 has recipes alone."""
+    """Or because such an entry needs it, as a teacher or a start."""
     wanted = {*weights.published(), *(row["name"] for row in results_csv.read(results_csv.RESULTS))}
     wanted |= {folder.name for folder in weights.BUNDLED.iterdir()} | {e.name for e in ALL if e.reported}
     wanted |= {name for kept in [*wanted] for name in registry.ancestors(kept, ENTRIES)}
-    assert {e.name for e in ALL if e.dataset != "places365"} == wanted
+    assert {e.name for e in ALL} == wanted
 
 
 def test_entries_name_things_that_exist() -> None:

@@ -106,7 +106,7 @@ def test_a_student_is_measured_against_its_teacher(home):
     names = [name for name in protocol.PROTOCOLS["exact"].metrics if isinstance(_base.load([name])[0], LevelMetric)]
     levels = [f"{prefix}{name}.{k}" for name in names for prefix in ("", "chance.") for k in (1, 2, 3)]
     known = ["id", "label", "prediction", "confidence", "teacher_prediction", "top1", "top5", "nll", "agreement"]
-    assert len(names) == 10 and list(result.table.columns) == [*known, *levels]
+    assert len(names) == 4 and list(result.table.columns) == [*known, *levels]
     assert done[-3:] == [(0, 90), (64, 90), (90, 90)]
     assert result.table["id"][0] == "test/ant/00.png" and result.table["id"].is_unique
     assert result.table["label"].tolist() == [label for label in range(3) for _ in range(PER_CLASS)]
@@ -373,7 +373,7 @@ def test_shuffled_pairs_score_the_level_of_chance_and_equal_maps_the_best():
     bump = torch.exp(-2 * (x * x + y * y))
     own = torch.rand(400, 12, 12)
     student, teacher = bump + own + 0.3 * torch.rand(400, 12, 12), bump + own + 0.3 * torch.rand(400, 12, 12)
-    for name in ("ssim", "pearson", "cosine", "jensen_shannon", "iou", "centre", "spectral"):
+    for name in ("ssim", "pearson", "iou", "spectral"):
         (score,) = _base.load([name])
         assert isinstance(score, LevelMetric)
         rings = [score.compare(student, teacher[skill.others(torch.arange(400), seed)]) for seed in range(21)]
@@ -413,10 +413,10 @@ def test_an_evaluation_that_is_killed_goes_on_with_what_is_missing(home, tmp_pat
     assert len(list(tables.glob("[!.]*.npz"))) == 3
 
 
-def test_ten_crops_and_costs_are_measured_when_asked_for(home):
-    result = evaluation.evaluate(registry.get_entry("r8_animals"), where(home, cost=True, ten_crop=True))
+def test_costs_are_measured_when_asked_for(home):
+    result = evaluation.evaluate(registry.get_entry("r8_animals"), where(home, cost=True))
     meta = result_row.row(result)
-    assert 0 <= meta["top1_ten_crop"] <= 100 and meta["macs"] > 1e5 and meta["latency_p95_ms"] >= meta["latency_ms"] > 0
+    assert meta["macs"] > 1e5 and meta["latency_p95_ms"] >= meta["latency_ms"] > 0
 
 
 def test_subsets_are_those_of_the_teacher(home):

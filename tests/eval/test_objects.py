@@ -14,7 +14,7 @@ from dctkd_zoo.data.pixel_cache import open_pixel_cache
 from dctkd_zoo.data.sources.synthscenes import generate
 from dctkd_zoo.data.split import Arrays, Split
 from eval.metrics import _objects
-from eval.metrics._objects import area, attended, averages, covered, energy, pointing, seen
+from eval.metrics._objects import area, attended, averages, covered, energy, pointing, seen, shares
 
 SCORES = (energy, pointing, attended)
 
@@ -186,3 +186,11 @@ def test_masks_lie_on_what_stands_out_from_the_background(small, objects):
     assert attended(contrast, objects).mean() > 2.5
     others = objects.roll(1, 0)
     assert energy(contrast, others).mean() < 1.6 * area(others).mean()
+
+
+def test_a_maps_shares_add_up_to_one_and_what_is_below_zero_has_none():
+    maps = torch.tensor([[[1.0, 3.0], [0.0, -2.0]], [[0.0, 0.0], [0.0, 0.0]], [[-1.0, -1.0], [-1.0, -1.0]]])
+    expected = torch.tensor([[[0.25, 0.75], [0, 0]], [[0.25] * 2] * 2, [[0.25] * 2] * 2])
+    for scale in (1, 1e30, 1e-30):
+        torch.testing.assert_close(shares(scale * maps), expected)
+    assert shares(maps[:0]).shape == (0, 2, 2)

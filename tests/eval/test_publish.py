@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import ModelCard
 
 import dctkd_zoo
 from dctkd_zoo import registry, weights
@@ -18,7 +19,6 @@ from dctkd_zoo.__main__ import main
 from dctkd_zoo.errors import HubError, ZooError
 from eval import publish
 from eval.__main__ import main as evaluate
-from eval.cards import metadata
 from eval.run import results_csv
 from eval.run.config import EvalConfig
 from tests.hub.hub_user import User
@@ -147,9 +147,22 @@ def test_what_lies_on_the_hub(published):
         assert repo.tags == {f"v{dctkd_zoo.__version__}": commit.id} and not repo.private
         assert f"published {repo.name} at {commit.id}" in published.printed
     card = kept(published, NAME).commits[published.rows[NAME]["revision"]].files["README.md"].content.decode()
-    assert metadata.check(card) == [] and f'timm.create_model("hf-hub:acme/{NAME}", pretrained=True)' in card
+    assert (
+        ModelCard(card).data.to_dict()["license"] == "apache-2.0"
+        and f'timm.create_model("hf-hub:acme/{NAME}", pretrained=True)' in card
+    )
     (collection,) = published.hub.state.collections.values()
     assert sorted(collection.items) == [f"acme/{TEACHER}", f"acme/{NAME}"]
+
+
+def test_a_card_that_the_hub_does_not_accept_is_refused_before_anything_is_made(published):
+    published.hub.login(TOKEN, "ada", "acme", "org-strict")
+    outcome = published.by(main, "publish", NAME, "--org", "org-strict", "--license", "none yet!")
+    published.hub.login(TOKEN, "ada", "acme")
+    assert outcome.get() == 1 and not any(name.startswith("org-strict/") for name in published.hub.state.repos)
+    said = " ".join(outcome.printed.split())
+    assert f"{NAME} was not published" in said and "does not accept the metadata of its card" in said
+    assert "must be one of [apache-2.0, mit, ...]" in said
 
 
 def test_others_load_the_trained_network_bit_for_bit(published, tmp_path):
@@ -187,7 +200,9 @@ def test_publishing_again_changes_nothing(published):
     assert rows(published) == published.rows
 
 
-@pytest.mark.parametrize("kind", ["create", "preupload", "commit", "refs", "tag", "create_collection", "add_item"])
+@pytest.mark.parametrize(
+    "kind", ["validate", "create", "preupload", "commit", "refs", "tag", "create_collection", "add_item"]
+)
 def test_a_failure_on_the_way_is_gone_on_from(published, kind):
     org = f"org-{kind}"
     published.hub.login(TOKEN, "ada", "acme", org)

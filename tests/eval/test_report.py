@@ -526,6 +526,14 @@ def test_rows_alone_make_means_over_seeds_and_paired_tests(rows):
     assert dataset.entries[1].gap is not None and dataset.entries[1].gap.share == pytest.approx(share)
 
 
+def test_rows_of_an_earlier_version_have_scores_that_are_left_out(rows):
+    earlier = {"cosine": "0.9", "cosine.1": "0.9", "skill.cosine": "0.5", "skill.cosine.1": "0.5"}
+    old, new = (collect.from_rows(item) for item in ([row | earlier for row in rows], rows))
+    for side in zip(old.datasets[0].entries, new.datasets[0].entries, strict=True):
+        assert side[0].levels == side[1].levels
+    assert "cosine" not in render.page(old)
+
+
 def test_a_gap_that_is_not_significant_is_not_closed(rows):
     near = [row | {"top1": "61.5"} if row["name"] == "r56_synthscenes" else row for row in rows]
     (dataset,) = collect.from_rows(near).datasets

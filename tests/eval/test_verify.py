@@ -115,3 +115,14 @@ def test_a_figure_that_is_gone_is_a_mismatch_unless_it_could_not_be_had():
     lacking = verdicts(found, against_teacher)
     assert lacking == {**verdicts(found), **dict.fromkeys(gone - {"skill.energy"}, None)}, "energy needs no teacher"
     assert verdicts({**found, "top1": "51"}, against_teacher)["top1"] is False
+
+
+def test_scores_that_an_earlier_version_measured_are_not_checked_and_named(world, capsys):
+    rows = results_csv.read(world / "results.csv")
+    earlier = {"cosine": "0.9", "skill.cosine.1": "0.5", "chance.centre": "0.1", "top1_ten_crop": "50.0"}
+    (world / "results.csv").write_text(results_csv.as_csv([row | earlier for row in rows]))
+    status, lines = verify(world, capsys, "--bundled")
+    assert status == 0 and lines[0].endswith(
+        "4 not checked: this version does not measure centre, cosine, top1_ten_crop"
+    )
+    assert checks(lines, "not checked") == set(earlier) and not checks(lines, "MISMATCH")

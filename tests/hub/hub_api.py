@@ -197,7 +197,9 @@ def create(hub: State, asked: Request) -> Answer:
 
 
 def validate(hub: State, asked: Request) -> Answer:
-    """A model card's metadata; all are taken."""
+    """Whether a model card's metadata is accepted: a licence has to look like one, and all else is taken."""
+    if not re.search(r"^license: [a-z0-9.-]+$", asked.json["content"], re.MULTILINE):
+        raise Refused(400, '"license" must be one of [apache-2.0, mit, ...]')
     return told({"errors": [], "warnings": []})
 
 

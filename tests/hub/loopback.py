@@ -1,8 +1,8 @@
 """A Hugging Face Hub on this machine: real HTTP for huggingface_hub, with faults on demand.
 
 What differs from the real one: no TLS and no xet, small files come without a redirect, files are large (LFS) by the
-ending of their name alone, there is one branch, model cards are not validated, and a repository that is hidden from
-someone without a token says `RepoNotFound`, which the client makes of a bare 401 over https only.
+ending of their name alone, there is one branch, only the licence of a model card is validated, and a repository that is
+hidden from someone without a token says `RepoNotFound`, which the client makes of a bare 401 over https only.
 """
 
 from __future__ import annotations
