@@ -67,7 +67,7 @@ MODULES = {
     "eval.kept": "eval.run.cache",
     "eval.leaderboard": "eval.run.terminal",
     "eval.left": "dctkd_zoo.weights.run_folder",
-    "eval.maps": "eval.metrics._maps",
+    "eval.maps": "eval.metrics._objects",
     "eval.markdown": "eval.pages.markdown",
     "eval.metadata": "eval.cards.metadata",
     "eval.metric": "eval.metrics._base",
@@ -154,8 +154,6 @@ NAMES = {
     "dctkd_zoo.sync_batchnorm.synced": "dctkd_zoo.sync_batchnorm.to_sync_batchnorm",
     "dctkd_zoo.weights.is_whole": "dctkd_zoo.weights.is_complete",
     "dctkd_zoo.weights.trained_otherwise": "dctkd_zoo.weights.recipe_mismatch",
-    "eval.card_figures.FIGURES": "eval.cards.measured.METRIC_STYLES",
-    "eval.card_figures.Shown": "eval.cards.measured.Style",
     "eval.card_figures.sure": "eval.cards.measured.confidence",
     "eval.kept.Measured": "eval.run.cache.CachedTable",
     "eval.kept.code": "eval.run.cache.code_hash",
@@ -171,8 +169,6 @@ NAMES = {
     "eval.run.reference": "eval.run.setup.reference",
     "eval.run.taught": "eval.run.evaluation.teacher_outputs",
     "eval.run.test_split": "eval.run.setup.test_split",
-    "eval.standings.FIGURES": "eval.pages.tables.COLUMNS",
-    "eval.standings.Figure": "eval.pages.tables.Column",
     "eval.table.Alike": "eval.run.per_image.CKAMeter",
     "eval.table.Reference": "eval.run.per_image.References",
     "train.build.Material": "train.setup.TrainData",
@@ -195,7 +191,13 @@ _RENAMED = {name.rpartition(".")[0] for name in NAMES}
 
 
 def lookup(module: str, name: str) -> Any:
-    """Return what was called `name` in the earlier `module`; `AttributeError` where nothing was."""
+    """Return what was called `name` in the earlier `module`; `AttributeError` where nothing was.
+
+    A package that was a module before asks here for its submodules too, which the import system finds.
+    """
+    package = vars(sys.modules[module]).get("__path__")
+    if package is not None and PathFinder.find_spec(f"{module}.{name}", package):
+        raise AttributeError(f"{module}.{name} is a submodule")
     target, _, attribute = NAMES.get(f"{module}.{name}", "").rpartition(".")
     if not target:
         target, attribute = MODULES.get(module, ""), name

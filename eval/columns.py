@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dctkd_zoo import discover
-from dctkd_zoo.registry import get_dataset
+from dctkd_zoo.registry import datasets
 from eval import metrics
 
 DASH = "–"  # in place of a number that is not known
@@ -122,7 +122,9 @@ def of(table: str, rows: Iterable[Mapping[str, Any]] | None = None) -> tuple[Col
     if rows is None:
         return chosen
     rows = list(rows)
-    most = max((get_dataset(name).num_classes for name in {row["dataset"] for row in rows}), default=0)
+    known = datasets()
+    counts = (known[name].num_classes if name in known else math.inf for name in {row["dataset"] for row in rows})
+    most = max(counts, default=0)
     return tuple(c for c in chosen if c.classes <= most and any(row.get(c.name) not in MISSING for row in rows))
 
 

@@ -127,7 +127,7 @@ def test_every_fact_names_a_test_that_shows_it():
     _, *facts = re.split(r"^### Fact (\d+)$", METHOD.partition("## The rival terms")[0], flags=re.M)
     assert facts[::2] == [str(number) for number in range(1, 10)]
     for fact in facts[1::2]:
-        assert re.search(r"Shown (for the two DFTs )?by `tests/test_method\.py`", " ".join(fact.split()))
+        assert re.search(r"Shown (for the two DFTs )?by `tests/contract/test_method\.py`", " ".join(fact.split()))
 
 
 def test_the_transforms_are_those_of_the_loss():
@@ -167,7 +167,7 @@ def test_the_figure_is_drawn(tmp_path):
 
 
 def test_every_test_that_reliability_md_names_is_there():
-    named = re.findall(r"`(tests/\w+\.py)(?:::(\w+))?`", (DOCS / "reliability.md").read_text(encoding="utf-8"))
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (DOCS / "reliability.md").read_text(encoding="utf-8"))
     assert len(named) > 20
     for file, test in named:
         assert re.search(rf"^def {test}\(" if test else "", (ROOT / file).read_text(encoding="utf-8"), re.M), (

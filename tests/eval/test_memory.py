@@ -16,15 +16,17 @@ import sys
 from pathlib import Path
 import numpy as np
 import torch
-from benchmarks import orders
+from benchmarks.harness import orders
 from dctkd_zoo import models, teachers
-from dctkd_zoo.data.pixel_cache import Store
-from dctkd_zoo.data.loader import Views
-from dctkd_zoo.features import Tapped
-from dctkd_zoo.spec import Cosine, Dataset, Recipe
+from dctkd_zoo.data.pixel_cache import PixelCache
+from dctkd_zoo.data.loader import ImageLoader
+from dctkd_zoo.features import FeatureExtractor
+from dctkd_zoo.schedules import Cosine
+from dctkd_zoo.spec import Dataset, Recipe
 from dctkd_zoo.weights import Weights
-from eval import protocol, run, uncertainty
-from eval.run.per_image import Reference, table
+from eval.run import evaluation, protocol
+from eval.run.per_image import References, table
+from eval.stats import intervals
 
 count, folder = int(sys.argv[1]), Path(sys.argv[2])
 dataset = Dataset("noise", "Noise", source="folders", num_classes=10, train=1, test=count)
@@ -35,20 +37,22 @@ for start in range(0, len(pixels), 2**20):
 pixels.flush()
 side = torch.full((count,), 16)
 mapped = torch.from_file(str(folder / "pixels"), shared=False, size=count * 768, dtype=torch.uint8)
-views = Views(
-    Store((mapped,), torch.arange(count) * 768, side, side, (), "noise"), torch.arange(count) % 10, recipe, dataset,
+views = ImageLoader(
+    PixelCache((mapped,), torch.arange(count) * 768, side, side, (), "noise"), torch.arange(count) % 10, recipe, dataset,
     torch.device("cpu"),
 )
-student, guide = (Tapped(models.create(name, 10)).eval() for name in ("r8", "r14"))
+student, guide = (FeatureExtractor(models.create(name, 10)).eval() for name in ("r8", "r14"))
 teacher = teachers.Teacher("r14", guide.requires_grad_(False), Weights(Path(), "noise", "1" * 64))
 metrics = protocol.image_metrics("exact", True)
 
 def evaluate():
-    reference = Reference(run.taught(teacher, views, run.silent), None, run.partners(views))
-    rows, together = table(student, reference, views, metrics, run.silent)
+    reference = References(
+        evaluation.teacher_outputs(teacher, views, evaluation.silent), None, evaluation.partners(views)
+    )
+    rows, together = table(student, reference, views, metrics, evaluation.silent)
     rows.insert(0, "id", [f"test/{position:06}.png" for position in rows.pop("position")])
     protocol.figures(rows, "exact", 10, together)
-    uncertainty.intervals(rows)
+    intervals.intervals(rows)
 
 print(orders.growth(evaluate))
 """

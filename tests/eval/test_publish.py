@@ -310,7 +310,7 @@ class TestProblems:
         def problems():
             return publish.plan(registry.get_entry(NAME), "acme", where).problems
 
-        yield SimpleNamespace(folder=folder, problems=problems, where=where)
+        yield SimpleNamespace(folder=folder, problems=problems, config=where)
         registry._bundled_and_included.cache_clear()
         weights.published.cache_clear()
 

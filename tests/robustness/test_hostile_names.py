@@ -232,11 +232,11 @@ def test_a_large_catalog_is_looked_through_once(tmp_path, monkeypatch):
     """Each entry of a long line of teachers is come to once, not once for each that rests on it."""
     asked = [0]
 
-    def rests_on(entry: Entry) -> str | None:
+    def depends_on(entry: Entry) -> str | None:
         asked[0] += 1
         return entry.teacher or entry.start
 
-    monkeypatch.setattr(Entry, "rests_on", property(rests_on))
+    monkeypatch.setattr(Entry, "depends_on", property(depends_on))
     (tmp_path / "mine.py").write_text(CATALOG + CHAIN)
     registry.include(tmp_path / "mine.py")
     names = [name for name in registry.entries() if name.endswith(tuple("0123456789")) and "_mine" in name]

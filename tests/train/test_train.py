@@ -298,7 +298,7 @@ def test_unknown_names_and_missing_data_end_with_a_message(world, tmp_path, caps
 
 
 def test_a_run_on_bfloat16_trains_too(world, tmp_path, console, monkeypatch):
-    monkeypatch.setattr(setup, "precision", lambda device: torch.bfloat16)
+    monkeypatch.setattr(setup, "amp_dtype", lambda device: torch.bfloat16)
     folder = run.train(registry.get_entry("r8_stripes"), where(world, tmp_path), console)
     saved = load_file(folder / "model.safetensors")
     assert all(t.dtype == torch.float32 for name, t in saved.items() if name.endswith("weight"))

@@ -34,18 +34,19 @@ BUILD = f"""
 import os, sys, time
 from pathlib import Path
 import numpy as np
-from dctkd_zoo.data import shards, store
+from dctkd_zoo.data import pixel_cache, shards
 from dctkd_zoo.data.split import Files, Split
-from dctkd_zoo.spec import Recipe, Step
+from dctkd_zoo.schedules import Step
+from dctkd_zoo.spec import Recipe
 folder, cache, pause, processes = Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4])
 shards.SIZE = {EACH * SQUARE}
-write = store._write
+write = pixel_cache._write
 def told(split, known, recipe, shard, path):
     facts = write(split, known, recipe, shard, path)
     os.write(1, f"{{os.getpid()}} {{shard.place.name}}\\n".encode())
     time.sleep(pause)
     return facts
-store._write = told
+pixel_cache._write = told
 names = tuple(sorted(path.name for path in folder.iterdir()))
 split = Split(("a", "b"), names, np.arange(len(names)) % 2, Files(folder, names))
 recipe = Recipe(epochs=1, batch_size=2, lr=0.1, schedule=Step(1), resize=16, crop=12)
@@ -56,7 +57,7 @@ for _ in range(processes - 1):
         children = []
         break
     children.append(child)
-store.open_store(split, recipe, cache)
+pixel_cache.open_pixel_cache(split, recipe, cache)
 for child in children:
     assert os.waitpid(child, 0)[1] == 0
 """
