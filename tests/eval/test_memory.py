@@ -38,8 +38,8 @@ pixels.flush()
 side = torch.full((count,), 16)
 mapped = torch.from_file(str(folder / "pixels"), shared=False, size=count * 768, dtype=torch.uint8)
 views = ImageLoader(
-    PixelCache((mapped,), torch.arange(count) * 768, side, side, (), "noise"), torch.arange(count) % 10, recipe, dataset,
-    torch.device("cpu"),
+    PixelCache((mapped,), torch.arange(count) * 768, side, side, (), "noise"), torch.arange(count) % 10, recipe,
+    dataset, torch.device("cpu"),
 )
 student, guide = (FeatureExtractor(models.create(name, 10)).eval() for name in ("r8", "r14"))
 teacher = teachers.Teacher("r14", guide.requires_grad_(False), Weights(Path(), "noise", "1" * 64))
