@@ -110,7 +110,7 @@ def boards():
     yield "leaderboard", terminal.render(records), [*names, "87.05", "100.00", "9.50"]
     comparisons = compare.compare({names[0]: table(0.5, 0), LONG: table(0.9, 1)})
     top1 = comparisons[0].differences[0]
-    yield "compare", compare.render(comparisons), [*names[::2], "top1", f"{top1.difference:+.2f}", "higher"]
+    yield "compare", compare.render(comparisons), [*names[::2], "top-1 %", f"{top1.difference:+.2f}", "higher"]
     checks = [verify.Check("skill.teacher_attended.4.high", "0.123457", "0.123456", "± 0.2%", True)]
     entry = registry.get_entry("r20_dctkd_kd_synthscenes")
     yield "verify", verify.render(verify.Verified(entry, checks, "")), ["skill.teacher_attended.4.high", "0.123456"]
