@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -22,9 +21,7 @@ from rich.table import Table
 from benchmarks.harness.measure import Measured, Target
 from benchmarks.harness.setting import Setting
 from dctkd_zoo import device
-from dctkd_zoo.errors import ZooError
-from eval.pages.generated_file import command
-from eval.pages.readme import README
+from eval.pages.generated_file import blocks, command
 
 HEADINGS = ("row", "what", "against", "target", "median", "range", "figures", "met")
 RIGHT = {"target", "median", "range", "figures"}
@@ -129,14 +126,12 @@ def commit(folder: Path) -> str | None:
 
 
 RESULTS = Path(__file__).with_name("results.json")
-BLOCK = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 
 
 def filled(text: str, document: Mapping[str, Any]) -> str:
-    """The text, the table between its markers made anew from a run's document."""
-    if len(BLOCK.findall(text)) != 1:
-        raise ZooError("README.md needs one <!-- benchmarks --> with a <!-- /benchmarks --> after it")
-    return BLOCK.sub(lambda match: match[1] + markdown_table(document) + match[2], text)
+    """Return the text with the table of a run between its markers."""
+    return blocks(text, {"benchmarks": markdown_table(document)})
 
 
 def markdown_table(document: Mapping[str, Any]) -> str:
@@ -151,18 +146,18 @@ def markdown_table(document: Mapping[str, Any]) -> str:
     machine = document["machine"]
     caption = f"{machine['date'][:10]}, {heading(machine)}, {machine['precision'].removeprefix('torch.')}; "
     caption += f"{document['words']}." + (f" Not measured for want of a GPU: {', '.join(skipped)}." if skipped else "")
-    return "\n" + "\n".join([*lines, "", caption]) + "\n\n"
+    return "\n".join([*lines, "", caption])
 
 
 def _markdown_line(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def readme_main(arguments: list[str] | None = None) -> int:
+def page_main(arguments: list[str] | None = None) -> int:
     """Run the command."""
     document = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return command(README, lambda text: filled(text, document), "python -m benchmarks.report", __doc__, arguments)
+    return command(PAGE, lambda text: filled(text, document), "python -m benchmarks.report", __doc__, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(readme_main())
+    sys.exit(page_main())

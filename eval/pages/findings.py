@@ -1,4 +1,4 @@
-"""Rows of `eval/results.csv` to what they answer: which method is above which, by how much, and how sure that is."""
+"""Questions about the methods, and their answers from `eval/results.csv`: differences over seeds, with tests."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ CHANCE = "chance"  # what a skill is compared with in place of a method: 0
 
 
 def parts(method: str) -> tuple[str, str, str | None]:
-    """The terms of a method, its variant with the dot, and the views that an `@` names: `kd.abs@8` is kd, .abs and 8.
+    """Split a method into terms, variant with its dot, and number of cached views: `kd.abs@8` is kd, .abs and 8.
 
-    The baseline has no terms; no `@` is None, and an `@` with nothing after it is new views.
+    The baseline has no terms. Views are None without `@`, and empty (new views) with nothing after it.
     """
     name, at, views = method.partition(VIEWS)
     terms, dot, variant = name.partition(".")
@@ -29,23 +29,23 @@ def parts(method: str) -> tuple[str, str, str | None]:
 
 @dataclass(frozen=True)
 class Students:
-    """The entries of one architecture on one dataset; a method is the rest of a name: `dctkd_kd`, `dctkd.abs`, ``."""
+    """Entries of one architecture on one dataset. A method is the rest of their name: `dctkd_kd`, `dctkd.abs`, ``."""
 
     arch: str
     dataset: str
 
     @property
     def title(self) -> str:
-        """What a table calls them: `r20, synthscenes`."""
+        """Title in tables: `r20, synthscenes`."""
         return f"{self.arch}, {self.dataset}"
 
     def entry(self, method: str) -> str:
-        """The name of the entry of a method."""
+        """Return the name of the entry of a method."""
         terms, variant, _ = parts(method)
         return "_".join(filter(None, (self.arch, terms, self.dataset))) + variant
 
     def method(self, name: str) -> str | None:
-        """The method of an entry; None for another student's."""
+        """Return the method of an entry, or None if it is not one of these students."""
         stem, dot, variant = name.partition(".")
         if not (stem.startswith(f"{self.arch}_") and stem.endswith(f"_{self.dataset}")):
             return None
@@ -54,9 +54,9 @@ class Students:
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of the results: of each figure, whether the second of each pair of methods is above the first.
+    """A question: for each metric, does the second method of each pair differ from the first?
 
-    `note` says what else to know to read the answer.
+    `note` is what a reader must know besides the answer.
     """
 
     title: str
@@ -71,7 +71,7 @@ STUDENTS = (
     Students("r18", "scene15"),
     Students("mbv2", "scene15"),
 )
-RIVALS = ("pkt", "crd", "vid", "ckd", "review")
+OTHERS = ("pkt", "crd", "vid", "ckd", "review")
 ALIKE = ("skill.ssim", "skill.pearson", "skill.spectral")
 OBJECTS = ("skill.energy", "skill.pointing", "skill.attended")
 QUESTIONS = (
@@ -79,23 +79,23 @@ QUESTIONS = (
         "Does the DCT loss beat the baseline, attention transfer and Hinton's distillation?",
         ("top1",),
         (("", "dctkd"), ("at", "dctkd"), ("kd", "dctkd")),
-        "Of students with 8 epochs; what longer ones say is the last question's.",
+        "After 8 epochs; the last question is about longer schedules.",
     ),
     Question(
         "Does it add to Hinton's distillation, and more than attention transfer does?",
         ("top1",),
         (("kd", "dctkd_kd"), ("at_kd", "dctkd_kd"), ("kd", "at_kd")),
-        "As in the released code, Hinton's term weighs 0.8 by itself and 1 beside another: a method with `kd` is "
-        "compared with a `kd` of four fifths the weight.",
+        "As in the released code, the weight of `kd` is 0.8 by itself and 1 next to another term: a method with `kd` "
+        "is compared with a `kd` of four fifths of the weight.",
     ),
     Question(
-        "How does it stand beside the other rivals?",
+        "How does it compare with the other methods?",
         ("top1",),
-        (*((each, "dctkd") for each in RIVALS), *((f"{each}_kd", "dctkd_kd") for each in RIVALS)),
-        "`vid`, `ckd` and `review` see new views, for a teacher on disk does not keep what they compare; they are set "
-        "beside a `dctkd` that was trained on new views, too. Terms have the weights of the released code, which were "
-        "made for larger images and batches; on synthscenes `ckd` diverges at its 400 and has 4, on scene15 it would "
-        "take two cores a day ([docs/tuning.md](docs/tuning.md)).",
+        (*((each, "dctkd") for each in OTHERS), *((f"{each}_kd", "dctkd_kd") for each in OTHERS)),
+        "`vid`, `ckd` and `review` compare whole feature maps, which are not cached: they see new views, and are "
+        "compared with a `dctkd` that was trained on new views too. Terms have the weights of the released code, "
+        "which were chosen for larger images and batches. On synthscenes `ckd` diverges at its weight of 400 and has "
+        "4 instead; on scene15 it would take a day on two cores ([docs/training.md](docs/training.md)).",
     ),
     Question(
         "Does the true DCT-II differ from the transforms of the released code?",
@@ -106,46 +106,46 @@ QUESTIONS = (
         "Is the student's attention closer to its teacher's, and above chance?",
         ALIKE,
         ((CHANCE, ""), (CHANCE, "dctkd"), ("", "dctkd"), ("kd", "dctkd"), ("at", "dctkd")),
-        "`dctkd` and `at` are trained to make these very maps alike, and spectral is what `dctkd` minimises; `kd` and "
-        "the baseline never see a map. None but `kd` is trained for agreement, and none for CKA, which the tables of "
-        "RESULTS.md have too.",
+        "`dctkd` and `at` are trained to match these very maps, and the spectral distance is what `dctkd` minimises; "
+        "`kd` and the baseline never see a map. Only `kd` is trained for agreement and none for CKA; both are in the "
+        "tables.",
     ),
     Question(
         "Is it closer to the objects that decide?",
         OBJECTS,
         (("", "dctkd"), ("kd", "dctkd"), ("at", "dctkd")),
-        "The teacher's own skill stands at the head of its students' table: who copies its maps copies that, be it "
-        "much or little, and a network that looks at the objects more need not be the more accurate one.",
+        "The teacher's own skill is in the first row of its students' table: a student that matches the teacher's maps "
+        "inherits its score. A network that looks more at the objects need not be more accurate.",
     ),
     Question(
         "How much of it survives when only the lowest frequencies are kept?",
         ("top1", "skill.ssim"),
         (("dctkd", "dctkd.low4"), ("dctkd", "dctkd.low2"), ("", "dctkd.low4"), ("", "dctkd.low2")),
-        "Fewer frequencies also make a smaller distance, and the same for all levels: the term weighs less beside the "
-        "labels, and its deep levels more beside the shallow ones. What of a difference is due to that was not told "
-        "apart.",
+        "Fewer frequencies also give a smaller distance, of the same size at all levels: the term counts less against "
+        "the labels, and deep levels count more against shallow ones. How much of a difference is due to that was not "
+        "separated.",
     ),
     Question(
-        "What does a teacher on disk cost?",
+        "What does a cached teacher cost?",
         ("top1",),
         (("dctkd_kd@", "dctkd_kd@1"), ("dctkd_kd@", "dctkd_kd@2"), ("dctkd_kd@", "dctkd_kd@8")),
-        "Of one method; how to read it is in [docs/teacher-cache.md](docs/teacher-cache.md).",
+        "For one method; [docs/training.md](docs/training.md) discusses it.",
     ),
     Question(
-        "What is left of it after a training as long as the teacher's?",
+        "What is left of it after a schedule as long as the teacher's?",
         ("top1",),
         (("", ".long"), ("dctkd", ".long"), (".long", "dctkd.long"), ("at.long", "dctkd.long")),
-        "`.long` is the teacher's own number of epochs, 24 on synthscenes and 20 on scene15, where students have 8. "
-        "Nothing else was changed for it.",
+        "`.long` has the teacher's number of epochs, 24 on synthscenes and 20 on scene15, instead of 8. Nothing else "
+        "differs.",
     ),
 )
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A figure of two methods over the seeds that both have: their means, and the test of b - a.
+    """A metric of two methods over the seeds that both have: their means, and the test of b - a.
 
-    `p` is what Holm's correction leaves over the findings of one question.
+    `p` is corrected by Holm's method over the findings of one question.
     """
 
     students: Students
@@ -159,17 +159,17 @@ class Finding:
 
     @property
     def significant(self) -> bool:
-        """Whether a difference is shown."""
+        """Whether the difference is significant."""
         return self.p < 1 - LEVEL
 
     @property
     def only_uncorrected(self) -> bool:
-        """Whether it would be if it were the only one of its question, and is not."""
+        """Whether it is significant only without the correction."""
         return self.test.p < 1 - LEVEL <= self.p
 
 
 def answer(question: Question, rows: Sequence[Row], students: Iterable[Students] = STUDENTS) -> list[Finding]:
-    """The findings of a question, of those figures and methods that were measured under the exact protocol."""
+    """Return the findings of a question for metrics and methods that were measured under the exact protocol."""
     exact = [row for row in rows if row["protocol"] == "exact" and not row.get("limit")]
     _check_teachers(exact)
     result = [

@@ -1,15 +1,30 @@
-"""A page whose text is generated, in whole or between markers, to what keeps it so: made anew, or checked."""
+"""Generated text in Markdown files, a whole page or blocks between markers: written, or checked to be up to date."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dctkd_zoo._io import atomic, paths
 from dctkd_zoo.cli import shell
+from dctkd_zoo.errors import ZooError
+
+
+def blocks(text: str, made: Mapping[str, str]) -> str:
+    """Replace what stands between `<!-- NAME -->` and `<!-- /NAME -->`, for each name of `made`.
+
+    `ZooError` where a name has not exactly one such block.
+    """
+    for name, new in made.items():
+        parts = re.split(rf"(<!-- /?{name} -->)", text)
+        if parts[1::2] != [f"<!-- {name} -->", f"<!-- /{name} -->"]:
+            raise ZooError(f"one <!-- {name} --> with one <!-- /{name} --> after it is needed")
+        text = "".join([*parts[:2], f"\n\n{new.strip()}\n\n", *parts[3:]])
+    return text
 
 
 def command(
@@ -20,9 +35,9 @@ def command(
     arguments: list[str] | None = None,
     whole: bool = False,
 ) -> int:
-    """Fill a page in, or with `--check` tell how it would change; 1 where it is stale.
+    """Write a generated page, or with `--check` print how it would change; return 1 if it is stale.
 
-    One that is generated as a `whole` need not be there.
+    A page that is generated as a `whole` need not exist.
     """
     parser = argparse.ArgumentParser(prog=program, description=words)
     parser.add_argument("--check", action="store_true", help="change nothing; fail and show what would change")

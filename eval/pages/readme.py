@@ -1,76 +1,69 @@
-"""Rows of `eval/results.csv` to the tables between the markers of README.md: `python -m eval.pages.readme`."""
+"""Generated tables of README.md, what was found and the models that come along: `python -m eval.pages.readme`."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
-from itertools import groupby
 from pathlib import Path
-from statistics import mean
 
-from dctkd_zoo.errors import ZooError
-from dctkd_zoo.registry import get_dataset, get_entry
-from eval.pages.generated_file import command
-from eval.pages.markdown import code
-from eval.pages.tables import Line, answers, caption, standings
+from dctkd_zoo import registry, weights
+from eval import columns
+from eval.cards.facts import gather
+from eval.columns import DASH
+from eval.pages.findings import QUESTIONS, Students, answer
+from eval.pages.generated_file import blocks, command
+from eval.pages.markdown import Markdown, code, table
+from eval.pages.tables import cell
 from eval.run import results_csv
 from eval.run.results_csv import Row
-from eval.stats.seeds import most_trained, values, views
 
 README = Path(__file__).parents[2] / "README.md"
-BLOCK = re.compile(r"(<!-- leaderboard:(\w+) -->\n).*?(<!-- /leaderboard -->)", re.DOTALL)
-MARKER = "<!-- leaderboard:"
-ANSWERED = "<!-- answers -->"
-ANSWERS = re.compile(r"(<!-- answers -->\n).*?(<!-- /answers -->)", re.DOTALL)
+
+STUDENTS = (Students("r20", "synthscenes"), Students("r18", "scene15"))
+# What is compared, in which column of the results, and the two methods (see eval/pages/findings.py).
+FINDINGS = (
+    ("top-1: DCT loss − supervised baseline", "top1", "", "dctkd"),
+    ("top-1: DCT loss − Hinton's KD", "top1", "kd", "dctkd"),
+    ("top-1: DCT loss − attention transfer", "top1", "at", "dctkd"),
+    ("top-1: DCT loss with KD − KD", "top1", "kd", "dctkd_kd"),
+    ("top-1 after a schedule as long as the teacher's: DCT loss − baseline", "top1", ".long", "dctkd.long"),
+    ("SSIM skill of the attention: DCT loss − supervised baseline", "skill.ssim", "", "dctkd"),
+)
 
 
 def filled(text: str, rows: Sequence[Row]) -> str:
-    """The text, its leaderboards and answers made anew from the rows measured under the exact protocol."""
-    for opening, result in ((MARKER, BLOCK.findall(text)), (ANSWERED, ANSWERS.findall(text))):
-        if text.count(opening) != len(result):
-            raise ZooError(f"a {opening} has nothing after it that ends it, or no line of its own")
-    exact = [row for row in rows if row["protocol"] == "exact"]
-
-    def block(match: re.Match[str]) -> str:
-        dataset = get_dataset(match[2]).name
-        return match[1] + table([row for row in exact if row["dataset"] == dataset]) + match[3]
-
-    answered = "\n" + "\n".join(answers(exact)) + "\n"
-    return ANSWERS.sub(lambda match: match[1] + answered + match[2], BLOCK.sub(block, text))
+    """Return the text with its tables made from the rows."""
+    return blocks(text, {"findings": findings(rows), "models": models(rows)})
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Rows of one dataset as a Markdown table, the best first, with a line that says what was measured and on what."""
-    if not rows:
-        return "\nNot measured yet.\n\n"
-    groups = [most_trained(group) for _, group in groupby(sorted(rows, key=_name), key=_name)]
-    groups.sort(key=lambda group: -mean(values(group, "top1")))
-    grid = standings(("entry", "teacher", "views"), [Line(_cells(group), group) for group in groups], "readme")
-    shown = [row for group in groups for row in group]
-    return f"\n{grid}\n\n{caption(shown)} {_legend(shown)}\n\n"
+def findings(rows: Sequence[Row]) -> Markdown:
+    """Return a table of the differences of `FINDINGS`, a column for each of `STUDENTS`.
+
+    Each p is corrected as in RESULTS.md, over all differences of its question there.
+    """
+    results = [item for question in QUESTIONS for item in answer(question, rows)]
+    known = {(item.students, item.figure, item.a, item.b): item for item in results}
+    lines = []
+    for title, metric, a, b in FINDINGS:
+        chosen = (known.get((students, metric, a, b)) for students in STUDENTS)
+        lines.append((title, *(cell(item) if item else DASH for item in chosen)))
+    return table(("difference", *(students.title for students in STUDENTS)), lines)
 
 
-def _legend(rows: Sequence[Row]) -> str:
-    """What the headings mean."""
-    teachers = ", ".join(f"`{name}`" for name in sorted({row["teacher"] for row in rows if row["teacher_sha256"]}))
-    meta = [
-        "Mean ± standard deviation where there are several seeds.",
-        f"SSIM and spectral: how alike the activation maps are to those of {teachers or 'no teacher'}, as skill above",
-        "chance (0; the same map is 1), mean over the levels.",
-    ]
-    if values(rows, "skill.energy"):
-        meta.append("Energy: how much of the maps falls on the objects that decide, as skill too.")
-    return " ".join(meta)
-
-
-def _cells(rows: Sequence[Row]) -> list[object]:
-    name = rows[0]["name"]
-    return [code(name), code(get_entry(name).teacher or ""), views(rows)]
-
-
-def _name(row: Row) -> str:
-    return str(row["name"])
+def models(rows: Sequence[Row]) -> Markdown:
+    """Return a table of the bundled models: parameters, size, test accuracy and licence."""
+    lines = []
+    for name in registry.find("*"):
+        folder = weights.BUNDLED / name
+        if not weights.is_complete(folder):
+            continue
+        card = gather(registry.get_entry(name), rows)
+        measured = [row for row in card.measured("exact") if card.of_these_weights(row)]
+        size = f"{(folder / weights.WEIGHTS).stat().st_size / 1e6:.1f} MB"
+        top1 = columns.get("top1").text(measured[0]["top1"] if measured else None)
+        parameters = columns.thousands(card.parameters)
+        lines.append((code(name), card.dataset.title, parameters, size, top1, card.licence or DASH))
+    return table(("model", "dataset", "parameters", "size", "top-1 %", "licence"), lines)
 
 
 def main(arguments: list[str] | None = None) -> int:

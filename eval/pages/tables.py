@@ -1,4 +1,4 @@
-"""Rows of `eval/results.csv` to a table of README.md or RESULTS.md: an entry a line, over its training seeds."""
+"""Tables of README.md and RESULTS.md: entries over their training seeds, and differences between methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eval.stats.seeds import distinct, over_seeds
 
 @dataclass(frozen=True)
 class Line:
-    """The first cells of a line, and the rows that its figures are the mean of, a row per seed; none is possible."""
+    """First cells of a line, and the rows (one per seed, or none) whose means follow."""
 
     cells: Sequence[object]
     rows: Sequence[Row]
@@ -35,59 +35,58 @@ def standings(header: Sequence[str], lines: Sequence[Line], name: str) -> Markdo
 
 
 def caption(rows: Iterable[Row]) -> str:
-    """On how many images, of which seeds and where some rows were measured, and what "views" are, in words."""
+    """Return the number of images, the seeds and the devices of some rows, and what "cached views" means."""
     rows = list(rows)
     counts, seeds = (distinct(rows, column) for column in ("n", "seed"))
     trained, evaluated = (distinct(rows, column, " or ") for column in ("trained_on", "device"))
     return (
         f"{counts} test images; last epoch; training seeds {seeds}; trained on {trained}; evaluated in float32 on "
-        f"{evaluated}. Views: how many fixed views of an image a student saw, with the teacher's outputs on disk; new: "
-        "another one every epoch, from a live teacher if any. Best epoch: of those tested while training, in the "
-        "precision of training, chosen on the test set: no result."
+        f"{evaluated}. Cached views: the number of fixed crops of each image for which the teacher's outputs were "
+        "cached; new: a random crop in every epoch, with the teacher run on it. Best epoch: chosen on the test set, "
+        "measured in the precision of training."
     )
 
 
-ALONE = "†"  # marks what would be shown if it were the only difference of its question
-READ = f"""Each cell is a mean difference over the n seeds that both methods have, taken seed by seed, its 95 % interval
-(Student's, over seeds, of this difference alone) and its p, corrected by Holm over all differences of the question.
-In bold: shown, which is p below 0.05. {ALONE}: p is below 0.05 only before the correction.
+UNCORRECTED = "†"  # marks a difference that is significant only without the correction
+LEGEND = f"""Each cell is the mean of the differences seed by seed over the n seeds that both methods have, its 95 %
+confidence interval (Student's t over seeds, not corrected) and p after Holm's correction over all differences of the
+question. **Bold**: significant, p below 0.05. {UNCORRECTED}: p is below 0.05 only without the correction.
 """
 
 
 def answers(rows: Sequence[Row]) -> list[str]:
-    """How to read them; then a question in bold, how much is shown, its differences as a table, and what to know."""
+    """Return a legend, then each question with a headline, its table of differences and its note."""
     return [
-        READ,
+        LEGEND,
         *(
-            f"**{number}. {question.title}**\n\n{_told(question, answer(question, rows))}\n"
+            f"**{number}. {question.title}**\n\n{_answer(question, answer(question, rows))}\n"
             for number, question in enumerate(QUESTIONS, 1)
         ),
     ]
 
 
-def _told(question: Question, findings: Sequence[Finding]) -> str:
+def _answer(question: Question, findings: Sequence[Finding]) -> str:
     if not findings:
         return "Not measured yet."
     return "\n\n".join(filter(None, (headline(findings), grid(findings), question.note)))
 
 
 def headline(findings: Sequence[Finding]) -> str:
-    """How many are shown: `2 of 9 differences are shown; 4 more would be, were each the only one (†).`."""
-    shown, alone = (sum(getattr(item, name) for item in findings) for name in ("significant", "only_uncorrected"))
-    several = "s are" if shown > 1 else "s is" if len(findings) > 1 else " is"
-    meta = f"{shown or 'None'} of {len(findings)} difference{several} shown"
-    more = f"; {alone} more would be, were {'it' if alone == 1 else 'each'} the only one ({ALONE})" if alone else ""
-    return f"{meta}{more}."
+    """Count significant differences: `3 of 26 differences are significant; 11 more only without correction (†).`."""
+    significant, uncorrected = (sum(getattr(f, name) for f in findings) for name in ("significant", "only_uncorrected"))
+    count = f"{significant or 'None'} of {len(findings)} difference{'s' * (len(findings) > 1)}"
+    more = f"; {uncorrected} more only without correction ({UNCORRECTED})" if uncorrected else ""
+    return f"{count} {'are' if significant > 1 else 'is'} significant{more}."
 
 
 def grid(findings: Sequence[Finding]) -> Markdown:
-    """A row per figure and pair of methods, a column per group of students that was measured."""
+    """Return a table with a row per metric and pair of methods and a column per group of students."""
     measured = [item for item in STUDENTS if any(finding.students == item for finding in findings)]
     lines: dict[tuple[str, str, str], dict[object, Markdown]] = {}
     for finding in findings:
         lines.setdefault((finding.figure, finding.a, finding.b), {})[finding.students] = cell(finding)
     return table(
-        ("figure", "difference", *(item.title for item in measured)),
+        ("metric", "difference", *(item.title for item in measured)),
         [
             (
                 columns.get(figure).title,
@@ -100,22 +99,22 @@ def grid(findings: Sequence[Finding]) -> Markdown:
 
 
 def cell(finding: Finding) -> Markdown:
-    """`**+18.94** (+17.21 to +20.68), n 3, p 0.004`: bold if shown; nothing is tested of one seed."""
+    """Format a finding: `**+18.94** (+17.21 to +20.68), n 3, p 0.004`, bold if significant; one seed is not tested."""
     test, column = finding.test, columns.get(finding.figure)
     difference = column.signed(test.mean)
     n, p = (unbroken(Markdown(meta)) for meta in (f"n {test.n}", f"p {columns.p_value(finding.p)}"))
     if math.isnan(test.p):
         return Markdown(f"{difference}, {n}")
-    mean = f"**{difference}**" if finding.significant else f"{difference}{ALONE * finding.only_uncorrected}"
+    mean = f"**{difference}**" if finding.significant else f"{difference}{UNCORRECTED * finding.only_uncorrected}"
     ends = columns.interval(test.low, test.high, column.digits, "+")
     return Markdown(f"{mean} ({ends}), {n}, {p}")
 
 
 def label(method: str) -> Markdown:
-    """A method as a page calls it."""
+    """Return the title of a method."""
     if method == CHANCE:
         return Markdown(CHANCE)
     terms, variant, views = parts(method)
     name = code(terms + variant) if terms else Markdown(f"the baseline {code(variant)}" if variant else "the baseline")
-    seen = f"{views} fixed view{'s' * (views != '1')}" if views else "new views"
+    seen = f"{views} cached view{'s' * (views != '1')}" if views else "new views"
     return name if views is None else Markdown(f"{name} ({seen})")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -24,7 +23,6 @@ from dctkd_zoo import models, predict, registry, weights
 from dctkd_zoo.__main__ import main
 from dctkd_zoo.attention_grid import GAP, LINE, MARGIN
 from dctkd_zoo.cli.predict import OVERLAY, overlay_names
-from dctkd_zoo.data.sources.synthscenes import generate
 from dctkd_zoo.errors import printable
 from dctkd_zoo.models import export
 
@@ -339,20 +337,6 @@ def test_the_table_shows_five_classes_and_their_probabilities(capsys):
         assert share.strip() == (
             f"{100 * expected['probability']:.1f}" if expected["probability"] >= 0.0005 else "< 0.1"
         )
-
-
-def test_the_readme_shows_what_it_prints(capsys):
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"^\$ python -m dctkd_zoo (predict .+)\n((?:.+\n|\n)+?)```$", text, flags=re.M)
-    generate("test", 1).images.load(4).save("scene.png")
-    assert "g('test', 1).images.load(4).save('scene.png')" in text
-    assert main(shown[0].split()) == 0
-    meta, expected = (words.split() for words in (shown[1], capsys.readouterr().out))
-    assert len(meta) > 20
-    meta, expected = ([word for word in words if not set(word) & {"━", "╸"}] for words in (meta, expected))
-    for student, teacher in zip(meta, expected, strict=True):
-        same = pytest.approx(float(teacher), abs=0.3) if re.fullmatch(r"[\d.]+", teacher) else teacher
-        assert (float(student) if re.fullmatch(r"[\d.]+", student) else student) == same
 
 
 def test_names_are_no_markup(catalog, capsys):

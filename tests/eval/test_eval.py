@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
+import dctkd_zoo
 from dctkd_zoo import registry
 from eval.__main__ import main
 from eval.pages import readme
@@ -255,32 +256,30 @@ def test_what_a_reader_must_know_stands_under_the_table():
 
 
 BEFORE = """# Title
-<!-- leaderboard:synthscenes -->
+<!-- findings -->
 old
-<!-- /leaderboard -->
+<!-- /findings -->
 between
-<!-- leaderboard:scene15 -->
-<!-- /leaderboard -->
+<!-- models -->
+<!-- /models -->
 after
 """
 
 
-def test_the_readme_gets_a_table_between_its_markers():
-    rows = [results_csv.as_text(row(n, t)) for n, t in (("r8_synthscenes", 60.0), ("r20_kd_synthscenes", 70.5))]
-    rows[1]["teacher_cache"] = "8"
+def test_the_readme_gets_tables_between_its_markers():
+    rows = [results_csv.as_text(row("r20_synthscenes", top1, seed=seed)) for seed, top1 in enumerate((60.0, 61.0))]
+    rows += [results_csv.as_text(row("r20_dctkd_synthscenes", top1, seed=s)) for s, top1 in enumerate((70.0, 72.0))]
     rows.append(results_csv.as_text(row("r20_synthscenes", 99.0, protocol="released")))
     text = readme.filled(BEFORE, rows)
     lines = text.splitlines()
-    tops = [line.split("|")[1:6] for line in lines if line.startswith("| `")]
-    assert tops == [
-        [" `r20_kd_synthscenes` ", " `r56_synthscenes` ", " 8 ", " 1 ", " 70.50 "],
-        [" `r8_synthscenes` ", " – ", " new ", " 1 ", " 60.00 "],
-    ]
-    assert "to those of `r56_synthscenes`" in text
-    ran = "trained on one NVIDIA H200; evaluated in float32 on cpu (AVX2, 2 threads)."
-    assert f"1200 test images; last epoch; training seeds 0; {ran}" in text
-    assert "old" not in text and "Not measured yet." in text
-    assert [lines[0], lines[-1]] == ["# Title", "after"] and "between" in lines
+    (difference,) = (line for line in lines if "supervised baseline" in line and "top-1" in line)
+    assert re.search(r"\+10\.50\S* \(\S+ to \S+\), n 2, p ", difference.replace("\N{NO-BREAK SPACE}", " "))
+    assert sum(line.startswith("| top-1") or line.startswith("| SSIM") for line in lines) == len(readme.FINDINGS)
+    models = [line.split("|")[1:6] for line in lines if line.startswith("| `")]
+    assert [cells[0].strip(" `") for cells in models] == [*dctkd_zoo.list_models("*", pretrained=True)]
+    sizes = {cells[0].strip(" `"): cells[2].strip() for cells in models}
+    assert sizes["r20_synthscenes"] == "278,324", "as measured"
+    assert "old" not in text and [lines[0], lines[-1]] == ["# Title", "after"] and "between" in lines
     assert readme.filled(text, rows) == text
 
 
@@ -306,9 +305,13 @@ def test_readme_check_fails_with_a_diff_until_it_is_made_anew(files, capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("<!-- leaderboard:synthscenes -->\n", "a <!-- leaderboard: has nothing after it that ends it"),
-        (BEFORE.replace("scene15", "no"), "'no'"),
-        (f"{BEFORE}<!-- answers -->\n", "a <!-- answers --> has nothing"),
+        ("# Title\n", "one <!-- findings --> with one <!-- /findings --> after it is needed"),
+        (BEFORE.replace("<!-- /models -->", ""), "one <!-- models -->"),
+        (f"{BEFORE}<!-- models -->\n", "one <!-- models -->"),
+        (
+            BEFORE.replace("<!-- findings -->\nold\n", "old\n<!-- /findings -->\n<!-- findings -->\n"),
+            "<!-- findings -->",
+        ),
     ],
 )
 def test_readme_with_wrong_markers_is_an_error(files, capsys, text, said):

@@ -11,8 +11,8 @@ from scipy import stats
 from dctkd_zoo import registry
 from dctkd_zoo.catalog.scene15 import DATASET
 from dctkd_zoo.errors import ZooError
-from eval.pages import readme, results_md
-from eval.pages.findings import CHANCE, QUESTIONS, RIVALS, STUDENTS, Question, Students, answer, methods, parts
+from eval.pages import results_md
+from eval.pages.findings import CHANCE, OTHERS, QUESTIONS, STUDENTS, Question, Students, answer, methods, parts
 from eval.run import results_csv
 from eval.stats import seeds
 
@@ -128,7 +128,7 @@ def test_numbers_of_views_are_compared_where_they_are_named():
     shown = [line.strip("| ").split(" | ")[1:4] for line in lines if line.startswith("| `dctkd_kd`")]
     assert shown == [["8", "2", "70.50 ± 0.71"], ["new", "2", "51.50 ± 2.12"], ["1", "2", "40.00 ± 0.00"]]
     text = page(cached(0, {"dctkd_kd": [50.0, 53.0]}) + cached(1, {"dctkd_kd": [40.0, 41.0]}))
-    assert "| top-1 | `dctkd_kd` (1 fixed view) − `dctkd_kd` (new views) | −11.00 (−23.71 to +1.71), n 2, " in text
+    assert "| top-1 | `dctkd_kd` (1 cached view) − `dctkd_kd` (new views) | −11.00 (−23.71 to +1.71), n 2, " in text
 
 
 @pytest.mark.parametrize(
@@ -158,8 +158,8 @@ def test_seeds_that_agree_to_the_last_digit_show_no_certainty():
     assert "| top-1 | `dctkd` − the baseline | +10.00, n 3 |" in page(one)
 
 
-def test_shown_is_what_holm_leaves_below_a_twentieth():
-    """Three comparisons, each of a p alone of 0.02 to 0.05: none is shown, and none is in bold."""
+def test_significant_is_what_holm_leaves_below_a_twentieth():
+    """Three comparisons, each of a p alone of 0.02 to 0.05: none is significant, and none is in bold."""
     base = [60.0, 61.0, 62.0, 60.5]
     above = [0.4, 1.8, 1.0, 0.9]
     rows = rows_of({"": base, "kd": base, "at": base, "dctkd": [b + a for b, a in zip(base, above, strict=True)]})
@@ -171,7 +171,7 @@ def test_shown_is_what_holm_leaves_below_a_twentieth():
     assert all(item.only_uncorrected for item in result)
     text = page(rows)
     meta = text[text.index("**1. ") : text.index("**2. ")]
-    assert "None of 3 differences is shown; 3 more would be, were each the only one (†)." in meta
+    assert "None of 3 differences is significant; 3 more only without correction (†)." in meta
     assert meta.count(f"† (+0.10 to +1.95), n 4, p {result[0].p:.3f} |") == 3 and "**+" not in meta
     assert answer(Question("?", ("top1",), (("", "dctkd"),)), rows)[0].significant, "alone it would be"
 
@@ -196,8 +196,8 @@ def test_every_method_that_is_asked_about_is_an_entry_of_some_students():
     assert {figure for question in QUESTIONS for figure in question.figures} <= columns
 
 
-def test_what_the_readme_says_in_short_is_what_was_found():
-    """A sentence of README.md, "In short", per line; where it fails, the sentence is to be written anew."""
+def test_what_is_said_in_short_is_what_was_found():
+    """The sentences of RESULTS.md, "In short", and README.md, "What was found": where this fails, rewrite them."""
     rows = results_csv.read(results_csv.RESULTS)
     result = {(f.students, f.figure, f.a, f.b): f for question in QUESTIONS for f in answer(question, rows)}
 
@@ -210,9 +210,9 @@ def test_what_the_readme_says_in_short_is_what_was_found():
     assert signs("top1", "", "dctkd", drawn) == [1, 1] and signs("top1", "kd", "dctkd", drawn) == [1]
     assert signs("top1", "at", "dctkd", drawn) == [0] and signs("top1", "at_kd", "dctkd_kd", drawn) == [-1]
     assert all(signs("top1", a, "dctkd", photographs) == [0, 0] for a in ("", "at", "kd"))
-    rivals = {item: signs("top1", item, "dctkd", drawn) for item in RIVALS}
+    rivals = {item: signs("top1", item, "dctkd", drawn) for item in OTHERS}
     assert rivals == {"pkt": [0], "crd": [1], "vid": [1], "ckd": [0], "review": [0]}
-    (others,) = (question for question in QUESTIONS if "other rivals" in question.title)
+    (others,) = (question for question in QUESTIONS if "other methods" in question.title)
     assert {sign for a, b in others.pairs for sign in signs("top1", a, b, photographs)} == {0}
     likenesses = ("skill.ssim", "skill.pearson", "skill.spectral")
     for figure in likenesses:
@@ -229,14 +229,17 @@ def test_what_the_readme_says_in_short_is_what_was_found():
     for dataset in (drawn, photographs):
         assert set(signs("top1", "dctkd", ".long", dataset)) == {1}
         assert set(signs("top1", ".long", "dctkd.long", dataset)) == {0}
-    (cost,) = (question for question in QUESTIONS if "on disk" in question.title)
+    (cost,) = (question for question in QUESTIONS if "cached teacher" in question.title)
     assert not any(f.significant for f in answer(cost, rows))
 
 
 class TestPage:
     def test_one_seed_is_not_tested(self):
         text = page(rows_of({"": [60.0], "dctkd": [70.25]}))
-        assert "| top-1 | `dctkd` − the baseline | +10.25, n 1 |" in text and "None of 1 difference is shown.\n" in text
+        assert (
+            "| top-1 | `dctkd` − the baseline | +10.25, n 1 |" in text
+            and "None of 1 difference is significant.\n" in text
+        )
         assert "| r20, synthscenes | top-1 | the baseline | `dctkd` | 60.00 | 70.25 | +10.25 | – | 1 | – | – |" in text
 
     def test_a_variant_of_the_baseline_is_called_so(self):
@@ -248,7 +251,7 @@ class TestPage:
         down = {"": up["dctkd"], "dctkd": up[""]}
         text = page(rows_of(up))
         assert "| `dctkd` − the baseline | **+10.17** (+9.45 to +10.88), n 3, p <0.001 |" in text
-        assert "1 of 1 difference is shown.\n" in text
+        assert "1 of 1 difference is significant.\n" in text
         text = page(rows_of(down))
         assert "| `dctkd` − the baseline | **−10.17** (−10.88 to −9.45), n 3, p <0.001 |" in text
         level = rows_of({"": [60.0, 61.0, 62.0], "dctkd": [61.0, 60.0, 62.0]})
@@ -263,7 +266,7 @@ class TestPage:
             for seed, skill in enumerate(result)
         ]
         text = page(rows)
-        assert "1 of 2 differences is shown." in text
+        assert "1 of 2 differences is significant." in text
         assert "| SSIM skill | `dctkd` − `dctkd.abs` | **+0.395** (+0.383 to +0.407), n 3, p <0.001 |" in text
 
     def test_students_that_were_not_compared_have_a_dash(self):
@@ -272,7 +275,7 @@ class TestPage:
         done = [{**item, "name": R18.entry("dctkd")} for item in rows_of({"": [53.0, 55.0]})]
         rows = [*rows_of({"": [60.0, 61.0], "dctkd": [70.0, 72.0]}), *other, *more, *done]
         text = page(rows)
-        assert "| figure | difference | r20, synthscenes | r18, scene15 |\n" in text
+        assert "| metric | difference | r20, synthscenes | r18, scene15 |\n" in text
         assert re.search(r"\| top-1 \| `dctkd` − `kd` \| – \| \+3\.50", text)
 
     def test_a_figure_below_zero_is_no_markup(self):
@@ -280,13 +283,6 @@ class TestPage:
         text = page(rows)
         assert "`dctkd` − chance | **−0.400** (−0.648 to −0.152)" in text and "−0.400 ± 0.100" in text
         assert "\\-" not in text
-
-    def test_the_readme_has_the_answers_too(self):
-        rows = rows_of({"": [60.0], "dctkd": [70.25]})
-        text = readme.filled("a\n<!-- answers -->\nformer\n<!-- /answers -->\nb", rows)
-        assert "former" not in text and text.startswith("a\n<!-- answers -->") and text.endswith("<!-- /answers -->\nb")
-        assert "| top-1 | `dctkd` − the baseline | +10.25, n\N{NO-BREAK SPACE}1 |" in text
-        assert readme.filled(text, rows) == text
 
     def test_what_was_not_measured_is_said(self):
         text = page([])

@@ -1,0 +1,69 @@
+"""README.md: its length, links, and that every block of code runs."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dctkd_zoo.__main__ import main as zoo
+from dctkd_zoo.__main__ import parser as zoo_parser
+from eval.__main__ import parser as eval_parser
+from train.__main__ import parser as train_parser
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+CONSOLE = [code for language, code in BLOCKS if language == "console"]
+COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+PARSERS: dict[str, Callable[[], object]] = {"dctkd_zoo": zoo_parser, "eval": eval_parser, "train": train_parser}
+
+
+def test_it_is_short():
+    assert len(README.splitlines()) <= 200
+    assert len(README.encode()) <= 11_000
+
+
+def test_every_block_says_its_language_and_every_language_is_tested():
+    assert {language for language, _ in BLOCKS} == {"bash", "console", "python"}
+    assert len(PYTHON) == 3 and len(CONSOLE) == 1
+
+
+def test_links_and_pictures_are_there():
+    targets = re.findall(r"\]\(([^)#]+)\)", README)
+    local = [target for target in targets if "://" not in target]
+    assert len(local) > 10
+    assert [target for target in local if not (ROOT / target).exists()] == []
+
+
+@pytest.mark.parametrize("code", [code for code in PYTHON if not code.startswith("# my_scenes.py")])
+def test_python_runs_as_it_stands(code, tmp_path):
+    """The catalog file is trained by tests/end_to_end/test_own_problem.py."""
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=None, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("block", CONSOLE)
+def test_a_command_prints_what_is_shown(block, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    command, expected = block.removeprefix("$ python -m dctkd_zoo ").split("\n", 1)
+    assert zoo(command.split()) == 0
+    printed, shown = (re.findall(r"[\w.…/<]+", words) for words in (capsys.readouterr().out, expected))
+    assert len(printed) == len(shown)
+    for one, other in zip(printed, shown, strict=True):
+        numbers = re.fullmatch(r"\d+\.\d", one) and re.fullmatch(r"\d+\.\d", other)
+        assert abs(float(one) - float(other)) < 0.3 if numbers else one == other  # another CPU rounds otherwise
+
+
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m ")])
+def test_the_flags_of_a_command_are_there(line):
+    package, *arguments = line.partition("  #")[0].replace("'", "").removeprefix("python -m ").split()
+    PARSERS[package]().parse_args(arguments)  # type: ignore[attr-defined]
