@@ -18,8 +18,7 @@ def head(card: Card) -> str:
         base_model=card.base_model,
         eval_results=eval_results(card, here) if here else None,
         library_name="timm",
-        license=card.licence
-        or (OURS if card.status == "recipe" else "unknown"),  # the recipe itself is part of this project
+        license=card.licence or (OURS if card.status == "recipe" else "unknown"),  # a recipe is part of this project
         metrics=[METRIC],
         model_name=card.entry.name if here else None,
         pipeline_tag=TASK,
