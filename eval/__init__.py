@@ -1,3 +1,3 @@
 """Evaluation: metrics, statistics, tables, model cards and the report (`python -m eval`)."""
 
-import dctkd_zoo  # noqa: F401  modules are also found by their earlier names
+import dctkd_zoo  # noqa: F401  makes modules importable under their earlier names too

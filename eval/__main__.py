@@ -1,4 +1,4 @@
-"""Evaluate entries of the zoo and show a leaderboard: `python -m eval --all`, `python -m eval compare A B`."""
+"""Evaluate entries and print a leaderboard: `python -m eval --all`. Compare two: `python -m eval compare A B`."""
 
 from __future__ import annotations
 
@@ -25,45 +25,45 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; flags say where, the entry says what."""
+    """Return the command line parser; flags say where, the entry says what."""
     parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
-    parser.add_argument("--all", action="store_true", help="every entry whose weights and data are here")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns such as 'r20_*'")
+    parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
     add_options(parser)
-    parser.add_argument("--limit", type=_count, metavar="N", help="only N images, spread over the test set")
+    parser.add_argument("--limit", type=_count, metavar="N", help="evaluate only N images, spread over the test set")
     parser.add_argument(
         "--protocol",
         choices=("exact", "released"),
         default="exact",
-        help="exact (the default), or as the released code computes its figures, to compare with those reported",
+        help="exact (default), or released: metrics as the authors' code computes them, to compare with reported ones",
     )
-    parser.add_argument("--fresh", action="store_true", help="measure anew what was measured before")
-    parser.add_argument("--cost", action="store_true", help="measure operations, latency, throughput and memory too")
-    parser.add_argument("--json", metavar="FILE", help="write everything measured to FILE, - for standard output")
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write a page to look at to DIR/index.html")
+    parser.add_argument("--fresh", action="store_true", help="ignore cached measurements and evaluate again")
+    parser.add_argument("--cost", action="store_true", help="also measure operations, latency, throughput and memory")
+    parser.add_argument("--json", metavar="FILE", help="write all results as JSON to FILE (- for standard output)")
+    parser.add_argument("--report", type=Path, metavar="DIR", help="write an HTML report to DIR/index.html")
     parser.add_argument(
-        "--no-images", action="store_true", help="no test images in that page, so that it can be shared"
+        "--no-images", action="store_true", help="leave test images out of the report, so that it can be shared"
     )
     parser.add_argument(
         "--from-results",
         action="store_true",
-        help="make the page of --report from eval/results.csv alone, for the entries named or all, evaluating nothing",
+        help="make the report from eval/results.csv without evaluating anything: of the named entries, or of all",
     )
-    parser.add_argument("--write", action="store_true", help="put the rows into the checkout's eval/results.csv")
-    parser.add_argument("--results", type=Path, metavar="FILE", help="the file that --write puts them into instead")
+    parser.add_argument("--write", action="store_true", help="write the rows to eval/results.csv of the checkout")
+    parser.add_argument("--results", type=Path, metavar="FILE", help="file for --write instead of eval/results.csv")
     return parser
 
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images: 1 or more")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of images; give 1 or more")
     return int(text)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command: 0 where whatever could be evaluated was, 1 where an entry failed, 2 for wrong usage."""
+    """Run the command; return 0, 1 if an entry failed or a file could not be written, 2 for wrong usage."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    if arguments[:1] == ["compare"]:  # no entry can be called that
+    if arguments[:1] == ["compare"]:  # not a valid name of an entry
         from eval import compare
 
         return compare.main(arguments[1:])
@@ -76,13 +76,13 @@ def _command(arguments: list[str]) -> int:
     if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
     if options.write and options.limit:
-        command.error("--write keeps figures over all images: leave out --limit")
+        command.error("--write needs results over all test images: leave out --limit")
     if options.results and not options.write:
-        command.error("--results is about the file of --write: give both")
+        command.error("--results names the file for --write: give both")
     if options.no_images and not options.report:
-        command.error("--no-images is about the page of --report DIR: give both")
+        command.error("--no-images applies to the report: give both --report DIR and --no-images")
     if options.from_results and not options.report:
-        command.error("--from-results makes the page of --report DIR: give both")
+        command.error("--from-results makes the report: give both --report DIR and --from-results")
     unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write") if getattr(options, name)]
     if options.from_results and unused:
         command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
@@ -93,8 +93,8 @@ def _command(arguments: list[str]) -> int:
         entries = [
             registry.get_entry(name).with_seed(options.seed) for name in registry.resolve(options.names or ["*"])
         ]
-        entries.sort(key=lambda entry: entry.dataset)  # each dataset is read once
-        config = _where(options)
+        entries.sort(key=lambda entry: entry.dataset)  # so that each dataset is read once
+        config = _config(options)
     except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
     if options.write:
@@ -102,24 +102,23 @@ def _command(arguments: list[str]) -> int:
     return _run(entries, config, options)
 
 
-def _results(named: Path | None) -> Path:
-    """The file that rows are put into."""
+def _results(path: Path | None) -> Path:
+    """Return the file that rows are written to."""
     from dctkd_zoo._io import paths
     from eval.run import results_csv
 
-    path = named or results_csv.RESULTS
-    paths.refuse_installed(path, "name a file of your own, --write --results FILE")
+    path = path or results_csv.RESULTS
+    paths.refuse_installed(path, "name a file of your own with --write --results FILE")
     return path
 
 
-def _where(options: argparse.Namespace) -> EvalConfig:
+def _config(options: argparse.Namespace) -> EvalConfig:
     from dctkd_zoo import device
     from eval.run.config import EvalConfig
 
-    chosen = device.choose(options.device)
     return EvalConfig(
         options.data,
-        chosen,
+        device.choose(options.device),
         options.out,
         options.limit,
         options.protocol,
@@ -136,33 +135,33 @@ def _run(entries: list[Entry], config: EvalConfig, options: argparse.Namespace) 
         return _report_rows({entry.name for entry in entries}, options.report)
     device.keep_memory()
     records: list[Record] = []
-    result: dict[str, Result] = {}
-    leads, lost = True, False
+    results: dict[str, Result] = {}
+    primary, incomplete = True, False
     try:
         with distributed.process_group(config.device):
-            leads = distributed.is_primary()
+            primary = distributed.is_primary()
             for outcome in _evaluate(entries, config):
-                records.append(_told(outcome))
+                records.append(_record(outcome))
                 if outcome.result:
-                    result[outcome.entry.name] = outcome.result
-                if options.write and records[-1]["row"] and leads:  # at once: what is measured is kept
-                    lost |= not _write(records[-1], options.results)
-    finally:  # what has been measured is kept and shown, whatever ends it: Ctrl-C, a rank that is lost, a full disk
-        if leads:
-            lost |= not _show(records, result, config, options)
-    return int(lost or any(item["status"] == Status.FAILED for item in records))
+                    results[outcome.entry.name] = outcome.result
+                if options.write and records[-1]["row"] and primary:  # at once, so that no measurement is lost
+                    incomplete |= not _write(records[-1], options.results)
+    finally:  # show what has been measured, whatever ends the run: Ctrl-C, a lost rank, a full disk
+        if primary:
+            incomplete |= not _show(records, results, config, options)
+    return int(incomplete or any(record["status"] == Status.FAILED for record in records))
 
 
 def _write(record: Record, path: Path) -> bool:
-    """Put a record's row into the results unless images, which its digest names, are missing; whether it was put."""
+    """Write a record's row unless test images are missing from it; return whether it was written."""
     from eval.run import results_csv
 
-    lost = record["undecodable"]
-    if lost:
+    undecodable = record["undecodable"]
+    if undecodable:
         shell.complain(
-            f"not written: {len(lost):,} test images do not decode, and a row stands for all images under its digest. "
-            "Fetch them again; those that their release itself has damaged are taken out of the data, and out of the "
-            f"number of its catalog: {lost[0]}",
+            f"not written: {len(undecodable):,} test images do not decode (the first is {undecodable[0]}), and a row "
+            "must cover all test images. Download them again; if the release itself is damaged, delete them and "
+            "correct the number of test images in the catalog",
             record["name"],
         )
         return False
@@ -171,7 +170,7 @@ def _write(record: Record, path: Path) -> bool:
 
 
 def _report_rows(names: set[str], folder: Path) -> int:
-    """Write the page of the rows that `eval/results.csv` has of some entries."""
+    """Write the report of the rows that `eval/results.csv` has for some entries."""
     from eval import report
     from eval.run import results_csv
 
@@ -180,8 +179,8 @@ def _report_rows(names: set[str], folder: Path) -> int:
     return 0
 
 
-def _told(outcome: Outcome) -> Record:
-    """What is told of an outcome; what its run left behind may be damaged."""
+def _record(outcome: Outcome) -> Record:
+    """Return the record of an outcome; damaged files in its run folder make it a failure."""
     from eval.run import result_row
     from eval.run.attempt import Status
 
@@ -191,49 +190,49 @@ def _told(outcome: Outcome) -> Record:
         return result_row.record(replace(outcome, status=Status.FAILED, result=None, reason=str(error)))
 
 
-def _show(records: list[Record], found: dict[str, Result], config: EvalConfig, options: argparse.Namespace) -> bool:
-    """Write the files that were asked for, then print the leaderboard; whether all of the files could be written."""
+def _show(records: list[Record], results: dict[str, Result], config: EvalConfig, options: argparse.Namespace) -> bool:
+    """Write the JSON file and the report, then print the leaderboard; return whether all files were written."""
     from eval import report
     from eval.run import terminal
 
-    whole, page = True, None
+    complete, page = True, None
     try:
         if options.json:
             terminal.write_json(options.json, {"entries": records})
     except OSError as error:
         shell.complain(error, f"--json {options.json}")
-        whole = False
+        complete = False
     try:
         if options.report:
-            page = report.write(records, found, options.report, config, not options.no_images)
+            page = report.write(records, results, options.report, config, not options.no_images)
     except (OSError, ZooError) as error:
         shell.complain(error, f"--report {options.report}")
-        whole = False
+        complete = False
     console = terminal.console(options.json)
     shell.show(console, terminal.render(records))
     if page:
         print(f"report: {page}", file=console.file)
-    return whole
+    return complete
 
 
 def _evaluate(entries: list[Entry], config: EvalConfig) -> Iterator[Outcome]:
-    """Each entry's outcome in turn, with progress on the error stream."""
+    """Yield the outcome of each entry, with a progress bar on standard error."""
     from rich.progress import MofNCompleteColumn, Progress
 
     from dctkd_zoo.data.progress import progress_options
     from eval.run.attempt import attempt
 
     with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), **progress_options()) as progress:
-        every = progress.add_task("entries", total=len(entries))
+        total = progress.add_task("entries", total=len(entries))
         images = progress.add_task("images", total=None)
 
-        def report(done: int, total: int) -> None:
-            progress.update(images, completed=done, total=total)
+        def report(done: int, count: int) -> None:
+            progress.update(images, completed=done, total=count)
 
         for entry in entries:
             progress.reset(images, description=entry.name, total=None)
             yield attempt(entry, config, report)
-            progress.advance(every)
+            progress.advance(total)
 
 
 if __name__ == "__main__":

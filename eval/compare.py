@@ -1,4 +1,4 @@
-"""Compare entries on the same images: `python -m eval compare BASELINE OTHER...`."""
+"""Compare entries on the same test images: `python -m eval compare BASELINE OTHER...`."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the command line parser."""
     parser = argparse.ArgumentParser(prog="python -m eval compare", description=__doc__)
-    parser.add_argument("names", nargs="+", metavar="NAME", help="what the others are compared with, then the others")
+    parser.add_argument("names", nargs="+", metavar="NAME", help="the baseline, then the entries to compare with it")
     add_options(parser)
-    parser.add_argument("--json", metavar="FILE", help="write every difference to FILE, - for standard output")
+    parser.add_argument("--json", metavar="FILE", help="write all differences as JSON to FILE (- for standard output)")
     return parser
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command: 0 where all were compared, 1 where one could not be, 2 for wrong usage."""
+    """Run the command; return 0, 1 if an entry could not be compared, 2 for wrong usage."""
     return shell.run(lambda: _run(arguments))
 
 
@@ -37,7 +37,7 @@ def _run(arguments: list[str]) -> int:
     options = command.parse_args(arguments)
     names = list(dict.fromkeys(options.names))
     if len(names) < 2:
-        command.error("give at least two entries: what is compared, and with what")
+        command.error("give at least two entries: the baseline and one to compare with it")
     if options.catalog:
         registry.include(options.catalog)
     entries = [registry.get_entry(name).with_seed(options.seed) for name in names]
@@ -45,14 +45,14 @@ def _run(arguments: list[str]) -> int:
     try:
         for entry in entries:
             _measure(entry, tables, options)
-    finally:  # also of what was measured before Ctrl-C
+    finally:  # show what was measured before Ctrl-C, too
         if len(tables) > 1:
             _show(tables, options.json)
     return int(len(tables) < len(names))
 
 
 def _measure(entry: Entry, tables: dict[str, pd.DataFrame], options: argparse.Namespace) -> None:
-    """Add an entry's row per image, measured now or kept from before; one that cannot be compared is told."""
+    """Add an entry's per-image table, measured now or cached; print an error if it cannot be compared."""
     from dctkd_zoo import device
     from eval.run.attempt import attempt
     from eval.run.config import EvalConfig
@@ -63,7 +63,7 @@ def _measure(entry: Entry, tables: dict[str, pd.DataFrame], options: argparse.Na
     print(f"{entry.name} …", file=sys.stderr)
     outcome = attempt(entry, EvalConfig(options.data, device.choose(options.device), options.out), silent)
     if outcome.result is None:
-        if not tables:  # with which all others are compared
+        if not tables:  # without the baseline there is nothing to compare
             raise ZooError(outcome.reason)
         shell.complain(outcome.reason)
         return

@@ -1,4 +1,4 @@
-"""A trained folder to the Hub: looked over, put together, uploaded, tagged, and noted in the catalog."""
+"""Publishing of trained weights on the Hub: checks, files, upload, tag, and the row in `published.csv`."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError, reason_of
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import hub, licence, run_folder
 from eval.cards import attention_figure, rendering
-from eval.cards import measured as card_figures
+from eval.cards import measured as card_tables
 from eval.run import results_csv
 from eval.run.config import EvalConfig
 from eval.run.evaluation import evaluate, silent
 
 COLLECTION = "dctkd_zoo"
-SAMPLE = 200  # test images that a network is tried on before it is published
+SAMPLE = 200  # test images that a network is evaluated on before it is published
 ENVIRONMENT = "environment.json"
-KEPT = ("recipe.json", "train_log.csv", ENVIRONMENT)  # of what training wrote, beside the network
+KEPT = ("recipe.json", "train_log.csv", ENVIRONMENT)  # files of the run folder that are published with the weights
 RESULTS, CARD, FIGURE = "results.json", "README.md", "attention.png"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What publishing an entry would do: from which folder, into which repository, and what stands in its way.
+    """What publishing an entry would do: folder, repository, and the problems that prevent it.
 
-    `folder` is None for a recipe that was not trained here: there is nothing to publish.
+    `folder` is None if the entry was not trained here, so that there is nothing to publish.
     """
 
     entry: Entry
@@ -49,14 +49,14 @@ class Plan:
 
     @property
     def size(self) -> int:
-        """Bytes of the weights."""
+        """The size of the weights in bytes, 0 if there are none."""
         return (self.folder / weights.WEIGHTS).stat().st_size if self.folder else 0
 
 
 def plan(entry: Entry, org: str, config: EvalConfig, stated: str | None = None) -> Plan:
-    """Look over what there is of an entry; nothing is sent, and nothing wrong is raised.
+    """Check an entry without uploading anything; problems are listed in the plan, not raised.
 
-    The licence `stated` for the weights goes before the entry's own.
+    `stated` is a licence for the weights that overrides the entry's own.
     """
     entry = replace(entry, license=stated or entry.license)
     row = weights.published().get(entry.run_name)
@@ -68,13 +68,13 @@ def plan(entry: Entry, org: str, config: EvalConfig, stated: str | None = None) 
 
 
 def trained(entry: Entry, out: Path | None) -> Path | None:
-    """The folder that training wrote: in `out` if given, on this machine, or bundled."""
-    places = (out or checkpoints(), checkpoints(), weights.BUNDLED)
-    return next((path / entry.run_name for path in places if weights.is_complete(path / entry.run_name)), None)
+    """Return the run folder of an entry: in `out` if given, else in the checkpoints of this machine, else bundled."""
+    roots = (out or checkpoints(), checkpoints(), weights.BUNDLED)
+    return next((root / entry.run_name for root in roots if weights.is_complete(root / entry.run_name)), None)
 
 
 def problems(entry: Entry, folder: Path, config: EvalConfig) -> Iterator[str]:
-    """What a folder must not be published with, in words."""
+    """Yield a message for each check that a folder fails."""
     for check in CHECKS:
         try:
             check(entry, folder, config)
@@ -84,9 +84,9 @@ def problems(entry: Entry, folder: Path, config: EvalConfig) -> Iterator[str]:
 
 def _is_as_trained(entry: Entry, folder: Path, config: EvalConfig) -> None:
     weights.from_folder(folder, "trained here")
-    lost = [name for name in KEPT if not (folder / name).is_file()]
-    if lost:
-        raise WeightsNotFound(f"{folder}: no {', '.join(lost)}, which training writes")
+    missing = [name for name in KEPT if not (folder / name).is_file()]
+    if missing:
+        raise WeightsNotFound(f"{folder}: no {', '.join(missing)}, which training writes")
     differing = weights.recipe_mismatch(folder, entry.to_dict())
     if differing:
         raise ZooError(f"{folder} was trained with another {', '.join(differing)} than the catalog's: train it again")
@@ -98,39 +98,45 @@ def _loads_with_timm(entry: Entry, folder: Path, config: EvalConfig) -> None:
         model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
         with torch.inference_mode():
             logits = model(torch.zeros(1, 3, entry.recipe.crop, entry.recipe.crop))
-    except Exception as error:  # whatever a damaged or foreign folder makes timm raise
-        raise ZooError(f"{folder}: timm does not load it: {reason_of(error)}") from error
-    if logits.shape != (1, dataset.num_classes) or not logits.isfinite().all():
-        raise ZooError(f"{folder}: {tuple(logits.shape)} outputs or not finite, {dataset.num_classes} are due")
-    meta = weights.read_config(folder).get("label_names") or []
-    if len(set(meta)) != dataset.num_classes:
-        raise ZooError(f"{folder}: its config names {len(set(meta))} classes of {dataset.num_classes}")
+    except Exception as error:  # a damaged or foreign folder can make timm raise anything
+        raise ZooError(f"{folder}: timm cannot load it: {reason_of(error)}") from error
+    expected = (1, dataset.num_classes)
+    if logits.shape != expected:
+        raise ZooError(f"{folder}: the outputs have shape {tuple(logits.shape)}, expected {expected}: train it again")
+    if not logits.isfinite().all():
+        raise ZooError(f"{folder}: the outputs are not finite: train it again")
+    classes = weights.read_config(folder).get("label_names") or []
+    if len(set(classes)) != dataset.num_classes:
+        raise ZooError(
+            f"{folder}: label_names of {weights.CONFIG} has {len(set(classes))} different classes, {dataset.name} has "
+            f"{dataset.num_classes}: train it again"
+        )
 
 
 def _measures_as_recorded(entry: Entry, folder: Path, config: EvalConfig) -> None:
-    """Compare top-1 on a sample with that recorded over all images: within four standard errors."""
+    """Refuse weights whose top-1 on a sample is more than four standard errors from the recorded top-1."""
     expected = float(measured(entry, folder)["top1"]) / 100
     sample = EvalConfig(config.data, config.device, config.trained, limit=SAMPLE)
     result = evaluate(entry, sample, silent, found=weights.from_folder(folder, "trained here"))
-    found, n = result.figures["top1"] / 100, len(result.table)
-    allowed = 4 * math.sqrt(max(expected * (1 - expected), 1 / n) / n)
-    if abs(found - expected) > allowed:
+    top1, n = result.figures["top1"] / 100, len(result.table)
+    tolerance = 4 * math.sqrt(max(expected * (1 - expected), 1 / n) / n)
+    if abs(top1 - expected) > tolerance:
         raise ZooError(
-            f"{entry.run_name}: {found:.1%} top-1 on {n} images, {expected:.1%} was recorded: evaluate it again"
+            f"{entry.run_name}: {top1:.1%} top-1 on {n} images, but {expected:.1%} was recorded: evaluate it again"
         )
 
 
 def measured(entry: Entry, folder: Path) -> results_csv.Row:
-    """The row that training wrote beside the network, or the one in `eval/results.csv`, if it is of these weights."""
+    """Return the row that training wrote next to the weights, else the row of these weights in `eval/results.csv`."""
     path = folder / RESULTS
     if path.is_file():
         row: results_csv.Row = json.loads(path.read_text(encoding="utf-8"))
         return row
-    expected = weights.read_hashes(folder)[weights.WEIGHTS]
-    result = next((row for row in results_csv.read(results_csv.RESULTS) if row["weights_sha256"] == expected), None)
-    if result is None:
-        raise ZooError(f"nothing was recorded of {folder}: `python -m eval {entry.name} --write` records it")
-    return {name: value for name, value in result.items() if value}
+    sha256 = weights.read_hashes(folder)[weights.WEIGHTS]
+    recorded = next((row for row in results_csv.read(results_csv.RESULTS) if row["weights_sha256"] == sha256), None)
+    if recorded is None:
+        raise ZooError(f"{folder} has no row in eval/results.csv: run `python -m eval {entry.name} --write`")
+    return {name: value for name, value in recorded.items() if value}
 
 
 def _may_be_published(entry: Entry, folder: Path, config: EvalConfig) -> None:
@@ -138,7 +144,7 @@ def _may_be_published(entry: Entry, folder: Path, config: EvalConfig) -> None:
 
 
 def terms(entry: Entry, folder: Path) -> str:
-    """The licence of the weights in a folder, whatever its config says; `ZooError` where they may have none."""
+    """Return the licence of the weights in a folder, whatever its config says; `ZooError` if none can be given."""
     return licence.of_weights(entry, run_folder.read_facts(folder / ENVIRONMENT).get("start_license"))
 
 
@@ -157,39 +163,39 @@ CHECKS: tuple[Checked, ...] = (
 
 
 def card(entry: Entry, folder: Path, repo: str) -> str:
-    """The card as it stands in the repository: with what was measured of these weights."""
-    meta = results_csv.read(results_csv.RESULTS)
-    return rendering.render(rendering.gather(entry, meta, folder=folder, repo=repo, figure=FIGURE))
+    """Return the model card for the repository, with the results of these weights."""
+    rows = results_csv.read(results_csv.RESULTS)
+    return rendering.render(rendering.gather(entry, rows, folder=folder, repo=repo, figure=FIGURE))
 
 
 @contextmanager
 def assembled(ready: Plan, config: EvalConfig) -> Iterator[Path]:
-    """A folder with everything that goes into the repository; the same files make the same bytes."""
+    """Make a temporary folder with everything that goes into the repository; the same files give the same bytes."""
     folder = ready.folder
     assert folder is not None
     with tempfile.TemporaryDirectory(prefix="publish.") as name:
-        others = Path(name)
+        upload = Path(name)
         for file in (weights.CONFIG, weights.WEIGHTS, weights.HASHES, *KEPT):
-            shutil.copyfile(folder / file, others / file)
+            shutil.copyfile(folder / file, upload / file)
         for file in ("recipe.json", ENVIRONMENT):
-            _rewrite(others / file, weights.portable)
-        _rewrite(others / weights.CONFIG, lambda config: _licensed(config, terms(ready.entry, folder)))
-        weights.write_hashes(others)
+            _rewrite(upload / file, weights.portable)
+        _rewrite(upload / weights.CONFIG, lambda config: _with_licence(config, terms(ready.entry, folder)))
+        weights.write_hashes(upload)
         row = dict(measured(ready.entry, folder))
-        row |= {"note": card_figures.note(row)} if row.get("note") else {}
-        atomic.write_text(others / RESULTS, results_csv.as_json(weights.portable(row)))
-        attention_figure.write(ready.entry, config, others / FIGURE)
-        atomic.write_text(others / CARD, card(ready.entry, folder, ready.repo))
-        yield others
+        row |= {"note": card_tables.note(row)} if row.get("note") else {}
+        atomic.write_text(upload / RESULTS, results_csv.as_json(weights.portable(row)))
+        attention_figure.write(ready.entry, config, upload / FIGURE)
+        atomic.write_text(upload / CARD, card(ready.entry, folder, ready.repo))
+        yield upload
 
 
-def _licensed(config: dict[str, Any], terms: str) -> dict[str, Any]:
-    meta = weights.portable(config)
-    return {**meta, "pretrained_cfg": {**meta["pretrained_cfg"], "license": terms}}
+def _with_licence(config: dict[str, Any], terms: str) -> dict[str, Any]:
+    portable = weights.portable(config)
+    return {**portable, "pretrained_cfg": {**portable["pretrained_cfg"], "license": terms}}
 
 
 def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
-    """Change the object in a JSON file; where nothing changes its bytes stay."""
+    """Apply `change` to the object in a JSON file; the file is left as it is if nothing changes."""
     old = json.loads(path.read_text(encoding="utf-8"))
     new = change(old)
     if new != old:
@@ -197,13 +203,14 @@ def _rewrite(path: Path, change: Callable[[dict[str, Any]], dict[str, Any]]) -> 
 
 
 def publish(ready: Plan, config: EvalConfig, noted: Path | None = None, *, private: bool = False) -> dict[str, str]:
-    """Upload an entry, tag it, put it into the collection, and note commit and hashes; its row of `published.csv`.
+    """Upload an entry, tag it, add it to the collection and write its row of `published.csv`; return the row.
 
-    It is put into the file `noted`, if given, in place of the package's.
-    Each step that was done before is left as it is, so that the same call goes on where one was stopped.
+    The row has the commit and the hashes. It is written to the file `noted` if given, else to the package's.
+    Steps that are done already are skipped, so repeating the call resumes one that was interrupted.
     """
     if ready.folder is None or ready.problems:
-        raise HubError(f"{ready.entry.run_name} is not ready: {'; '.join(ready.problems) or 'it was not trained here'}")
+        reasons = "; ".join(ready.problems) or "it was not trained here"
+        raise HubError(f"{ready.entry.run_name} cannot be published: {reasons}")
     with assembled(ready, config) as folder:
         hub.check_card(folder / CARD, ready.repo)
         commit = hub.push(folder, ready.repo, f"{ready.entry.run_name}, dctkd_zoo {version()}", private=private)
@@ -222,12 +229,12 @@ def publish(ready: Plan, config: EvalConfig, noted: Path | None = None, *, priva
 
 
 def version() -> str:
-    """The version that a repository is tagged with: this package's."""
+    """Return the version that a repository is tagged with, which is this package's."""
     return dctkd_zoo.__version__
 
 
 def note(row: dict[str, str], path: Path) -> None:
-    """Put a row into `published.csv`, or another such file, in place of the entry's last one."""
-    kept = {**(weights.read_published(path) if path.exists() else {}), row["name"]: row}
-    atomic.write_text(path, csv_rows.as_csv(list(row), [kept[name] for name in sorted(kept, key=registry.natural_key)]))
+    """Write a row into `published.csv` or another such file; it replaces the entry's earlier row."""
+    rows = {**(weights.read_published(path) if path.exists() else {}), row["name"]: row}
+    atomic.write_text(path, csv_rows.as_csv(list(row), [rows[name] for name in sorted(rows, key=registry.natural_key)]))
     weights.published.cache_clear()

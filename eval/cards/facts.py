@@ -1,4 +1,4 @@
-"""An entry to the facts that its model card tells: the catalog's, the measured, and what training left behind."""
+"""Facts of a model card: those of the catalog, the measured rows, and the files that training wrote."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPO = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re
 
 @dataclass(frozen=True)
 class Run:
-    """What training wrote beside the weights; `log` and `environment` are empty where it is not there."""
+    """What training wrote next to the weights; `log` and `environment` are empty if their file is missing."""
 
     sha256: str
     classes: tuple[str, ...]
@@ -34,14 +34,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Card:
-    """All that a model card tells of an entry.
+    """All facts of an entry that its model card shows.
 
-    `rows` are the entry's measured ones of every seed and protocol, `beside` those of the networks it is compared
-    with, `run` is there where its weights are, `base` is the entry that it is a variant of, `untrained` are the
-    networks that it rests on, farthest first, whose weights nobody can have yet, `others` are the datasets that these
-    were trained on where they are not its own, `published` is the sha256 of the weights in `repo`, `other_views` are
-    the numbers of fixed views, empty for new ones, that it was trained on too and that `rows` are not of, `licence` is
-    that of its weights, None where none is stated and none follows.
+    - `rows`: the entry's rows of every seed and protocol; `related`: those of the networks it is compared with.
+    - `run`: None if there are no weights here.
+    - `base`: the entry that this one is a variant of.
+    - `untrained`: the networks that it depends on and whose weights are not available, the most distant first.
+    - `others`: the networks that it depends on and that were trained on another dataset, with that dataset.
+    - `published`: the sha256 of the weights in `repo`.
+    - `other_views`: numbers of cached views of its other training runs, which `rows` leave out; empty for new views.
+    - `licence`: that of its weights, None if none is stated and none follows.
     """
 
     entry: Entry
@@ -53,7 +55,7 @@ class Card:
     untrained: tuple[str, ...]
     others: Mapping[str, Dataset]
     rows: tuple[Row, ...]
-    beside: Mapping[str, tuple[Row, ...]]
+    related: Mapping[str, tuple[Row, ...]]
     run: Run | None
     bundled: bool
     repo: str | None
@@ -64,7 +66,7 @@ class Card:
 
     @property
     def status(self) -> str:
-        """Where the weights are: `published`, `bundled`, `trained` by whoever writes the card, or a `recipe` only."""
+        """Where the weights are: `published`, `bundled`, `trained` on this machine, or nowhere (`recipe`)."""
         if self.repo:
             return "published"
         if self.bundled:
@@ -73,32 +75,35 @@ class Card:
 
     @property
     def compared_with(self) -> str | None:
-        """The teacher, or for a baseline the one that its maps were compared with."""
+        """The teacher; for a baseline, the network that its maps are compared with."""
         return self.entry.teacher or next((row["teacher"] for row in self.rows if row.get("teacher")), None)
 
     @property
     def needs_import(self) -> bool:
-        """Whether timm has the architecture only after `import dctkd_zoo.models`."""
+        """Whether timm knows the architecture only after `import dctkd_zoo.models`."""
         return self.arch.timm_name.endswith("_cifar")
 
     @property
     def parameters(self) -> int | None:
-        """Number of trained values, where the network was measured."""
+        """Number of parameters, None if the network was not measured."""
         return next((int(row["parameters"]) for row in self.rows if row.get("parameters")), None)
 
     @property
     def views(self) -> str:
-        """The number of fixed views of an image that the measured networks were trained on; empty for new ones."""
+        """The number of cached views that the measured networks were trained on; empty for new views every epoch."""
         return next((row.get("teacher_cache") or "" for row in self.rows), "")
 
     @property
     def sha256(self) -> str | None:
-        """That of the weights, where there are any."""
+        """The sha256 of the weights, None if there are none."""
         return self.run.sha256 if self.run else self.published
 
     @property
     def base_model(self) -> str | None:
-        """The Hub's name of the weights that training starts from. Never the teacher: no student holds its weights."""
+        """The name on the Hub of the weights that training starts from.
+
+        It is never the teacher, because a student contains none of the teacher's weights.
+        """
         source = self.entry.recipe.pretrained
         if source is None or source.startswith("local-dir:"):
             return None
@@ -109,15 +114,15 @@ class Card:
         return f"timm/{self.arch.timm_name}.{source}"
 
     def of_these_weights(self, row: Row) -> bool:
-        """Whether a row was measured on the very weights that the card goes with."""
+        """Return whether a row was measured with the weights of this card."""
         return self.sha256 is not None and row.get("weights_sha256") == self.sha256
 
     def measured(self, protocol: str) -> list[Row]:
-        """The entry's rows under one protocol, by seed."""
+        """Return the entry's rows under one protocol, by seed."""
         return [row for row in self.rows if row["protocol"] == protocol]
 
     def here(self) -> Row | None:
-        """The row of these weights under the exact protocol."""
+        """Return the row of these weights under the exact protocol, None if there is none."""
         return next((row for row in self.measured("exact") if self.of_these_weights(row)), None)
 
 
@@ -128,27 +133,27 @@ def gather(
     repo: str | None = None,
     figure: str | None = None,
 ) -> Card:
-    """The facts of an entry.
+    """Return the facts of an entry.
 
-    `rows` are those of `eval/results.csv`, `folder` is what training wrote (for a bundled entry found by itself),
-    `repo` the Hub's `org/name` or `org/name@revision`, `figure` the path of the picture of its attention beside the
-    card. `ValueError` for a `repo` of another form.
+    `rows` are those of `eval/results.csv`. `folder` is what training wrote (a bundled entry is found without it).
+    `repo` is `org/name` or `org/name@revision` on the Hub; `ValueError` for any other form. `figure` is the path of
+    the attention figure, relative to the card.
     """
     if repo is not None and REPO.fullmatch(repo) is None:
         raise ValueError(f"{repo!r} is not of the form org/name or org/name@revision")
     bundled = weights.is_complete(weights.BUNDLED / entry.run_name)
     folder = folder or (weights.BUNDLED / entry.run_name if bundled else None)
-    kept = [row for row in rows if not row.get("limit")]
+    complete = [row for row in rows if not row.get("limit")]
     run = read_run(folder) if folder else None
-    groups = seeds.by_views(_own(entry, kept, folder))
+    groups = seeds.by_views(_rows_of(entry, complete, folder))
     views = _views(groups, run)
-    known = registry.entries()
+    entries = registry.entries()
     card = Card(
         entry,
         registry.get_dataset(entry.dataset),
         registry.archs()[entry.arch],
         {term: describe(term) for term in entry.weights},
-        known.get(entry.name.partition(".")[0]) if entry.variant else None,
+        entries.get(entry.name.partition(".")[0]) if entry.variant else None,
         tuple(registry.distilled(entry.name)),
         tuple(_untrained(entry)),
         _others(entry),
@@ -163,8 +168,8 @@ def gather(
         _licence(entry, run),
     )
     names = [name for name in (card.compared_with, registry.baseline(entry)) if name and name != entry.name]
-    others = {name: tuple(seeds.most_trained(row for row in kept if row["name"] == name)) for name in names}
-    return replace(card, beside={name: result for name, result in others.items() if result})
+    related = {name: tuple(seeds.most_trained(row for row in complete if row["name"] == name)) for name in names}
+    return replace(card, related={name: group for name, group in related.items() if group})
 
 
 def _licence(entry: Entry, run: Run | None) -> str | None:
@@ -174,9 +179,9 @@ def _licence(entry: Entry, run: Run | None) -> str | None:
         return None
 
 
-def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
-    """An entry's rows in order of protocol and seed, with that which training left in `folder` if it is new."""
-    own = {_measurement(row): row for row in rows if row["name"] == entry.name}
+def _rows_of(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
+    """Return an entry's rows sorted by protocol and seed, including the one that training wrote into `folder`."""
+    measured = {_measurement(row): row for row in rows if row["name"] == entry.name}
     row = results_csv.as_text(run_folder.read_facts(folder / "results.json")) if folder else {}
     if row:
         fault = results_csv.fault(row) or next(
@@ -184,14 +189,17 @@ def _own(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
         )
         if fault:
             raise CorruptFile(f"{folder}: results.json: {fault}: {run_folder.WAY_ON}")
-        own.setdefault(_measurement(row), row)
-    return sorted(own.values(), key=lambda row: [registry.natural_key(row[name]) for name in ("protocol", "seed")])
+        measured.setdefault(_measurement(row), row)
+    return sorted(measured.values(), key=lambda row: [registry.natural_key(row[name]) for name in ("protocol", "seed")])
 
 
 def _views(groups: Mapping[str, Sequence[Row]], run: Run | None) -> str:
-    """Of rows by number of fixed views, which are no seeds of one recipe, the number of the run's; else of the most."""
-    alike = (n for n, rows in groups.items() if run and any(row["weights_sha256"] == run.sha256 for row in rows))
-    return next(alike, max(groups, key=lambda views: len(groups[views]), default=""))
+    """Return the number of cached views whose rows the card shows: the run's, else the one with the most rows.
+
+    Trainings with different numbers of views are different recipes, so their rows are not seeds of each other.
+    """
+    of_the_run = (n for n, rows in groups.items() if run and any(row["weights_sha256"] == run.sha256 for row in rows))
+    return next(of_the_run, max(groups, key=lambda views: len(groups[views]), default=""))
 
 
 def _measurement(row: Row) -> tuple[str, ...]:
@@ -208,14 +216,14 @@ def _untrained(entry: Entry) -> list[str]:
 
 
 def _others(entry: Entry) -> dict[str, Dataset]:
-    """Networks that an entry rests on, by name, whose dataset is another, and that dataset."""
-    known = registry.entries()
-    behind = [known[name] for name in registry.ancestors(entry.name, known)[1:] if name in known]
-    return {e.name: registry.get_dataset(e.dataset) for e in behind if e.dataset != entry.dataset}
+    """Return the datasets of the networks that an entry depends on, by network, where they are not the entry's own."""
+    entries = registry.entries()
+    ancestors = [entries[name] for name in registry.ancestors(entry.name, entries)[1:] if name in entries]
+    return {e.name: registry.get_dataset(e.dataset) for e in ancestors if e.dataset != entry.dataset}
 
 
 def read_run(folder: Path) -> Run:
-    """What training wrote into a folder; `weights.is_whole` says that the network is there."""
+    """Read what training wrote into a folder for which `weights.is_complete` is true."""
     classes = weights.read_config(folder).get("label_names") or ()
     command = str(run_folder.read_facts(folder / "recipe.json").get("command", ""))
     environment = run_folder.read_facts(folder / "environment.json")
@@ -230,6 +238,6 @@ def read_run(folder: Path) -> Run:
 
 @cache
 def describe(term: str) -> str:
-    """What a loss term is: the first sentence of its file, which is read and not run."""
+    """Return the first line of a loss term's docstring; the file is parsed, not imported."""
     text = (weights.PACKAGE / "losses" / f"{term}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(text)) or term).partition("\n")[0].rstrip(".")

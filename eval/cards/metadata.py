@@ -1,4 +1,4 @@
-"""Metadata of a model card: the YAML at its head, as the Hub's client writes it."""
+"""Metadata of a model card: the YAML header, as huggingface_hub writes it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ TASK, METRIC = "image-classification", "accuracy"
 
 
 def head(card: Card) -> str:
-    """The metadata as YAML, in the order of the Hub's client."""
+    """Return the metadata as YAML, in the order of huggingface_hub."""
     here = card.here()
     data = ModelCardData(
         base_model=card.base_model,
         eval_results=eval_results(card, here) if here else None,
         library_name="timm",
-        license=card.licence or (OURS if card.status == "recipe" else "unknown"),  # a recipe itself is this project's
+        license=card.licence or (OURS if card.status == "recipe" else "unknown"),  # a recipe is part of this project
         metrics=[METRIC],
         model_name=card.entry.name if here else None,
         pipeline_tag=TASK,
@@ -30,13 +30,13 @@ def head(card: Card) -> str:
 
 
 def tags(card: Card) -> list[str]:
-    """What the Hub can be searched for by."""
+    """Return the tags under which the Hub finds the card."""
     distilled = ["knowledge-distillation", *card.entry.terms] if card.entry.terms else []
     return ["timm", TASK, *card.dataset.tags, card.dataset.name, *distilled]
 
 
 def eval_results(card: Card, row: Row) -> list[EvalResult]:
-    """The accuracy of a row, to two decimals."""
+    """Return the accuracies of a row, rounded to two decimals."""
     return [
         EvalResult(
             task_type=TASK,

@@ -1,4 +1,4 @@
-"""The facts of a card to its tables of how the entry is trained."""
+"""Tables of a model card that say how the entry is trained."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from eval.pages.markdown import Markdown, code, table
 
 
 def terms(card: Card) -> Markdown:
-    """The objective, term by term."""
+    """Return the table of the loss terms: weight, options and description."""
     rows = [
         (code(term), f"{weight:g}", options(card.entry.options.get(term, {})), card.terms[term])
         for term, weight in card.entry.weights.items()
@@ -21,75 +21,75 @@ def terms(card: Card) -> Markdown:
 
 
 def options(given: Mapping[str, Any]) -> Markdown:
-    """Keyword arguments as code, in the order of their names."""
-    return code(", ".join(f"{name}={given[name]!r}" for name in sorted(given))) if given else Markdown("its defaults")
+    """Return keyword arguments as code, sorted by name."""
+    return code(", ".join(f"{name}={given[name]!r}" for name in sorted(given))) if given else Markdown("defaults")
 
 
 def recipe(card: Card) -> Markdown:
-    """How the entry is trained."""
-    meta, dataset = card.entry.recipe, card.dataset
+    """Return the table of the training settings."""
+    settings, dataset = card.entry.recipe, card.dataset
     rows = [
-        ("start", start(card)),
-        ("epochs", meta.epochs),
-        ("batch", f"{meta.batch_size} images"),
-        ("optimizer", f"SGD, {'Nesterov ' if meta.nesterov else ''}momentum {meta.momentum:g}"),
-        ("rate", f"{meta.lr:g}, {schedule(meta.schedule)}"),
-        ("weight decay", f"{meta.weight_decay:g}"),
-        ("image", geometry(meta)),
+        ("starting weights", start(card)),
+        ("epochs", settings.epochs),
+        ("batch size", settings.batch_size),
+        ("optimizer", f"SGD, {'Nesterov ' if settings.nesterov else ''}momentum {settings.momentum:g}"),
+        ("learning rate", f"{settings.lr:g}, {schedule(settings.schedule)}"),
+        ("weight decay", f"{settings.weight_decay:g}"),
+        ("images", geometry(settings)),
         ("normalisation", code(f"mean {dataset.mean}, std {dataset.std}")),
-        ("tested", "every epoch" if meta.test_every == 1 else f"every {meta.test_every} epochs"),
-        ("seed", meta.seed),
+        ("evaluated", "every epoch" if settings.test_every == 1 else f"every {settings.test_every} epochs"),
+        ("seed", settings.seed),
     ]
-    return table(("what", "value"), rows)
+    return table(("setting", "value"), rows)
 
 
 def start(card: Card) -> Markdown:
-    """What the network is before training."""
+    """Return the name of the weights that training starts from."""
     source = card.base_model or card.entry.start or card.entry.recipe.pretrained
-    return code(shortened(source)) if source else Markdown("from scratch")
+    return code(shortened(source)) if source else Markdown("none: trained from scratch")
 
 
 def shortened(name: str) -> str:
-    """The name of a network, without the folders of a path on someone's machine."""
+    """Return the name of a network without the directories of a local path."""
     path = name.removeprefix("local-dir:")
     return name if path == name else f"local-dir:{path.replace(chr(92), '/').rstrip('/').rpartition('/')[2]}"
 
 
 def schedule(schedule: Schedule) -> str:
-    """How the rate changes, in words."""
+    """Describe a learning rate schedule."""
     match schedule:
         case Step():
-            return f"times {schedule.gamma:g} every {schedule.every} epochs"
+            return f"multiplied by {schedule.gamma:g} every {schedule.every} epochs"
         case MultiStep():
-            return f"times {schedule.gamma:g} at epochs {', '.join(map(str, schedule.at))}"
+            return f"multiplied by {schedule.gamma:g} at epochs {', '.join(map(str, schedule.at))}"
         case Cosine():
-            return f"linear rise over {schedule.warmup:.0%} of the run, then half a cosine to zero"
+            return f"linear warm-up over {schedule.warmup:.0%} of the run, then cosine decay to zero"
 
 
 def geometry(recipe: Recipe) -> str:
-    """How an image gets its size, in training and in evaluation."""
-    padded = f", {recipe.pad} px {recipe.pad_mode} padding" if recipe.pad else ""
-    flipped = ", mirrored at random" if recipe.flip else ""
+    """Describe how images are resized and cropped in training and in evaluation."""
+    padding = f", {recipe.pad} px {recipe.pad_mode} padding" if recipe.pad else ""
+    flip = ", random horizontal flip" if recipe.flip else ""
     return (
-        f"short side to {recipe.resize} px (bilinear){padded}; training: {recipe.crop} px crop at random{flipped}; "
-        f"evaluation: {recipe.crop} px at the centre"
+        f"short side resized to {recipe.resize} px (bilinear){padding}; training: random {recipe.crop} px crop{flip}; "
+        f"evaluation: {recipe.crop} px centre crop"
     )
 
 
 def differences(entry: Entry, base: Entry) -> list[tuple[str, str, str]]:
-    """What tells a variant from its base: the fact, here, there."""
-    student, teacher = (dict(_flat(item.to_dict())) for item in (entry, base))
-    names = [name for name in {**student, **teacher} if name != "name"]
-    return [(n, _plain(student.get(n)), _plain(teacher.get(n))) for n in names if student.get(n) != teacher.get(n)]
+    """Return the settings in which a variant differs from its base: the name, the variant's value, the base's value."""
+    here, there = (dict(_flat(item.to_dict())) for item in (entry, base))
+    names = [name for name in {**here, **there} if name != "name"]
+    return [(n, _plain(here.get(n)), _plain(there.get(n))) for n in names if here.get(n) != there.get(n)]
 
 
 def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else "none" if value is None else shortened(str(value))
 
 
-def _flat(facts: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(facts: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in facts.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{above}{name}", value
+            yield f"{prefix}{name}", value

@@ -1,4 +1,4 @@
-"""Model cards: rendering any entry's, and the folder `model_cards/` with those of entries with weights or results."""
+"""Rendering of model cards, and the folder `model_cards/` with the cards of entries with weights or results."""
 
 from __future__ import annotations
 
@@ -32,12 +32,11 @@ The entries with weights or with a row in `eval/results.csv`. `python -m dctkd_z
 other entry, with `--catalog FILE` also of one from a catalog file.
 """
 STATUS = {"bundled": "bundled with the package", "published": "on the Hub", "recipe": "not kept"}
-MARK = "<!-- Made by `python -m dctkd_zoo cards`"  # how a generated file is told from one that somebody wrote
+MARK = "<!-- Made by `python -m dctkd_zoo cards`"  # marks a generated file; files without it are never deleted
 
 
 def render(facts: Card) -> str:
-    """The text of a model card; the same facts give the same text."""
-    meta = REPO.fullmatch(facts.repo or "")
+    """Return the text of a model card; the same facts give the same text."""
     text = _template().render(
         card=facts,
         entry=facts.entry,
@@ -46,7 +45,7 @@ def render(facts: Card) -> str:
         recipe=facts.entry.recipe,
         teacher=facts.entry.teacher,
         variant=VARIANTS.get(facts.entry.variant),
-        repo=meta,
+        repo=REPO.fullmatch(facts.repo or ""),
         head=Markdown(metadata.head(facts)),
     )
     return re.sub(r"\n{3,}", "\n\n", text)
@@ -54,7 +53,7 @@ def render(facts: Card) -> str:
 
 @cache
 def _template() -> Template:
-    """The template of a card, in which plain text is escaped unless it says otherwise."""
+    """Return the card template, in which all text is escaped unless it is `Markdown`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -76,11 +75,11 @@ def _template() -> Template:
 
 
 def write(folder: Path) -> list[str]:
-    """Make `folder` hold the committed cards and their list; what was done, in words, and nothing where none was stale.
+    """Write the committed cards and their list into `folder`; return what was stale (see `stale`).
 
-    Of what does not belong there, only cards that were made by this function are removed.
+    Of the files that do not belong there, only generated cards are deleted.
     """
-    expected = _due(folder)
+    expected = _expected(folder)
     done = _differing(folder, expected)
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in expected.items():
@@ -94,8 +93,8 @@ def write(folder: Path) -> list[str]:
 
 
 def stale(folder: Path) -> list[str]:
-    """What is not as it should be in a folder of cards: `name: missing`, `differs`, or `of no entry`."""
-    return _differing(folder, _due(folder))
+    """Return what is out of date in a folder of cards: `NAME: missing`, `NAME: differs` or `NAME: of no entry`."""
+    return _differing(folder, _expected(folder))
 
 
 def _differing(folder: Path, expected: dict[str, str]) -> list[str]:
@@ -107,15 +106,15 @@ def _differing(folder: Path, expected: dict[str, str]) -> list[str]:
     return result + [f"{path.relative_to(folder).as_posix()}: of no entry" for path in _extra(folder, expected)]
 
 
-def _due(folder: Path) -> dict[str, str]:
-    """Return the text of each file that belongs into a folder of cards, by its name: the list and the cards."""
+def _expected(folder: Path) -> dict[str, str]:
+    """Return the text of each file that belongs in a folder of cards, by file name: the list and the cards."""
     rows = results_csv.read(results_csv.RESULTS)
     cards = [_facts(entry, rows, folder) for entry in committed(rows)]
     return {LIST: _list(cards), **{f"{card.entry.name}.md": render(card) for card in cards}}
 
 
 def committed(rows: Iterable[Row]) -> list[Entry]:
-    """Return the entries whose cards are committed: those with weights, and those that `rows` are measurements of."""
+    """Return the entries whose cards are committed: those with weights and those with a row."""
     measured = {row["name"] for row in rows}
     return [
         entry
@@ -127,16 +126,16 @@ def committed(rows: Iterable[Row]) -> list[Entry]:
 
 
 def on_demand(entry: Entry, folder: Path) -> str:
-    """Return the text of any entry's card; of a committed one, that of its file in `folder`."""
+    """Return the text of any entry's card; for a committed card it is that of the file in `folder`."""
     return render(_facts(entry, results_csv.read(results_csv.RESULTS), folder))
 
 
 def _facts(entry: Entry, rows: Iterable[Row], folder: Path) -> Card:
-    """Gather the facts of an entry's card, with the picture that `folder` has."""
-    picture = figure_path(entry.name)
+    """Gather the facts of an entry's card, with the attention figure if `folder` has one."""
+    figure = figure_path(entry.name)
     row = weights.published().get(entry.name)
     repo = f"{row['repo']}@{row['revision']}" if row else None
-    return gather(entry, rows, repo=repo, figure=picture if (folder / picture).is_file() else None)
+    return gather(entry, rows, repo=repo, figure=figure if (folder / figure).is_file() else None)
 
 
 def _list(cards: Iterable[Card]) -> str:
@@ -146,11 +145,11 @@ def _list(cards: Iterable[Card]) -> str:
 
 
 def figure_path(name: str) -> str:
-    """Return where the picture of an entry's attention lies, from the folder of cards."""
+    """Return the path of an entry's attention figure, relative to the folder of cards."""
     return f"{FIGURES}/{name}.png"
 
 
 def _extra(folder: Path, expected: Iterable[str]) -> list[Path]:
-    """Return the files that are neither the list, a card nor the picture of one; hidden ones are the editor's."""
+    """Return the files that are neither the list, a card nor a figure of one; hidden files (editors') are ignored."""
     known = {folder / name for name in expected} | {folder / figure_path(Path(name).stem) for name in expected}
     return sorted(p for p in folder.rglob("*") if p.is_file() and p not in known and not p.name.startswith("."))

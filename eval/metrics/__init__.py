@@ -1,1 +1,1 @@
-"""Metrics, one module each; modules that begin with an underscore are shared by several."""
+"""Metrics, one per module; modules that begin with an underscore are shared code."""

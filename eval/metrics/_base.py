@@ -1,4 +1,4 @@
-"""What a metric is: outputs and a batch to one number per image, or a per-image table to one number."""
+"""Base classes of metrics: of single images, of levels of activation maps, and of per-image tables."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from dctkd_zoo.levels import map_pairs
 from eval import metrics
 
 
-class Metric(ABC):  # noqa: B024  the two kinds below say what a metric must do
-    """A metric, called as its file in `eval/metrics/` is."""
+class Metric(ABC):  # noqa: B024  the subclasses have the abstract methods
+    """A metric, named after its file in `eval/metrics/`."""
 
     @property
     def name(self) -> str:
-        """The name of its file."""
+        """The name of its module."""
         return type(self).__module__.rpartition(".")[2]
 
 
 class ImageMetric(Metric):
-    """A number per image (B,), or one per image and level (B, L); a protocol takes its mean.
+    """A metric with one number per image (B,), or one per image and level (B, L); the protocol averages them.
 
-    A metric with `needs_teacher` is left out where there is no teacher; of one that is a `share`
-    each number is 100 or 0.
+    A metric with `needs_teacher` is left out if there is no teacher. A `share` has only the numbers 100 and 0.
     """
 
     needs_teacher = False
@@ -37,14 +36,14 @@ class ImageMetric(Metric):
 
     @abstractmethod
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """The numbers of one batch."""
+        """Return the numbers of one batch, (B,) or (B, L)."""
 
 
 class LevelMetric(ImageMetric):
-    """How alike the activation maps of student and teacher are at each level, from shallow to deep.
+    """A metric that compares the activation maps of student and teacher at each level, from shallow to deep.
 
-    Maps of different sizes are compared at the smaller one, as in training (`levels.map_pairs`).
-    `best` is the score of equal maps: 1 for a likeness, 0 for a distance.
+    Maps of different sizes are compared at the smaller size, as in training (`levels.map_pairs`). `best` is the value
+    for equal maps: 1 for a similarity, 0 for a distance.
     """
 
     needs_teacher = True
@@ -52,21 +51,21 @@ class LevelMetric(ImageMetric):
 
     @abstractmethod
     def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
-        """One level: maps (B, H, W) -> (B,), finite on constant maps too."""
+        """Return the values (B,) of one level with maps (B, H, W); they must be finite for constant maps too."""
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """A column per level, (B, L)."""
+        """Return a column per level, (B, L)."""
         return torch.stack([self.compare(s, t) for s, t in map_pairs(student, teacher)], dim=1)
 
 
 class TableMetric(Metric):
-    """A number that is no mean over images."""
+    """A metric that is not a mean over images."""
 
     @abstractmethod
     def reduce(self, table: pd.DataFrame, num_classes: int) -> float:
-        """The per-image table (columns `label`, `prediction`, `confidence`) to one number."""
+        """Return the value of a per-image table (columns `label`, `prediction`, `confidence`)."""
 
 
 def load(names: Iterable[str]) -> tuple[Metric, ...]:
-    """The metrics of the files `eval/metrics/<name>.py`; `ValueError` for a name that has none."""
+    """Return the metrics in the files `eval/metrics/<name>.py`; `ValueError` for a name without a file."""
     return tuple(discover.only(discover.load(metrics.__name__, name), Metric)() for name in names)

@@ -1,4 +1,4 @@
-"""Features of two networks, batch by batch, to their linear CKA (Kornblith et al., ICML 2019)."""
+"""Linear CKA (Kornblith et al., ICML 2019) of the features of two networks, computed batch by batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from torch import Tensor
 
 
 class LinearCKA:
-    """Centred kernel alignment of features x (N, P) and y (N, Q) that come in batches; neither is kept.
+    """Linear centred kernel alignment of features x (N, P) and y (N, Q) that come in batches and are not stored.
 
-    With X and Y centred over the images it is ||X^T Y||^2 / (||X^T X|| ||Y^T Y||), Frobenius norms: the
-    same number as from the Gram matrices (N, N), of sums of (P + Q)^2 numbers. They are taken in float64 of
-    the differences from the first image, so that a large common mean costs no digits, and centred at the end.
+    With X and Y centred over the images it is ||X^T Y||^2 / (||X^T X|| ||Y^T Y||), Frobenius norms: the same as from
+    the Gram matrices (N, N), but from sums of (P + Q)^2 numbers. The sums are in float64, of the differences from the
+    first image, so that a large common mean costs no precision, and are centred at the end.
 
-    With few images it is high even for unrelated features: its chance level is that of x against the y of
-    other images.
+    With few images it is high even for unrelated features; its chance level is that of x and the y of other images.
     """
 
     def __init__(self) -> None:
@@ -27,7 +26,7 @@ class LinearCKA:
         self._products: Tensor | float = 0.0
 
     def update(self, x: Tensor, y: Tensor) -> None:
-        """Take in the features x (B, P) and y (B, Q) of a batch of images."""
+        """Add the features x (B, P) and y (B, Q) of a batch of images."""
         joint = torch.cat([_double(x), _double(y)], dim=1)
         if self._count == 0 and len(joint):
             self._width, self._origin = x.shape[1], joint[0]
@@ -37,18 +36,18 @@ class LinearCKA:
         self._products = self._products + joint.T @ joint
 
     def value(self) -> float:
-        """In [0, 1]: 1 for features that are equal up to a rotation and a factor, 0 where one does not vary.
+        """Return CKA in [0, 1]: 1 for features that are equal up to rotation and scale, 0 if either is constant.
 
-        NaN before there are two images.
+        NaN with fewer than two images.
         """
         if self._count < 2:
             return math.nan
         total, products = torch.as_tensor(self._sum), torch.as_tensor(self._products)
         covariance = products - torch.outer(total, total) / self._count
         p = self._width
-        own = (torch.linalg.matrix_norm(covariance[:p, :p]) * torch.linalg.matrix_norm(covariance[p:, p:])).item()
-        shared = covariance[:p, p:].square().sum().item()
-        return min(shared / own, 1.0) if own > 0 else 0.0
+        norms = (torch.linalg.matrix_norm(covariance[:p, :p]) * torch.linalg.matrix_norm(covariance[p:, p:])).item()
+        cross = covariance[:p, p:].square().sum().item()
+        return min(cross / norms, 1.0) if norms > 0 else 0.0
 
 
 def _double(features: Tensor) -> Tensor:

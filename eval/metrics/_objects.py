@@ -1,9 +1,9 @@
-"""Activation maps and the objects that decide an image's class to how far the maps lie on the objects.
+"""Scores of how much activation maps lie on the objects that decide an image's class.
 
-Maps are (B, h, w), objects (B, H, W) uint8: 1 to 3 where one of the three is seen, else 0. A map of any level
-is compared at its own size: the objects are averaged down to the share of each cell of the map that they
-cover. So no value is made up between two cells, no energy is lost, and an even map scores the same at every
-level: the share of the image that is objects (`area`), its chance level. Images that show no object are NaN.
+Maps are (B, h, w), objects (B, H, W) uint8: 1 to 3 for the pixels of the three objects, else 0. Maps keep their size:
+the objects are averaged down to the share of each cell that they cover. So nothing is interpolated, no energy is lost,
+and a uniform map scores the same at every level: the share of the image that is objects (`area`), its chance level.
+Images that show no object are NaN.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ OBJECTS = 3
 
 
 def masks(split: Split, ids: Tensor) -> Tensor:
-    """The objects (B, H, W) of the images at the positions `ids` (B,) of a split that knows them.
+    """Return the object masks (B, H, W) of the images at the positions `ids` (B,) of a split that has masks.
 
-    Copied from the split, which was made with its masks and keeps them, 4 KB for each image of synthscenes.
+    The split holds them in memory, 4 KB for each image of synthscenes.
     """
     assert split.masks is not None
     return torch.from_numpy(split.masks[np.asarray(ids.cpu())])
 
 
 def seen(objects: Tensor, recipe: Recipe) -> Tensor:
-    """Objects (B, H, W) of whole images as the centre view of a recipe shows them, (B, crop, crop).
+    """Return the masks (B, crop, crop) of objects (B, H, W) after the resizing and centre crop of a recipe.
 
-    The way of the pixels in `data.store` and `data.views`, but that each takes the object that lies at its
-    centre. Where the view reaches into a reflected border, it shows reflected objects.
+    It follows `data.pixel_cache` and `data.loader`, but with nearest neighbour. In a reflected border the objects are
+    reflected too.
     """
     objects = F.resize(objects, [recipe.resize], InterpolationMode.NEAREST_EXACT)
     if recipe.pad:
@@ -49,20 +49,20 @@ def seen(objects: Tensor, recipe: Recipe) -> Tensor:
 
 
 def area(objects: Tensor) -> Tensor:
-    """The share of the image that is objects, (B,): what an even map scores in `energy` and `pointing`."""
+    """Return the share (B,) of the image that is objects, which is the `energy` and `pointing` of a uniform map."""
     return _of_seen((objects > 0).float().mean(dim=(1, 2)), objects)
 
 
 def energy(maps: Tensor, objects: Tensor) -> Tensor:
-    """The share of a map's sum that lies on objects, (B,): the energy-based pointing game (Wang et al., CVPRW 2020)."""
+    """Return the share (B,) of a map's sum on objects: the energy-based pointing game (Wang et al., CVPRW 2020)."""
     return _of_seen((shares(maps) * covered(maps, objects).sum(dim=1)).sum(dim=(1, 2)), objects)
 
 
 def pointing(maps: Tensor, objects: Tensor) -> Tensor:
-    """Whether the map is largest on an object, (B,): the pointing game (Zhang et al., IJCV 2018), without a margin.
+    """Return whether a map's maximum is on an object, (B,): the pointing game (Zhang et al., IJCV 2018), no margin.
 
-    The share of the largest cell that objects cover, for a cell of a small map can lie on them in part; the
-    mean of those shares where several cells are largest.
+    It is the share of the largest cell that objects cover, because a cell of a small map can be partly on an object;
+    the mean of these shares if several cells are largest.
     """
     maps = to_fp32(maps)
     largest = maps == maps.amax(dim=(1, 2), keepdim=True)
@@ -71,10 +71,10 @@ def pointing(maps: Tensor, objects: Tensor) -> Tensor:
 
 
 def attended(maps: Tensor, objects: Tensor) -> Tensor:
-    """How many of an image's three objects are attended: the map's mean over the object is above that over the image.
+    """Return how many of the three objects are attended, (B,), 0 to 3.
 
-    (B,), 0 to 3. An object that is not in view is not attended. An even map attends to none; a map that knows
-    nothing of the objects, to about half of them.
+    An object is attended if the map's mean over it is above its mean over the image; one that is out of view is not.
+    A uniform map attends to none, a map that is independent of the objects to about half of them.
     """
     heights, cells = minmax(to_fp32(maps)), covered(maps, objects)
     on_object = safe_divide((heights[:, None] * cells).sum(dim=(2, 3)), cells.sum(dim=(2, 3)))
@@ -83,30 +83,30 @@ def attended(maps: Tensor, objects: Tensor) -> Tensor:
 
 
 def shares(maps: Tensor) -> Tensor:
-    """Return each map (B, H, W) as shares of its sum, at least float32; a map of zeros is spread evenly.
+    """Return each map (B, H, W) divided by its sum, at least float32; a map of zeros becomes uniform.
 
-    Values below zero count as zero: an activation map has none, but resampling one can leave some.
+    Negative values count as zero: an activation map has none, but resizing one can produce some.
     """
     maps = to_fp32(maps)
-    energy = safe_divide(maps, maps.abs().amax(dim=(1, 2), keepdim=True)).clamp(min=0)  # no sum leaves float32
+    energy = safe_divide(maps, maps.abs().amax(dim=(1, 2), keepdim=True)).clamp(min=0)  # so that no sum overflows
     total = energy.sum(dim=(1, 2), keepdim=True)
     return torch.where(total > 0, safe_divide(energy, total), 1 / math.prod(maps.shape[1:]))
 
 
 def covered(maps: Tensor, objects: Tensor) -> Tensor:
-    """Maps (B, h, w), objects (B, H, W) -> the share of each cell that each object covers, (B, 3, h, w)."""
+    """Return the share (B, 3, h, w) of each cell of maps (B, h, w) that each of the objects (B, H, W) covers."""
     numbers = torch.arange(1, OBJECTS + 1, device=maps.device)
-    item = (objects.to(maps.device)[:, None] == numbers[:, None, None]).to(to_fp32(maps).dtype)
+    one_hot = (objects.to(maps.device)[:, None] == numbers[:, None, None]).to(to_fp32(maps).dtype)
     rows, columns = (
-        averages(fine, coarse).to(item) for fine, coarse in zip(objects.shape[1:], maps.shape[1:], strict=True)
+        averages(fine, coarse).to(one_hot) for fine, coarse in zip(objects.shape[1:], maps.shape[1:], strict=True)
     )
-    return rows @ item @ columns.T
+    return rows @ one_hot @ columns.T
 
 
 def averages(fine: int, coarse: int) -> Tensor:
-    """Means over `coarse` equal parts of a line of `fine` px as a matrix (coarse, fine), float64, each row of sum 1.
+    """Return the matrix (coarse, fine) that averages a line of `fine` px over `coarse` equal parts; float64.
 
-    A px that reaches into several parts belongs to each with the portion that lies in it.
+    Each row has the sum 1. A pixel that overlaps several parts is divided among them.
     """
     edges = torch.arange(coarse + 1, dtype=torch.float64)[:, None] * (fine / coarse)
     px = torch.arange(fine)
@@ -120,7 +120,7 @@ def _of_seen(values: Tensor, objects: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Score:
-    """A function of maps and objects, and what it gives at best: all of a map on the objects."""
+    """A function of maps and objects, and its best value, which a map that is entirely on the objects has."""
 
     of: Callable[[Tensor, Tensor], Tensor]
     best: float

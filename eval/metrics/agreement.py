@@ -1,4 +1,4 @@
-"""Agreement with the teacher: the share of images on which both have the same best guess, in percent."""
+"""Agreement with the teacher: the share of images for which both predict the same class, in percent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from eval.metrics._base import ImageMetric
 
 
 class Agreement(ImageMetric):
-    """100 where student and teacher guess the same class, right or wrong, else 0."""
+    """100 if student and teacher predict the same class, right or wrong, else 0."""
 
     needs_teacher = True
     share = True
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one number per image, (B,)."""
         return 100.0 * (student.logits.argmax(dim=1) == teacher.logits.argmax(dim=1))

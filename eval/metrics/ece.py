@@ -1,4 +1,4 @@
-"""Expected calibration error (Guo et al., ICML 2017): by how much confidence and accuracy differ, in percent."""
+"""Expected calibration error (Guo et al., ICML 2017): the mean difference of confidence and accuracy, in percent."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from eval.stats import calibration
 
 
 class ECE(TableMetric):
-    """Mean over the images of |accuracy - mean confidence| of their bin, of 15 equally wide ones."""
+    """Mean over images of |accuracy - mean confidence| of their bin, with 15 bins of equal width."""
 
     def reduce(self, table: pd.DataFrame, num_classes: int) -> float:
-        """Percent."""
+        """Return percent."""
         return float(calibration.ece(table, np.ones((1, len(table))))[0])

@@ -1,4 +1,4 @@
-"""Mean class accuracy: the mean over the classes of the test set of the share of their images that is right."""
+"""Mean class accuracy (MCA): the mean of the accuracies of the classes in the test set."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from eval.metrics._base import TableMetric
 
 
 def class_accuracy(table: pd.DataFrame) -> pd.Series[float]:
-    """Percent of each class's images whose prediction is right, by label; of the classes that have images."""
+    """Return the accuracy of each class in percent, by label; only of classes that have images."""
     return 100.0 * (table["prediction"] == table["label"]).groupby(table["label"]).mean()
 
 
 class MCA(TableMetric):
-    """Classes without a test image do not count: nothing was measured of them."""
+    """Mean over the classes that have test images."""
 
     def reduce(self, table: pd.DataFrame, num_classes: int) -> float:
-        """Percent."""
+        """Return percent."""
         return float(class_accuracy(table).mean())

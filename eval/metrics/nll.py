@@ -1,4 +1,4 @@
-"""Negative log-likelihood of the class in nats: the cross-entropy that training minimises."""
+"""Negative log-likelihood (NLL) of the true class in nats: the cross-entropy that training minimises."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from eval.metrics._base import ImageMetric
 
 
 class NLL(ImageMetric):
-    """Minus the log of the probability that the student gives the class."""
+    """Negative log of the probability that the student gives the true class."""
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one number per image, (B,)."""
         return cross_entropy(student.logits, batch.labels)

@@ -1,4 +1,4 @@
-"""Spectral distance of activation maps: what the DCT loss minimises, with the true DCT-II."""
+"""Spectral distance of activation maps: the distance that the DCT loss minimises, with the true DCT-II."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from eval.metrics._base import LevelMetric
 
 
 class Spectral(LevelMetric):
-    """L2 norm of the difference of the normalised spectra; larger on larger maps, zero for equal ones."""
+    """L2 norm of the difference of the normalised spectra; 0 for equal maps, larger for larger maps."""
 
     best = 0.0
 
     def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
-        """One level, (B,)."""
+        """Return the values of one level, (B,)."""
         return spectral_distance(student_map, teacher_map, dct2)

@@ -1,4 +1,4 @@
-"""Structural similarity of activation maps as released: with a border of 5 zeros, on which any two maps agree."""
+"""Structural similarity of activation maps as released: with a padding of 5 zeros, on which any two maps agree."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from eval.metrics.ssim import SIDE, structural_similarity, window
 
 
 class SSIMZeroPad(LevelMetric):
-    """The smaller the map the higher: over 0.4 for two random maps of 7 x 7 px (docs/method.md, D-10 and D-11)."""
+    """SSIM with zero padding; higher for smaller maps, over 0.4 for random 7 x 7 maps (docs/method.md, D-10, D-11)."""
 
     def compare(self, student_map: Tensor, teacher_map: Tensor) -> Tensor:
-        """One level, (B,)."""
+        """Return the values of one level, (B,)."""
         rows, columns = (window(size, SIDE, padding=SIDE // 2) for size in student_map.shape[1:])
         return structural_similarity(minmax(student_map), minmax(teacher_map), rows, columns)

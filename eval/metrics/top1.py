@@ -1,4 +1,4 @@
-"""Top-1 accuracy: the share of images whose class is the student's best guess, in percent."""
+"""Top-1 accuracy: the share of images whose predicted class is the true class, in percent."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from eval.metrics._base import ImageMetric
 
 
 class Top1(ImageMetric):
-    """100 where the best guess is the class, else 0."""
+    """100 if the predicted class is the true class, else 0."""
 
     share = True
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one number per image, (B,)."""
         return 100.0 * (student.logits.argmax(dim=1) == batch.labels)

@@ -1,4 +1,4 @@
-"""Top-5 accuracy: the share of images whose class is among the student's five best guesses, in percent."""
+"""Top-5 accuracy: the share of images whose true class is among the five most probable ones, in percent."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from eval.metrics._base import ImageMetric
 
 
 class Top5(ImageMetric):
-    """100 where the class is among the five best guesses (all of them, where there are fewer), else 0."""
+    """100 if the true class is among the five most probable classes, else 0; always 100 for up to five classes."""
 
     share = True
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one number per image, (B,)."""
         guesses = student.logits.topk(min(5, student.logits.shape[1]), dim=1).indices
         return 100.0 * (guesses == batch.labels[:, None]).any(dim=1)

@@ -1,1 +1,1 @@
-"""Evaluation of an entry: per-image tables, the metrics of them, rows of results.csv, verification."""
+"""Evaluation of an entry: per-image tables, metrics, rows of results.csv, verification."""

@@ -1,4 +1,4 @@
-"""An entry to what became of its evaluation: measured, not to be had here, or failed; never an exception."""
+"""Evaluation of one entry with errors turned into a status."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Status(StrEnum):
-    """What became of an entry; without weights or data it cannot be evaluated, which is no failure."""
+    """Status of an evaluation; an entry without weights or data is skipped, which is not a failure."""
 
     EVALUATED = "evaluated"
     NO_WEIGHTS = "no weights"
@@ -27,7 +27,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """An entry's result, or the reason why there is none."""
+    """Result of an entry, or the reason why there is none."""
 
     entry: Entry
     status: Status
@@ -36,7 +36,7 @@ class Outcome:
 
 
 def attempt(entry: Entry, config: EvalConfig, report: Report) -> Outcome:
-    """Evaluate an entry; whatever goes wrong with it is told, and the next can be tried."""
+    """Evaluate one entry; errors become a status instead of an exception."""
     try:
         with distributed.lost_rank_errors():
             return Outcome(entry, Status.EVALUATED, evaluate(entry, config, report))
@@ -45,10 +45,10 @@ def attempt(entry: Entry, config: EvalConfig, report: Report) -> Outcome:
     except DatasetMissing as error:
         return Outcome(entry, Status.NO_DATA, reason=str(error))
     except ZooError as error:
-        if distributed.world_size() > 1:  # what one rank cannot do the others wait for
+        if distributed.world_size() > 1:  # the other ranks would wait for this one forever
             raise
         return Outcome(entry, Status.FAILED, reason=str(error))
-    except Exception as error:  # a model may fail in any way, and the others are still to be evaluated
+    except Exception as error:  # a model can raise anything, and the other entries should still be evaluated
         if distributed.world_size() > 1:
             raise
         log.debug("%s failed", entry.name, exc_info=True)

@@ -1,4 +1,4 @@
-"""What was measured of an entry, on disk: found again by all that it depends on, so that nothing is measured twice."""
+"""Cache of per-image tables, keyed by weights, data, device and code."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from dctkd_zoo.errors import reason_of
 log = logging.getLogger(__name__)
 
 LIBRARY, SOURCES = Path(dctkd_zoo.__file__).parent, Path(__file__).parents[1]
-LOSSES = ("losses/*.py",)  # beside what makes an output, which `teacher_cache.made_by` tells
+LOSSES = ("losses/*.py",)  # in addition to the code that makes outputs, which is in `teacher_cache.made_by`
 TABLE = ("run/evaluation.py", "run/per_image.py", "metrics/*.py", "stats/skill.py")
 
 
 @dataclass(frozen=True)
 class CachedTable:
-    """A row per image, figures of all images together, and facts of the measurement that JSON can hold."""
+    """A table with a row per image, metrics of all images together, and JSON-compatible facts of the measurement."""
 
     table: pd.DataFrame
     together: Mapping[str, float]
@@ -37,30 +37,30 @@ class CachedTable:
 
 
 def cache_path(facts: Mapping[str, Any], cache: Path) -> Path:
-    """Where a measurement of these facts lies; other weights, images, device or code are another place."""
-    meta = json.dumps([*code_hash(), dctkd_zoo.__version__, facts], sort_keys=True)
-    return cache / "tables" / f"{hashlib.sha256(meta.encode()).hexdigest()[:32]}.npz"
+    """Return the file of a measurement; other weights, images, device or code give another file."""
+    key = json.dumps([*code_hash(), dctkd_zoo.__version__, facts], sort_keys=True)
+    return cache / "tables" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.npz"
 
 
 @cache
 def code_hash() -> tuple[str, ...]:
-    """What makes a table: the code of sources, views, networks and losses, of the metrics, and the libraries'."""
+    """Return hashes of the code that makes a table: data sources, views, networks, losses, metrics and libraries."""
     return (*teacher_cache.made_by(), hashing.of_files(LIBRARY, LOSSES), hashing.of_files(SOURCES, TABLE))
 
 
 def write(measured: CachedTable, path: Path) -> None:
-    """Write a measurement; a reader finds all of it or none."""
+    """Write a measurement atomically."""
     meta = {"together": dict(measured.together), "facts": dict(measured.facts)}
     arrays: dict[str, Any] = {"told": np.array(json.dumps(meta))}
     for name, values in measured.table.items():
-        # Text as numpy's own, for objects would be pickled.
+        # Text as numpy strings, because an array of objects would be pickled.
         arrays[f"column {name}"] = values.to_numpy() if is_numeric_dtype(values) else values.to_numpy(str)
     with atomic.replacing(path) as temporary:
         np.savez_compressed(temporary, **arrays)
 
 
 def read(path: Path) -> CachedTable | None:
-    """A measurement, or None where there is none, or a file that is damaged, which is then measured anew."""
+    """Read a measurement; None if there is no file or if it is damaged, so that the entry is measured again."""
     if not path.exists():
         return None
     try:
@@ -69,7 +69,7 @@ def read(path: Path) -> CachedTable | None:
             together, facts = dict(meta["together"]), dict(meta["facts"])
             names = [name for name in file.files if name.startswith("column ")]
             table = pd.DataFrame({name.removeprefix("column "): file[name] for name in names})
-    except Exception as error:  # the readers raise whatever damaged bytes lead them to
-        log.warning("%s is damaged (%s): measuring anew", path, reason_of(error))
+    except Exception as error:  # damaged bytes can make the readers raise anything
+        log.warning("%s is damaged (%s): measuring again", path, reason_of(error))
         return None
     return CachedTable(table, together, facts)

@@ -10,11 +10,12 @@ import torch
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Where an evaluation reads and computes, on how many images, and under which protocol it reduces.
+    """Data folder, device and options of an evaluation.
 
-    `trained` is a folder of checkpoints to look in before anywhere else. `limit` takes that many
-    images, spread evenly over the test set. `fresh` measures anew what was measured before, `cost` also what
-    the network costs here.
+    - `trained`: a folder of checkpoints that is searched first.
+    - `limit`: evaluate only that many images, spread evenly over the test set.
+    - `fresh`: ignore cached measurements.
+    - `cost`: also measure latency, throughput and memory on this device.
     """
 
     data: Path | None

@@ -1,4 +1,4 @@
-"""An entry to a table with one row per test image, and to the figures reduced from it."""
+"""Evaluation of an entry on its test set: a table with one row per image, and the metrics computed from it."""
 
 from __future__ import annotations
 
@@ -42,16 +42,17 @@ from eval.stats import skill
 
 log = logging.getLogger(__name__)
 
-_FRESH = set[Path]()  # teachers' outputs that this process has made anew
+_FRESH = set[Path]()  # teacher caches that this process has recomputed
 
 
 @dataclass(frozen=True)
 class Result:
-    """What was measured of an entry: the per-image table, its figures, and what they were measured on.
+    """Result of an evaluation: the per-image table, its metrics, and what they were measured on.
 
-    `intervals` (95 %, over images) are of the figures under the exact protocol, but of none that is of all
-    images together. `teacher` is the name of what the alignment refers to, `teacher_weights` are missing where
-    those could not be had; `failed` names the images that did not decode, which are not in the table.
+    - `intervals`: 95 % intervals over images, under the exact protocol only; metrics that are computed from all
+      images together (CKA) have none.
+    - `teacher`: the network that the entry is compared with; `teacher_weights` is None if they are not available.
+    - `failed`: the images that did not decode, which are not in the table.
     """
 
     entry: Entry
@@ -72,16 +73,16 @@ class Result:
 
 
 def silent(done: int, total: int) -> None:
-    """Report nothing."""
+    """Ignore progress reports."""
 
 
 def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: Weights | None = None) -> Result:
-    """Run an entry over the test set once, beside the teacher it is compared with, unless that was done before.
+    """Run an entry and the teacher it is compared with over the test set, or read the cached measurement.
 
-    `found` are the weights to take in place of the entry's own. `WeightsNotFound` and
-    `DatasetMissing` where the entry cannot be evaluated here.
+    `found` are weights to use instead of the entry's own. Raises `WeightsNotFound` or `DatasetMissing` if the entry
+    cannot be evaluated here.
     """
-    found = found or weights.find(entry, config.trained)  # first, for it reads no data where there are none
+    found = found or weights.find(entry, config.trained)  # first, so that no data is read if there are no weights
     dataset = registry.get_dataset(entry.dataset)
     check_preprocessing(entry, dataset, weights.read_config(found.folder))
     split = test_split(dataset, config.data, config.limit)
@@ -98,11 +99,11 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
     }
     path = cache.cache_path(facts, cache_home())
     measured = None if config.fresh else cache.read(path)
-    missing = distributed.any_rank(measured is None)[0]  # of several ranks all measure, or none
+    missing = distributed.any_rank(measured is None)[0]  # either all ranks measure or none
     if measured is None or missing:
         measured = _measure(entry, config, found, teacher, split, views, report)
         if distributed.is_primary():
-            _keep(measured, path)
+            _write_cache(measured, path)
     exact = config.protocol == "exact"
     figures = protocol.figures(measured.table, config.protocol, len(split.classes), measured.together)
     return Result(
@@ -124,47 +125,46 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
     )
 
 
-def _keep(measured: cache.CachedTable, path: Path) -> None:
+def _write_cache(measured: cache.CachedTable, path: Path) -> None:
     try:
         cache.write(measured, path)
-    except OSError as error:  # a cache that is read-only or full costs time, not the result
-        log.warning("what was measured is not kept for the next time: %s", error)
+    except OSError as error:  # the result does not need the cache
+        log.warning("the measurement could not be cached and will be repeated next time: %s", error)
 
 
 def _measure(
     entry: Entry,
     config: EvalConfig,
     found: Weights,
-    taught: Weights | None,
+    teacher_weights: Weights | None,
     split: Split,
     views: ImageLoader,
     report: Report,
 ) -> cache.CachedTable:
-    """Run the networks; the facts are those of the networks alone."""
+    """Run the networks over the test set."""
     student = load_network(entry, found, split.classes, config.device)
     teacher = None
-    if taught:
+    if teacher_weights:
         dataset = registry.get_dataset(entry.dataset)
-        teacher = teachers.build(str(reference(entry)), taught, dataset, split.classes, config.device)
-    others = _beside(entry, teacher, split, views, report, config.fresh)
+        teacher = teachers.build(str(reference(entry)), teacher_weights, dataset, split.classes, config.device)
+    references = _references(entry, teacher, split, views, report, config.fresh)
     metrics = protocol.image_metrics(config.protocol, teacher is not None)
-    rows, together = table(student, others, views, metrics, report)
+    rows, together = table(student, references, views, metrics, report)
     ids = pd.Series([split.ids[position] for position in rows["position"]], name="id")
     rows = pd.concat([ids, rows.drop(columns="position")], axis=1)
     facts = {"parameters": models.parameters(student), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     return cache.CachedTable(rows, together, facts)
 
 
-def _beside(
+def _references(
     entry: Entry, teacher: teachers.Teacher | None, split: Split, views: ImageLoader, report: Report, fresh: bool
 ) -> References:
-    """What the images are measured against."""
     objects = partial(object_masks, split, entry.recipe) if split.masks is not None else None
     return References(teacher_outputs(teacher, views, report, fresh) if teacher else None, objects, partners(views))
 
 
 def partners(views: ImageLoader) -> Tensor | None:
-    """The position (N,) of the image that each is compared with for the level of chance; None for a single image."""
+    """Return the position (N,) of the image that each is compared with for the chance level; None for one image."""
     decoded = _decoded(views)
     if len(decoded) < 2:
         return None
@@ -174,25 +174,27 @@ def partners(views: ImageLoader) -> Tensor | None:
 
 
 def _decoded(views: ImageLoader) -> Tensor:
-    """Positions of the images that decoded."""
+    """Return the positions of the images that decoded."""
     return torch.nonzero(views.store.heights.cpu()).flatten()
 
 
 def teacher_outputs(
     teacher: teachers.Teacher, views: ImageLoader, report: Report, fresh: bool = False
 ) -> Callable[[Tensor], Output]:
-    """What a teacher makes of the centre view of images by position, in float32: run once, and kept in the cache.
+    """Return a function from positions to the teacher's outputs for the centre crops, float32, from the teacher cache.
 
-    If `fresh`, run once by this process, for all its students.
+    With `fresh` this process runs the teacher once and uses its outputs for all students.
     """
     view = FixedView("centre", centre_crops(views.store, views.recipe))
-    how = CacheFormat(torch.float32, torch.float32, means=True)
-    path = teacher_cache.folder(teacher, views, view, how, cache_home())
+    form = CacheFormat(torch.float32, torch.float32, means=True)
+    path = teacher_cache.folder(teacher, views, view, form, cache_home())
     with fp32_inference():
-        known = teacher_cache.open_teacher_cache(teacher, views, view, how, path, report, fresh and path not in _FRESH)
+        cached = teacher_cache.open_teacher_cache(
+            teacher, views, view, form, path, report, fresh and path not in _FRESH
+        )
     if fresh:
         _FRESH.add(path)
     decoded = _decoded(views)
     rows = torch.zeros(len(views.labels), dtype=torch.long)
     rows[decoded] = torch.arange(len(decoded))
-    return lambda ids: known.rows(rows[ids.cpu()], views.device)
+    return lambda ids: cached.rows(rows[ids.cpu()], views.device)

@@ -1,4 +1,4 @@
-"""A table with one row per image to figures, under one of two protocols."""
+"""Protocols: which metrics are computed, and how a per-image table is reduced to them."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ from eval.metrics import _base
 from eval.metrics._base import ImageMetric, TableMetric
 from eval.stats import skill
 
-LOADER_BATCH = 256  # images that the released evaluation loads at a time
+LOADER_BATCH = 256  # batch size of the released evaluation
 
 Mean = Callable[[pd.DataFrame, ImageMetric, str], float]
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """Which metrics are taken, and how a column of the per-image table becomes one figure."""
+    """Metrics of a protocol, and the mean that reduces a column of the per-image table to one value."""
 
     metrics: tuple[str, ...]
     mean: Mean
 
 
 def mean_of_images(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
-    """The mean over the images."""
+    """Return the mean over the images."""
     return float(table[column].astype(float).mean(skipna=False))
 
 
 def mean_of_batches(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
-    """The mean over loader batches of their means, as released (docs/method.md, D-4, D-9).
+    """Return the mean over loader batches of their means, as released (docs/method.md, D-4, D-9).
 
-    The release weighs each batch by the loader's size, the last and smaller one too, which makes all
-    weights equal. Of what compares with the teacher, only images that the teacher gets right count;
-    a batch without any is NaN, and so is then the figure.
+    The release weights every batch by the loader's batch size, the smaller last one too, so all weights are equal.
+    Metrics that compare with the teacher use only images that the teacher gets right; a batch without any is NaN,
+    and so is then the result.
     """
     values = table[column].astype(float)
     if chosen.needs_teacher:
@@ -49,13 +49,13 @@ PROTOCOLS: Mapping[str, Protocol] = {
         ("top1", "top5", "mca", "nll", "ece", "agreement", "ssim", "pearson", "iou", "spectral"),
         mean_of_images,
     ),
-    # What the release measures: nothing else of it can be compared.
+    # Only what the release measures, because nothing else can be compared with it.
     "released": Protocol(("top1", "top5", "mca_all", "nll", "ssim_zeropad"), mean_of_batches),
 }
 
 
 def image_metrics(protocol: str, teacher: bool) -> tuple[ImageMetric, ...]:
-    """The metrics of a protocol that have columns in the per-image table; `teacher`: whether there is one."""
+    """Return the metrics of a protocol that are columns of the per-image table; `teacher`: whether there is one."""
     chosen = _base.load(PROTOCOLS[protocol].metrics)
     return tuple(m for m in chosen if isinstance(m, ImageMetric) and (teacher or not m.needs_teacher))
 
@@ -63,9 +63,9 @@ def image_metrics(protocol: str, teacher: bool) -> tuple[ImageMetric, ...]:
 def figures(
     table: pd.DataFrame, protocol: str, num_classes: int, together: Mapping[str, float] | None = None
 ) -> dict[str, float]:
-    """Every figure of a protocol that the table has columns for, and those of all images `together`.
+    """Return every metric of a protocol that the table has columns for, and those of all images `together`.
 
-    One per level also as its mean over the levels; one with a level of chance also as its skill.
+    A metric with levels is also given as its mean over the levels, one with a chance level also as its skill.
     """
     result: dict[str, float] = {}
     for chosen in _base.load(PROTOCOLS[protocol].metrics):
@@ -79,27 +79,27 @@ def figures(
 
 
 def _levels(means: Mapping[str, float]) -> dict[str, float]:
-    """Figures by column, `ssim.1` and on, and first their mean, `ssim`."""
+    """Return the mean over the levels (`ssim`), followed by the levels (`ssim.1`, `ssim.2`, ...)."""
     if not means:
         return {}
     name = next(iter(means)).partition(".")[0]
     return {name: sum(means.values()) / len(means), **means}
 
 
-def _above_chance(table: pd.DataFrame, together: Mapping[str, float], found: Mapping[str, float]) -> dict[str, float]:
-    """Scores that no metric's file has, and of every score with a level of chance that level and the skill."""
+def _above_chance(table: pd.DataFrame, together: Mapping[str, float], known: Mapping[str, float]) -> dict[str, float]:
+    """Return the scores without a metric's file, and the chance level and skill of every score that has one."""
     columns = skill.scored(table)
     scored = {name: list(table[item].astype(float).mean()) for name, item in columns.items()}
     chances = {
         name: list(table[[f"{skill.CHANCE}.{one}" for one in item]].astype(float).mean())
         for name, item in columns.items()
     }
-    alike = [value for name, value in together.items() if name.startswith(f"{skill.CKA}.")]
-    if alike:
-        scored[skill.CKA] = alike
+    cka = [value for name, value in together.items() if name.startswith(f"{skill.CKA}.")]
+    if cka:
+        scored[skill.CKA] = cka
         chances[skill.CKA] = [value for name, value in together.items() if name.startswith(skill.CHANCE)]
     new: dict[str, float] = {}
     for name, values in scored.items():
-        if name not in found:
+        if name not in known:
             new |= _levels({f"{name}.{level}": float(value) for level, value in enumerate(values, start=1)})
     return new | skill.figures(scored, chances)

@@ -1,4 +1,4 @@
-"""An outcome to what is kept of it: a result as one row, with all that must be known to trust it."""
+"""Rows of `eval/results.csv` and JSON records of evaluated entries: metrics, weights, data, device and versions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COSTS = ("macs", "latency_ms", "latency_p95_ms", "images_per_s", "peak_mib")
 
 
 def record(outcome: Outcome) -> Record:
-    """Name, dataset, status and reason of an entry, its row if it has one, and the images that did not decode."""
+    """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets."""
     result = outcome.result
     return {
         "name": outcome.entry.name,
@@ -39,7 +39,7 @@ def record(outcome: Outcome) -> Record:
 
 
 def subsets(result: Result) -> dict[str, dict[str, Any]]:
-    """Figures of the images that the teacher gets right, and of those that both do, and how many these are."""
+    """Return the metrics and number of the images that the teacher gets right, and of those that both get right."""
     table = result.table
     if "teacher_prediction" not in table or result.config.protocol != "exact":
         return {}
@@ -53,7 +53,7 @@ def subsets(result: Result) -> dict[str, dict[str, Any]]:
 
 
 def row(result: Result) -> dict[str, Any]:
-    """The figures of a result to six digits, what they were measured on, how and when; None for what is unknown."""
+    """Return the row of a result: metrics to six digits, what they were measured on, how and when; None if unknown."""
     entry, config, teacher = result.entry, result.config, result.teacher_weights
     return {
         "name": entry.name,
@@ -82,18 +82,20 @@ def row(result: Result) -> dict[str, Any]:
         "selected": "last epoch",
         "limit": config.limit,
         "date": result.date,
-        "note": result.note or _taught_otherwise(result) or None,
+        "note": result.note or _other_teacher(result) or None,
     }
 
 
 def ends(result: Result) -> dict[str, float]:
-    """The ends of the 95 % interval of each figure that is of no single level: `top1.low` and `top1.high`."""
-    shown = {name: ends for name, ends in result.intervals.items() if not name.rpartition(".")[2].isdecimal()}
-    return {f"{name}.{side}": _short(end) for name, ends in shown.items() for side, end in zip(ENDS, ends, strict=True)}
+    """Return the ends of the 95 % intervals, `top1.low` and `top1.high`, of all metrics but those of single levels."""
+    chosen = {name: ends for name, ends in result.intervals.items() if not name.rpartition(".")[2].isdecimal()}
+    return {
+        f"{name}.{side}": _short(end) for name, ends in chosen.items() for side, end in zip(ENDS, ends, strict=True)
+    }
 
 
 def costs(result: Result) -> dict[str, float | None]:
-    """What the network cost where it was measured, which `device` names."""
+    """Return the columns of the cost of inference on `device`, none if it was not measured."""
     if result.cost is None:
         return {}
     return {name: getattr(result.cost, name) for name in COSTS}
@@ -103,48 +105,53 @@ def _short(value: float) -> float:
     return float(f"{value:.6g}")
 
 
-def _taught_otherwise(result: Result) -> str:
-    """That a student was trained by another form of its teacher than it is compared with; nothing if not so."""
-    meta, now = run_folder.read_facts(result.weights.folder / "environment.json"), result.teacher_weights
-    weights, config = meta.get("teacher_sha256"), meta.get("teacher_config_sha256")
-    if now and weights and weights != now.sha256:
-        return f"trained by other weights of {result.teacher}, {weights!s:.12}, than those it is compared with"
-    if now and config and config != now.config_sha256:
-        return f"trained by another config.json of {result.teacher}, {config!s:.12}, than the one it is compared with"
+def _other_teacher(result: Result) -> str:
+    """Return a note if a student was trained with other teacher weights than it is compared with, else nothing."""
+    environment = run_folder.read_facts(result.weights.folder / "environment.json")
+    weights, config = environment.get("teacher_sha256"), environment.get("teacher_config_sha256")
+    teacher = result.teacher_weights
+    if teacher and weights and weights != teacher.sha256:
+        return f"trained with other weights of {result.teacher} ({weights!s:.12}) than those it is compared with"
+    if teacher and config and config != teacher.config_sha256:
+        return f"trained with another config.json of {result.teacher} ({config!s:.12}) than the one it is compared with"
     return ""
 
 
 def training_seed(folder: Path) -> int | None:
-    """The seed a network was trained with, where the `recipe.json` of its training lies beside it."""
+    """Return the seed a network was trained with, from the `recipe.json` next to it; None if that is missing."""
     path = folder / "recipe.json"
     recipe = run_folder.read_facts(path).get("recipe")
     seed = recipe.get("seed") if isinstance(recipe, dict) else None
     if path.is_file() and not fits(seed, int):
-        raise CorruptFile(f"{path}: seed is {seed!r:.60}, no whole number: {run_folder.WAY_ON}")
+        raise CorruptFile(f"{path}: seed is {seed!r:.60}, not a whole number: {run_folder.WAY_ON}")
     return seed
 
 
 def views(folder: Path) -> int | None:
-    """Of how many views of an image a network was trained, where its teacher was on disk; None for any number."""
-    return _told(folder, "teacher_cache", int, "whole number")
+    """Return the number of cached views a network was trained on; None if it saw new views every epoch."""
+    return _environment(folder, "teacher_cache", int, "a whole number")
 
 
 def trained_on(folder: Path) -> str | None:
-    """The device and precision that a network was trained on and in; None where these are not known."""
-    meta = (_told(folder, name, str, "text") for name in ("device", "precision"))
-    return ", ".join(words.removeprefix("torch.") for words in meta if words) or None
+    """Return the device and precision a network was trained with, None if these are not known."""
+    facts = (_environment(folder, name, str, "text") for name in ("device", "precision"))
+    return ", ".join(fact.removeprefix("torch.") for fact in facts if fact) or None
 
 
-def _told(folder: Path, name: str, kind: type[T], words: str) -> T | None:
+def _environment(folder: Path, name: str, kind: type[T], kind_name: str) -> T | None:
+    """Return a value of a run folder's `environment.json`; `CorruptFile` if it is of another type."""
     path = folder / "environment.json"
     value: T | None = run_folder.read_facts(path).get(name)
     if not fits(value, kind | None):
-        raise CorruptFile(f"{path}: {name} is {value!r:.60}, no {words}: {run_folder.WAY_ON}")
+        raise CorruptFile(f"{path}: {name} is {value!r:.60}, not {kind_name}: {run_folder.WAY_ON}")
     return value
 
 
 def best_epoch(folder: Path) -> dict[str, float | None]:
-    """The best test accuracy in training, in percent, and its epoch: chosen on the test set, so no result."""
+    """Return the best test top-1 of the training log in percent and its epoch, selected on the test set: not a result.
+
+    Both are None if no epoch was evaluated.
+    """
     tested = [row for row in run_folder.read_log(folder) if row["test_top1"]]
     if not tested:
         return {"best_top1": None, "best_epoch": None}

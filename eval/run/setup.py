@@ -1,4 +1,4 @@
-"""The test images, the network and the teacher of an evaluation, loaded and checked."""
+"""Loading and checking of what an evaluation needs: test images, network and teacher."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from eval.run.config import EvalConfig
 
 
 def reference(entry: Entry) -> str | None:
-    """The name of the teacher that an entry's attention is compared with.
+    """Return the name of the teacher that an entry's attention is compared with.
 
-    For a baseline it is the one that the first distilled entry of the same architecture and dataset
-    learns from; an entry that teaches others, and has no such sibling, has none.
+    For a baseline it is the teacher of the first student with the same architecture and dataset; None if there is no
+    such student.
     """
     if entry.teacher is not None:
         return entry.teacher
@@ -40,10 +40,10 @@ def reference(entry: Entry) -> str | None:
 
 
 def find_teacher(entry: Entry, config: EvalConfig) -> tuple[Weights | None, str]:
-    """The weights of the network an entry is compared with, or why there are none.
+    """Return the weights of the network an entry is compared with, or None and the reason.
 
-    A baseline among runs in a folder of their own was trained by none: it is not compared with one of this machine's
-    other checkpoints, which may be of another data set or recipe than the teacher that those runs will have.
+    A baseline in a folder of runs (`--out`) is not compared with a teacher from this machine's other checkpoints,
+    which may have another dataset or recipe than the teacher that those runs will have.
     """
     name = reference(entry)
     if name is None:
@@ -52,14 +52,14 @@ def find_teacher(entry: Entry, config: EvalConfig) -> tuple[Weights | None, str]
         result = teachers.find(name, config.trained)
     except WeightsNotFound as error:
         return None, f"not compared with its teacher {name}: {error}"
-    apart = config.trained is not None and config.trained.resolve() != checkpoints().resolve()
-    if entry.teacher is None and apart and result.folder.parent == checkpoints():
-        return None, f"not compared with {name}: it is not trained in the folder of these runs yet (--out)"
+    elsewhere = config.trained is not None and config.trained.resolve() != checkpoints().resolve()
+    if entry.teacher is None and elsewhere and result.folder.parent == checkpoints():
+        return None, f"not compared with {name}: it has not been trained in this folder of runs (--out) yet"
     return result, ""
 
 
 def load_teacher(entry: Entry, classes: tuple[str, ...], config: EvalConfig) -> teachers.Teacher | None:
-    """The network an entry is compared with; None where it has none, or the weights cannot be had."""
+    """Return the network an entry is compared with; None if it has none or its weights are not available."""
     result, _ = find_teacher(entry, config)
     if result is None:
         return None
@@ -67,48 +67,49 @@ def load_teacher(entry: Entry, classes: tuple[str, ...], config: EvalConfig) -> 
 
 
 def object_masks(split: Split, recipe: Recipe, ids: Tensor) -> Tensor:
-    """The objects of the images at some positions, as the centre view shows them."""
+    """Return the object masks of the images at some positions, resized and cropped as the centre crop."""
     return ground_truth.seen(ground_truth.masks(split, ids), recipe).to(ids.device)
 
 
 def load_network(entry: Entry, found: Weights, classes: tuple[str, ...], device: torch.device) -> FeatureExtractor:
-    """The network of some weights on a device; `DatasetError` where it numbers the classes otherwise."""
+    """Load a network on a device; `DatasetError` if its classes are not those of the data, in the same order."""
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), classes)
     return FeatureExtractor(put(models.load(entry.arch, found), device)).eval()
 
 
-def check_classes(name: str, told: Iterable[str], classes: tuple[str, ...]) -> None:
-    """Refuse a network whose outputs `told` are not the classes of the data, in the same order."""
-    told = tuple(told)
-    if len(told) != len(classes):
-        raise DatasetError(f"{name} was trained on {len(told):,} classes, the data has {len(classes):,}")
-    for label, (student, teacher) in enumerate(zip(told, classes, strict=True)):
-        if student != teacher:
-            raise DatasetError(f"{name}: output {label} means {student!r}, in the data class {label} is {teacher!r}")
+def check_classes(name: str, outputs: Iterable[str], classes: tuple[str, ...]) -> None:
+    """Refuse a network whose outputs are not the classes of the data, in the same order."""
+    outputs = tuple(outputs)
+    if len(outputs) != len(classes):
+        raise DatasetError(f"{name} was trained on {len(outputs):,} classes, the data has {len(classes):,}")
+    for label, (output, expected) in enumerate(zip(outputs, classes, strict=True)):
+        if output != expected:
+            raise DatasetError(f"{name}: output {label} means {output!r}, in the data class {label} is {expected!r}")
 
 
 def check_preprocessing(entry: Entry, dataset: Dataset, config: Mapping[str, Any]) -> None:
-    """Refuse a network whose `config.json` prepares images otherwise than the catalog, by which they are seen here."""
+    """Refuse a network whose `config.json` has other preprocessing than the catalog, which the evaluation follows."""
     expected = export.data_config(entry.recipe, dataset)
-    meta = config.get("pretrained_cfg") or config
+    pretrained = config.get("pretrained_cfg") or config
     for name, catalog in expected.items():
-        stated = meta.get(name)
+        stated = pretrained.get(name)
         if stated is not None and not _same(name, catalog, stated, entry.recipe):
             raise DatasetError(
-                f"{entry.name}: {name} is {stated} in the config.json of its weights, {catalog} by the catalog: they "
-                "are of other images than it would be shown; correct the one that is wrong, or train it again"
+                f"{entry.name}: {name} is {stated} in the config.json of its weights, but {catalog} in the catalog, so "
+                "the evaluation would preprocess images differently from the training; correct whichever is wrong, or "
+                "train it again"
             )
 
 
-def _same(name: str, student: Any, teacher: Any, recipe: Recipe) -> bool:
-    if name == "crop_pct":  # a share that may be rounded: what counts is the size it leads to
-        return bool(math.floor(recipe.crop / teacher) == recipe.resize)
-    return list(student) == list(teacher) if isinstance(student, tuple) else bool(student == teacher)
+def _same(name: str, catalog: Any, stated: Any, recipe: Recipe) -> bool:
+    if name == "crop_pct":  # a share that may be rounded, so compare the sizes that it gives
+        return bool(math.floor(recipe.crop / stated) == recipe.resize)
+    return list(catalog) == list(stated) if isinstance(catalog, tuple) else bool(catalog == stated)
 
 
-@lru_cache(maxsize=2)  # entries of one dataset are evaluated one after the other
+@lru_cache(maxsize=2)  # entries are evaluated dataset by dataset
 def test_split(dataset: Dataset, data: Path | None, limit: int | None) -> Split:
-    """The test images of a dataset, or `limit` of them, spread evenly."""
+    """Return the test split of a dataset, or `limit` of its images, spread evenly."""
     split = load.load(dataset, data)["test"]
     if limit is None or limit >= len(split):
         return split
@@ -116,6 +117,6 @@ def test_split(dataset: Dataset, data: Path | None, limit: int | None) -> Split:
 
 
 def open_views(entry: Entry, split: Split, device: torch.device) -> ImageLoader:
-    """The images of a split as an entry sees them."""
-    store = open_pixel_cache(split, entry.recipe, cache_home())
-    return ImageLoader(store, torch.tensor(split.labels), entry.recipe, registry.get_dataset(entry.dataset), device)
+    """Return a loader of a split's images with an entry's preprocessing."""
+    pixels = open_pixel_cache(split, entry.recipe, cache_home())
+    return ImageLoader(pixels, torch.tensor(split.labels), entry.recipe, registry.get_dataset(entry.dataset), device)

@@ -1,4 +1,4 @@
-"""An entry's weights, measured anew, beside the row that was recorded of them: what matches and what does not."""
+"""Verification: evaluates an entry again and compares the result with its recorded row."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from eval.run.protocol import PROTOCOLS
 from eval.run.results_csv import Row
 from eval.stats import skill
 
-FACTS = ("weights_sha256", "teacher_sha256", "dataset_digest", "n", "failed", "parameters")  # the same or not
-POINTS = 0.2  # percentage points: two of synthscenes' 1,200 images
-RELATIVE, ABSOLUTE = 2e-3, 2e-4  # another processor sums float32 in another order
+FACTS = ("weights_sha256", "teacher_sha256", "dataset_digest", "n", "failed", "parameters")  # must be equal
+POINTS = 0.2  # tolerance in percentage points: two of the 1,200 images of synthscenes
+RELATIVE, ABSOLUTE = 2e-3, 2e-4  # tolerances of other metrics: another processor sums float32 in another order
 
 
 @dataclass(frozen=True)
 class Check:
-    """A fact or figure as it was recorded and as it was found; `ok` is None where it could not be had here."""
+    """A fact or metric as recorded and as measured now; `ok` is None if it could not be measured here."""
 
     name: str
     recorded: str
@@ -42,7 +42,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Verified:
-    """The checks of an entry, and why some of them could not be made, if so."""
+    """The checks of an entry, and a note if some of them could not be made."""
 
     entry: Entry
     checks: Sequence[Check]
@@ -50,19 +50,19 @@ class Verified:
 
     @property
     def wrong(self) -> int:
-        """How many do not match."""
+        """The number of checks that do not match."""
         return sum(check.ok is False for check in self.checks)
 
     @property
     def left(self) -> int:
-        """How many could not be made."""
+        """The number of checks that could not be made."""
         return sum(check.ok is None for check in self.checks)
 
 
 def verify(entry: Entry, config: EvalConfig, report: Report, recorded: Path = results_csv.RESULTS) -> Verified:
-    """Fetch and evaluate an entry, and compare with its row in the file `recorded`; `ZooError` where it has none.
+    """Download and evaluate an entry, and compare with its row in the file `recorded`; `ZooError` if it has none.
 
-    Without the images the weights alone are compared, without its teacher all but what is measured against that.
+    Without the images only the weights are compared. Without the teacher everything is compared that does not need it.
     """
     rows = recorded_rows(entry, config.protocol, recorded)
     try:
@@ -71,20 +71,20 @@ def verify(entry: Entry, config: EvalConfig, report: Report, recorded: Path = re
         sha256 = weights.find(entry, config.trained).sha256
         return Verified(entry, compare(_of_weights(rows, sha256), {"weights_sha256": sha256}, _all), str(error))
     row = _of_weights(rows, result.weights.sha256)
-    alone = result.teacher and not result.teacher_weights
-    checks = compare(row, results_csv.as_text(result_row.row(result)), against_teacher if alone else _none)
+    no_teacher = result.teacher and not result.teacher_weights
+    checks = compare(row, results_csv.as_text(result_row.row(result)), against_teacher if no_teacher else _none)
     return Verified(entry, checks, "; ".join(filter(None, (result.note, _outdated(checks)))))
 
 
 def _outdated(checks: Sequence[Check]) -> str:
-    """Return a note that names the recorded scores that this version does not have; an empty one without any."""
+    """Return a note that names the recorded scores that this version does not measure, empty if there are none."""
     figures = [check.name for check in checks if check.name not in FACTS]
     scores = sorted({skill.score_of(name) for name in figures if not skill.is_measured(name)})
     return f"this version does not measure {', '.join(scores)}" if scores else ""
 
 
 def _of_weights(rows: Sequence[Row], sha256: str) -> Row:
-    """The row of some weights; of those that were never measured, one that tells how they differ."""
+    """Return the row of some weights; for weights without a row the first row, which shows how they differ."""
     return next((row for row in rows if row["weights_sha256"] == sha256), rows[0])
 
 
@@ -97,7 +97,7 @@ def _none(name: str) -> bool:
 
 
 def against_teacher(name: str) -> bool:
-    """Whether a column is measured against the teacher, or of it: `ssim.1`, `skill.cka`, `teacher_sha256`."""
+    """Return whether a column needs the teacher: `ssim.1`, `skill.cka`, `teacher_sha256`."""
     base = skill.score_of(name)
     return base == skill.CKA or base.startswith(skill.TEACHER) or base in _needing_teacher()
 
@@ -109,18 +109,21 @@ def _needing_teacher() -> frozenset[str]:
 
 
 def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str]]:
-    """What was recorded of an entry under a protocol, whatever views it was trained on; at least one row."""
+    """Return the rows of an entry under a protocol, for any number of cached views; `ZooError` if there are none."""
     expected = (entry.name, protocol, str(entry.recipe.seed))
     rows = [row for row in results_csv.read(path) if results_csv.key(row)[: len(expected)] == expected]
     if not rows:
-        raise ZooError(f"nothing was recorded of {entry.run_name}: `python -m eval {entry.name} --write` records it")
+        raise ZooError(
+            f"{path.name} has no row of {entry.run_name} under the protocol {protocol}: `python -m eval {entry.name} "
+            "--write` adds one"
+        )
     return rows
 
 
 def compare(recorded: Row, found: Row, lacks: Callable[[str], bool] = _none) -> list[Check]:
-    """Facts, then every figure that was recorded or found; `lacks` says which of them cannot be measured here.
+    """Compare the facts, then every metric that was recorded or is measured now.
 
-    Nor can figures that this version does not have, which are in rows that an earlier one wrote.
+    `lacks` says which columns cannot be measured here. Metrics that only an earlier version had are not checked.
     """
     facts = [_same(name, recorded.get(name, ""), found.get(name, ""), lacks) for name in FACTS]
     named = [name for name in {**recorded, **found} if name not in {*results_csv.HEAD, *results_csv.TAIL}]
@@ -134,45 +137,45 @@ def compare(recorded: Row, found: Row, lacks: Callable[[str], bool] = _none) -> 
 
 def _same(name: str, recorded: str, found: str, lacks: Callable[[str], bool]) -> Check:
     ok = None if not found and recorded and lacks(name) else recorded == found
-    return Check(name, _short(recorded), _short(found), "the same", ok)
+    return Check(name, _short(recorded), _short(found), "none", ok)
 
 
 def _close(name: str, recorded: str, found: str, lacks: Callable[[str], bool]) -> Check:
     percent = columns.get(name).unit == "%"
-    words = f"± {POINTS} points" if percent else f"± {RELATIVE:.1%}"
+    tolerance = f"± {POINTS} points" if percent else f"± {RELATIVE:.1%}"
     if not (recorded and found):
-        return Check(name, recorded or "–", found or "–", words, None if not found and lacks(name) else False)
-    teacher, student = float(recorded), float(found)
-    if math.isnan(teacher) or math.isnan(student):  # a skill where chance is the best there is
-        return Check(name, recorded, found, words, math.isnan(teacher) and math.isnan(student))
+        return Check(name, recorded or "–", found or "–", tolerance, None if not found and lacks(name) else False)
+    old, new = float(recorded), float(found)
+    if math.isnan(old) or math.isnan(new):  # a skill whose chance level is the best score
+        return Check(name, recorded, found, tolerance, math.isnan(old) and math.isnan(new))
     relative, absolute = (0.0, POINTS) if percent else (RELATIVE, ABSOLUTE)
-    return Check(name, recorded, found, words, math.isclose(teacher, student, rel_tol=relative, abs_tol=absolute))
+    return Check(name, recorded, found, tolerance, math.isclose(old, new, rel_tol=relative, abs_tol=absolute))
 
 
 def _short(value: str) -> str:
-    """A hash by its first digits."""
+    """Shorten a hash to its first digits; a dash for an empty value."""
     return value[:12] + "…" if len(value) > 40 else value or "–"
 
 
 COLUMNS = (
-    Column("what"),
+    Column("column"),
     Column("recorded", right=True),
-    Column("found", right=True),
-    Column("may differ"),
-    Column("verdict"),
+    Column("measured", right=True),
+    Column("tolerance"),
+    Column("result"),
 )
 WORDS = {True: ("match", ""), False: ("MISMATCH", "red"), None: ("not checked", "yellow")}
 
 
 def render(verified: Verified) -> Grid:
-    """The checks as a table, below what they come to; what does not match is red, what was not checked yellow."""
+    """Return the checks as a table under a summary; mismatches are red, checks that were not made yellow."""
     total, wrong, left = len(verified.checks), verified.wrong, verified.left
-    meta = f"{wrong} of {total} do not match" if wrong else f"{'all ' * (not left)}{total - left} match"
-    title = Text(f"{verified.entry.run_name}: {meta}", style="bold red" if wrong else "bold green")
+    summary = f"{wrong} of {total} do not match" if wrong else f"{'all ' * (not left)}{total - left} match"
+    title = Text(f"{verified.entry.run_name}: {summary}", style="bold red" if wrong else "bold green")
     title.append(f"; {left} not checked: {printable(verified.note)}" if left else "", style="yellow")
     rows = []
     for check in verified.checks:
-        verdict, style = WORDS[check.ok]
-        cells = (check.name, check.recorded, check.found, check.tolerance, verdict)
+        result, style = WORDS[check.ok]
+        cells = (check.name, check.recorded, check.found, check.tolerance, result)
         rows.append([Text(printable(cell), style) for cell in cells])
-    return Grid(COLUMNS, rows, title, spare=("may differ",))
+    return Grid(COLUMNS, rows, title, spare=("tolerance",))

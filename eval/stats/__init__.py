@@ -1,1 +1,1 @@
-"""Statistics of test images and of training seeds: intervals, paired tests, calibration."""
+"""Statistics over test images and training seeds: intervals, paired tests, calibration."""

@@ -1,8 +1,8 @@
-"""A per-image table to what its figures would have been on other images: a seeded bootstrap over images.
+"""Bootstrap confidence intervals over test images.
 
-Every figure of a table sees the same resamples, and so does every table of the same images: they depend
-on the number of images and the seed alone, and on no order of rows, for the rows are taken in the order
-of their ids. The figures of two tables are then paired, resample by resample.
+All metrics of a table use the same resamples, and so do all tables of the same images: the resamples depend only on
+the number of images and the seed, and rows are taken in the order of their ids. The metrics of two tables are
+therefore paired, resample by resample.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-LEVEL = 0.95  # of every interval of this project
+LEVEL = 0.95  # confidence level of all intervals
 TINY = 1e-12
-FEW = 5  # images: with fewer right, or fewer wrong, resamples do not say what other images would give
+FEW = 5  # with fewer images right, or fewer wrong, resampling underestimates the interval
 
 
 def _z(level: float) -> float:
@@ -26,9 +26,10 @@ def _z(level: float) -> float:
 
 
 def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share in [0, 1] of `n` independent trials (Wilson, JASA 1927); NaN where `n` is 0.
+    """Return Wilson's interval (JASA 1927) of a share in [0, 1] of `n` independent trials; NaN if `n` is 0.
 
-    scipy's `proportion_ci` counts whole trials; the number of images that MCA is as sure as is not whole (`Share.n`).
+    scipy's `proportion_ci` needs a whole number of trials, but the effective number of images of MCA (`Share.n`) is
+    not whole.
     """
     if n == 0:
         return math.nan, math.nan
@@ -40,17 +41,17 @@ def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
 
 
 def tango(only_a: float, only_b: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of share b - share a of the same `n` trials, of which `only_a` and `only_b` are right on one side.
+    """Return Tango's score interval (Stat. Med. 1998) of share b - share a of the same `n` trials.
 
-    All differences that a score test does not reject (Tango, Stat. Med. 1998): +- z² / (n + z²) for sides that are
-    right and wrong together.
+    `only_a` and `only_b` are the numbers of trials that only one of the two gets right. If both always agree, the
+    interval is ± z² / (n + z²).
     """
     from scipy.optimize import brentq
 
     z, result = _z(level), (only_b - only_a) / n
 
     def score(difference: float) -> float:
-        """How many standard errors the found difference lies above another, under which `a` is the likeliest."""
+        """Return the score statistic of a difference, with `a` at its maximum likelihood estimate."""
         b = (2 * n - only_b + only_a) * difference - only_b - only_a
         a = (math.sqrt(max(b * b + 8 * n * only_a * difference * (1 - difference), 0.0)) - b) / (4 * n)
         return (result - difference) / math.sqrt(max(2 * a + difference * (1 - difference), TINY) / n)
@@ -64,9 +65,10 @@ def tango(only_a: float, only_b: float, n: float, level: float = LEVEL) -> tuple
 
 @dataclass(frozen=True)
 class Share:
-    """A figure that is a share of images, out of `full`: which of them count, 1 or 0, and how much each, (n,).
+    """A metric that is a weighted share of images: `hits` (n,) are 1 or 0, `weights` (n,) add up to 1.
 
-    The weights add up to 1: those of a mean over images are alike, those of a mean over classes alike in a class.
+    All weights are equal for a mean over images; for a mean over classes they are equal within a class. `full` is the
+    value of the metric when every image is a hit.
     """
 
     hits: NDArray[np.float64]
@@ -74,38 +76,38 @@ class Share:
     full: float = 100.0
 
     def take(self, order: NDArray[np.int64]) -> Share:
-        """The same of the images in another order."""
+        """Return the share with its images in another order."""
         return replace(self, hits=self.hits[order], weights=self.weights[order])
 
     @property
     def n(self) -> float:
-        """Of how many images that count alike the figure would be as sure."""
+        """The effective number of images: how many of equal weight would have the same variance."""
         return 1 / float(np.square(self.weights).sum())
 
     @property
     def share(self) -> float:
-        """The figure, in [0, 1]."""
+        """The value, in [0, 1]."""
         return min(1.0, float(self.hits @ self.weights))
 
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
-        """Wilson's interval where fewer than `FEW` images are hits, or are not; None where resamples will do."""
+        """Return Wilson's interval if fewer than `FEW` images are hits, or are not hits; else None."""
         if min(self.hits.sum(), (1 - self.hits).sum()) >= FEW:
             return None
         low, high = wilson(self.share, self.n, level)
         return self.full * low, self.full * high
 
     def difference(self, other: Share, level: float = LEVEL) -> tuple[float, float] | None:
-        """Tango's interval of other - self where the two are apart on fewer than `FEW` images; None else."""
-        apart = other.hits - self.hits
-        if np.abs(apart).sum() >= FEW:
+        """Return Tango's interval of other - self if the two differ on fewer than `FEW` images; else None."""
+        differing = other.hits - self.hits
+        if np.abs(differing).sum() >= FEW:
             return None
-        only_self, only_other = (self.n * float(np.maximum(side * apart, 0) @ self.weights) for side in (-1, 1))
+        only_self, only_other = (self.n * float(np.maximum(side * differing, 0) @ self.weights) for side in (-1, 1))
         low, high = tango(only_self, only_other, self.n, level)
         return self.full * low, self.full * high
 
 
 RESAMPLES = 2000
-CHUNK = 2**21  # counts in memory at a time: 16 MiB
+CHUNK = 2**21  # counts in memory at a time (16 MiB)
 
 Counts = NDArray[np.float64]  # (R, n): how often each of n images was drawn in each of R resamples
 Values = NDArray[np.float64]
@@ -113,10 +115,10 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Reducer:
-    """A figure that is no mean over images: a table of n images and counts (R, n) to a figure per resample (R,).
+    """A metric that is not a mean over images: from a table of n images and counts (R, n) to its values (R,).
 
-    One that is `biased` grows or shrinks when images are drawn twice, as a sum of absolute values does: its
-    values are then moved so that their mean is the figure of the table itself.
+    A `biased` one grows or shrinks when images are drawn twice, as a sum of absolute values does; its values are then
+    shifted so that their mean is the value of the table itself.
     """
 
     of: Callable[[pd.DataFrame, Counts], Values]
@@ -125,20 +127,20 @@ class Reducer:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Figures of a table, of each the values (R,) that its resamples have, and which are `shares` of its images."""
+    """Metrics of a table (`figures`), their `values` (R,) in the resamples, and those that are `shares` of images."""
 
     figures: Mapping[str, float]
     values: Mapping[str, Values]
     shares: Mapping[str, Share] = field(default_factory=dict)
 
     def interval(self, figure: str, level: float = LEVEL) -> tuple[float, float]:
-        """The percentile interval of a figure, or Wilson's of a share of which resamples say too little."""
+        """Return the percentile interval of a metric; Wilson's for a share with too few hits or misses (`FEW`)."""
         exact = self.shares[figure].interval(level) if figure in self.shares else None
         return exact or interval(self.values[figure], level)
 
 
 def resamples(n: int, seed: int, count: int = RESAMPLES) -> Iterator[Counts]:
-    """Counts (R, n) of `count` resamples of n images, as many at a time as fit into memory."""
+    """Yield the counts (R, n) of `count` resamples of n images, in chunks that fit into memory."""
     generator, step = np.random.default_rng(seed), max(1, CHUNK // n)
     for start in range(0, count, step):
         counts = np.empty((min(step, count - start), n))
@@ -148,9 +150,9 @@ def resamples(n: int, seed: int, count: int = RESAMPLES) -> Iterator[Counts]:
 
 
 def means(columns: Values, counts: Counts) -> Values:
-    """Columns (n, k) and counts (R, n) to means over the images drawn, (R, k).
+    """Return the means (R, k) of columns (n, k) over the images of resamples with counts (R, n).
 
-    An image whose value is NaN counts neither above nor below the line; a mean over no image is NaN.
+    Images whose value is NaN are left out; a mean over no image is NaN.
     """
     missing = np.isnan(columns)
     partial = missing.any(axis=0)
@@ -161,7 +163,7 @@ def means(columns: Values, counts: Counts) -> Values:
 
 
 def sums(values: Values, groups: NDArray[np.int64], counts: Counts, size: int) -> Values:
-    """The sum of `values` (n,) over the images drawn of each group 0 ... size - 1, (R, size)."""
+    """Return the sums (R, size) of `values` (n,) over the resampled images of each group 0 ... size - 1."""
     return np.stack([np.bincount(groups, weights=row * values, minlength=size) for row in counts])
 
 
@@ -173,32 +175,33 @@ def bootstrap(
     count: int = RESAMPLES,
     shares: Mapping[str, Share] | None = None,
 ) -> Bootstrap:
-    """Bootstrap the figures of a table (columns `id` and whatever the reducers read), in `count` resamples.
+    """Bootstrap the metrics of a table (columns `id` and whatever the reducers read) in `count` resamples.
 
-    `columns` are the figures that are means over images, of one number per image (n,), or of one per
-    image and level (n, L), which give the mean over the levels of their means. NaN leaves an image out:
-    `np.where(mask, column, np.nan)` is the figure of a subset. `shares` tells which figures are shares of images, whose
-    images are put in the order of their ids too.
+    `columns` are the metrics that are means over images: one number per image (n,), or one per image and level
+    (n, L), which is then averaged over the levels. NaN leaves an image out, so `np.where(mask, column, np.nan)` gives
+    the metric of a subset. `shares` are the metrics that are shares of images, in the table's order of images.
     """
     order = np.argsort(table["id"].to_numpy(str), kind="stable")
     table = table.iloc[order]
 
     def measure(counts: Counts) -> dict[str, Values]:
-        # One figure at a time: all columns at once, widened, would take more than the table.
+        # One metric at a time: all columns at once in float64 would take more memory than the table.
         result = {name: means(item[order].reshape(len(table), -1), counts) for name, item in columns.items()}
         levels = {name: item.mean(axis=1) for name, item in result.items()}
         return levels | {name: reducer.of(table, counts) for name, reducer in reducers.items()}
 
     figures = {name: float(value[0]) for name, value in measure(np.ones((1, len(table)))).items()}
     parts = [measure(counts) for counts in resamples(len(table), seed, count)]
-    drawn = {name: np.concatenate([part[name] for part in parts]) for name in figures}
-    moved = {name: drawn[name] + figures[name] - drawn[name].mean() for name, item in reducers.items() if item.biased}
-    kept = {name: item.take(order) for name, item in (shares or {}).items()}
-    return Bootstrap(figures, drawn | moved, kept)
+    values = {name: np.concatenate([part[name] for part in parts]) for name in figures}
+    shifted = {
+        name: values[name] + figures[name] - values[name].mean() for name, item in reducers.items() if item.biased
+    }
+    sorted_shares = {name: item.take(order) for name, item in (shares or {}).items()}
+    return Bootstrap(figures, values | shifted, sorted_shares)
 
 
 def interval(values: Values, level: float = LEVEL) -> tuple[float, float]:
-    """The percentile interval of bootstrapped values (R,), of those that are numbers; NaN where none is."""
+    """Return the percentile interval of bootstrapped values (R,) without NaN; NaN if none is left."""
     known = values[~np.isnan(values)]
     if not known.size:
         return np.nan, np.nan

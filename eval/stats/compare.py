@@ -1,4 +1,4 @@
-"""Per-image tables of entries to how each differs from the first: `python -m eval compare A B [...]`."""
+"""Comparison of entries on the same test images, for `python -m eval compare A B [...]`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NO_DIFFERENCE = "not significant"
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two entries on the same images, figure by figure; `note` says what a reader must know beside the numbers."""
+    """Two entries compared on the same images, metric by metric; `note` says what else a reader needs to know."""
 
     a: str
     b: str
@@ -34,25 +34,25 @@ class Comparison:
 
 
 def compare(tables: Mapping[str, pd.DataFrame], seed: int = 0) -> tuple[Comparison, ...]:
-    """Entries' per-image tables by name to how each of them differs from the first.
+    """Compare each entry, given as its per-image table by name, with the first one.
 
-    `ZooError` where they are not of the same images. Holm's correction is over all figures of all
-    comparisons, and the more there are the more resamples are drawn, so that it can be met.
+    `ZooError` if the tables are not of the same images. Holm's correction is over all metrics of all comparisons; the
+    number of resamples grows with them, so that the smallest p can still be significant.
     """
     (first, baseline), *others = tables.items()
     assert others
     figures = {name: comparable(baseline, table) for name, table in others}
-    lines = sum(map(len, figures.values()))
-    count = max(RESAMPLES, math.ceil(4 * lines / (1 - LEVEL)))
+    tests = sum(map(len, figures.values()))
+    count = max(RESAMPLES, math.ceil(4 * tests / (1 - LEVEL)))
     result = [_compare((first, baseline), pair, figures[pair[0]], seed, count) for pair in others]
     differences = iter(corrected([item for comparison in result for item in comparison.differences]))
     return tuple(replace(c, differences=tuple(next(differences) for _ in c.differences)) for c in result)
 
 
 def comparable(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
-    """Return the metrics that two tables are compared by: columns of the table `compare`, then means over the levels.
+    """Return the metrics by which two tables are compared: those of the table `compare`, then means over levels.
 
-    Of a score that has a level of chance it is the skill above it.
+    For scores that have a chance level the skill is compared.
     """
     both = [name for name in per_image(a) if name in per_image(b)]
     above = {name for name in skill.scored(a) if name in skill.scored(b)}
@@ -74,21 +74,23 @@ def _compare(
 
 
 def _note(a: pd.DataFrame, b: pd.DataFrame) -> str:
-    taught = ["teacher_prediction" in table for table in (a, b)]
-    if all(taught) and not a["teacher_prediction"].equals(b["teacher_prediction"]):
-        return "They are compared with different teachers: what refers to the teacher is not of one scale."
-    return "" if all(taught) or not any(taught) else "Only one has a teacher: nothing that refers to it is compared."
+    has_teacher = ["teacher_prediction" in table for table in (a, b)]
+    if all(has_teacher) and not a["teacher_prediction"].equals(b["teacher_prediction"]):
+        return "A and B refer to different teachers, so their agreement and alignment are not on the same scale."
+    if any(has_teacher) and not all(has_teacher):
+        return "Only one has a teacher, so agreement and alignment are not compared."
+    return ""
 
 
 def render(comparisons: Sequence[Comparison]) -> Group:
-    """A table per comparison, and below what the numbers are and when a difference is said to be shown."""
+    """Return a table per comparison, followed by a caption that explains the numbers."""
     parts = [part for item in comparisons for part in (_table(item), Text())]
     return Group(*parts, caption(comparisons))
 
 
 def _table(comparison: Comparison) -> Grid:
     title = Text(f"A {comparison.a}, B {comparison.b}: {comparison.images:,} test images", style="bold")
-    columns = [Column("figure"), *(Column(heading, right=True) for heading in HEADINGS), Column("B is")]
+    columns = [Column("metric"), *(Column(heading, right=True) for heading in HEADINGS), Column("B is")]
     rows = [
         [Text(cell, "" if item.significant else "dim") for cell in cells(item, comparison.resamples)]
         for item in comparison.differences
@@ -98,24 +100,24 @@ def _table(comparison: Comparison) -> Grid:
 
 
 def cells(item: Difference, resamples: int) -> tuple[str, ...]:
-    """A line: figure, a, b, difference, interval, p as corrected, and `higher`, `lower` or `no difference shown`."""
+    """Return a line: metric, a, b, difference, interval, corrected p, and `higher`, `lower` or `not significant`."""
     column = columns.get(item.figure)
     ends = columns.interval(item.low, item.high, column.digits, "+")
     p = columns.p_value(item.holm, bound=item.p == least_p(resamples))
     direction = "higher" if item.difference > 0 else "lower"
-    words = direction if item.significant else NO_DIFFERENCE
-    return column.titled, column.text(item.a), column.text(item.b), column.signed(item.difference), ends, p, words
+    verdict = direction if item.significant else NO_DIFFERENCE
+    return column.titled, column.text(item.a), column.text(item.b), column.signed(item.difference), ends, p, verdict
 
 
 def caption(comparisons: Sequence[Comparison]) -> Text:
-    """What was drawn and tested, when a difference is said to be shown, and what that does not tell."""
-    lines = sum(len(item.differences) for item in comparisons)
-    meta = (
+    """Return the explanation of intervals, tests and significance."""
+    tests = sum(len(item.differences) for item in comparisons)
+    lines = (
         f"Lower is better: {', '.join(column.title for column in columns.COLUMNS if column.lower_is_better)}.",
-        "skill: 0 is what maps of two different images score, 1 the best there is; more is better.",
+        "skill: score above chance, where 0 is the score of maps of two different images and 1 is the best.",
         f"Intervals: percentiles of {comparisons[0].resamples:,} resamples of the test images, the same for A and B.",
-        f"p: McNemar's exact test for top-1, else from the resamples; Holm's correction over these {lines} figures.",
+        f"p: McNemar's exact test for top-1, else from the resamples; Holm's correction over these {tests} tests.",
         f"A difference is significant if its interval excludes 0 and p is below {1 - LEVEL:.2f}.",
-        "The intervals are over images: networks of other training seeds may differ by more.",
+        "The intervals are over test images: networks with other training seeds may differ by more.",
     )
-    return Text("\n".join(meta), style="dim")
+    return Text("\n".join(lines), style="dim")

@@ -1,4 +1,4 @@
-"""Baseline, student and teacher to the share of the gap between the first and the last that the student closes."""
+"""Gap closed: the share of the gap between baseline and teacher that a student closes."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from eval.stats.paired import align
 
 @dataclass(frozen=True)
 class Gap:
-    """The share of a gap that is closed, with its 95 % interval: 0 for the baseline's figure, 1 for the teacher's.
+    """The share of the gap that is closed, with its 95 % interval: 0 at the baseline's value, 1 at the teacher's.
 
-    It may lie beyond either. The interval is NaN where it is not shown that there is any gap to close.
+    It can be below 0 or above 1. The interval is NaN if teacher and baseline do not differ significantly.
     """
 
     share: float
@@ -26,7 +26,7 @@ class Gap:
 
 
 def gap_closed(baseline: float, student: float, teacher: float) -> float:
-    """(student - baseline) / (teacher - baseline); NaN where teacher and baseline are equal."""
+    """Return (student - baseline) / (teacher - baseline); NaN if teacher and baseline are equal."""
     gap = teacher - baseline
     return (student - baseline) / gap if gap else math.nan
 
@@ -39,21 +39,21 @@ def bootstrapped_gap(
     seed: int = 0,
     count: int = RESAMPLES,
 ) -> Gap:
-    """The share closed of the gap in a figure, from three tables of the same images; `ZooError` where they are not."""
+    """Return the gap closed in a metric, from three tables of the same images; `ZooError` if they are not."""
     align(baseline, student, ("the baseline", "the student"))
     align(baseline, teacher, ("the baseline", "the teacher"))
     sides = [bootstrapped(table, frozenset({figure}), seed, count) for table in (baseline, student, teacher)]
     share = gap_closed(*(side.figures[figure] for side in sides))
     low, middle, high = (side.values[figure] for side in sides)
     least, most = interval(high - low)
-    if not (least > 0 or most < 0):  # a share of what may be nothing has no bounds (Fieller 1954)
+    if not (least > 0 or most < 0):  # a ratio whose denominator may be 0 is unbounded (Fieller 1954)
         return Gap(share, math.nan, math.nan)
     ends = [*_interval(middle - low, high - low)]
-    base, ours, theirs = (side.shares[figure] for side in sides)
+    base, student_share, teacher_share = (side.shares[figure] for side in sides)
     nearest = least if least > 0 else most
-    for start, other in ((0.0, base), (1.0, theirs)):
-        alike = other.difference(ours)  # so few images apart that resamples say too little of how far
-        ends += [start + end / nearest for end in alike or ()]
+    for start, other in ((0.0, base), (1.0, teacher_share)):
+        exact = other.difference(student_share)  # None unless they differ on too few images for resampling
+        ends += [start + end / nearest for end in exact or ()]
     return Gap(share, min(ends), max(ends))
 
 

@@ -1,4 +1,4 @@
-"""A per-image table to every figure of it, bootstrapped: metrics per image, per level, and those that are no mean."""
+"""Bootstrap of all metrics of a per-image table: means over images, metrics by level, and those that are not means."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ from eval.stats.bootstrap import RESAMPLES, Bootstrap, Reducer, Share, Values, b
 
 FULL = 100.0  # percent
 
-# Of the metrics that are no mean over images, those whose resamples are computed all at once.
+# Metrics that are not means over images, computed for all resamples at once.
 REDUCERS: Mapping[str, Reducer] = {"mca": per_class.MCA, "ece": calibration.ECE}
 
 
 def per_image(table: pd.DataFrame) -> dict[str, Values]:
-    """The columns of metrics by figure: `top1` (n,), `ssim` (n, L) for all its levels, `ssim.1` (n,) for each.
+    """Return a table's metrics by name: `top1` (n,), `ssim` (n, L) for all levels, `ssim.1` (n,) for each level.
 
-    A column belongs to the metric `eval/metrics/<name>.py` that it is called by, before the dot, or is a score
-    that has a level of chance.
+    The name of a column up to the dot is that of a metric `eval/metrics/<name>.py` or of a score with a chance level.
     """
     known = {*discover.modules(metrics.__name__), *skill.scored(table)}
     levels: dict[str, list[str]] = {}
@@ -39,18 +38,18 @@ def per_image(table: pd.DataFrame) -> dict[str, Values]:
 
 
 def shares(table: pd.DataFrame, figures: Iterable[str]) -> dict[str, Share]:
-    """Those of some figures that are shares of the images of a table."""
+    """Return those of some metrics that are shares of the images of a table."""
     names = [name for name in figures if name in discover.modules(metrics.__name__) and name in table]
-    said = [item.name for item in _base.load(names) if isinstance(item, _base.ImageMetric) and item.share]
-    even = np.full(len(table), 1 / len(table))
-    result = {name: Share(table[name].to_numpy(np.float64) / FULL, even) for name in said}
+    chosen = [item.name for item in _base.load(names) if isinstance(item, _base.ImageMetric) and item.share]
+    equal = np.full(len(table), 1 / len(table))
+    result = {name: Share(table[name].to_numpy(np.float64) / FULL, equal) for name in chosen}
     return result | ({"mca": per_class.share(table)} if "mca" in figures else {})
 
 
 def bootstrapped(
     table: pd.DataFrame, figures: frozenset[str] | None = None, seed: int = 0, count: int = RESAMPLES
 ) -> Bootstrap:
-    """Every figure of a table, or the `figures` asked for, in `count` resamples of its images."""
+    """Bootstrap all metrics of a table, or only `figures`, in `count` resamples of its images."""
     columns = {name: item for name, item in per_image(table).items() if figures is None or name in figures}
     known = {**REDUCERS, **skill.reducers(table)}
     reducers = {name: item for name, item in known.items() if figures is None or name in figures}
@@ -58,7 +57,7 @@ def bootstrapped(
 
 
 def intervals(table: pd.DataFrame, seed: int = 0, count: int = RESAMPLES) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of every figure of a table, over its images."""
+    """Return the 95 % intervals over images of all metrics of a table."""
     result = bootstrapped(table, None, seed, count)
     ends = {name: result.interval(name) for name in result.figures}
     return ends | {"ece": calibration.widened(result.figures["ece"], ends["ece"], per_class.accuracy(table))}

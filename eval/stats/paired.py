@@ -1,4 +1,4 @@
-"""Two tables of the same images to their differences: intervals, tests, and which differences are shown."""
+"""Paired differences of two tables of the same images: intervals, tests, and which are significant."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ NAMED = 3  # images that an error names; more are counted
 
 @dataclass(frozen=True)
 class Difference:
-    """A figure of two entries, the difference b - a with its interval, and whether there is shown to be any.
+    """A metric of two entries and the difference b - a with its interval and test.
 
-    `p` is of this comparison alone, `holm` what is left of it among all those made (`corrected`).
-    A difference is `shown` where its interval leaves out 0 and `holm` is below 1 - the interval's level.
+    `p` is uncorrected, `holm` is corrected for all comparisons made (`corrected`). The difference is `significant` if
+    its interval excludes 0 and `holm` is below 1 - the interval's level.
     """
 
     figure: str
@@ -35,34 +35,34 @@ class Difference:
 
 
 def align(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("a", "b")) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Both tables in the order of their image ids; `ZooError` where these or the labels are not the same."""
-    sides = [table.sort_values("id", kind="stable", ignore_index=True) for table in (a, b)]
-    for name, table in zip(names, sides, strict=True):
-        twice = table["id"][table["id"].duplicated()]
-        if len(twice):
-            raise ZooError(f"{name} has images twice: {_some(twice)}")
-    ids = [set(table["id"]) for table in sides]
+    """Return both tables sorted by image id; `ZooError` if ids or labels are not the same."""
+    tables = [table.sort_values("id", kind="stable", ignore_index=True) for table in (a, b)]
+    for name, table in zip(names, tables, strict=True):
+        duplicates = table["id"][table["id"].duplicated()]
+        if len(duplicates):
+            raise ZooError(f"{name} has images twice: {_some(duplicates)}")
+    ids = [set(table["id"]) for table in tables]
     if ids[0] != ids[1]:
-        only = [_some(sorted(mine - other)) for mine, other in (ids, ids[::-1])]
-        meta = "; ".join(f"only {name} has {which}" for name, which in zip(names, only, strict=True) if which)
-        raise ZooError(f"{names[0]} and {names[1]} were not measured on the same images: {meta}")
-    unlike = (sides[0]["label"] != sides[1]["label"]).to_numpy()
-    if unlike.any():
-        rows = zip(*(table[unlike]["label"] for table in sides), sides[0][unlike]["id"], strict=True)
-        meta = _some([f"{image} ({first} and {second})" for first, second, image in rows])
-        raise ZooError(f"{names[0]} and {names[1]} label images differently: {meta}")
-    return sides[0], sides[1]
+        only = [_some(sorted(first - second)) for first, second in (ids, ids[::-1])]
+        which = "; ".join(f"only {name} has {images}" for name, images in zip(names, only, strict=True) if images)
+        raise ZooError(f"{names[0]} and {names[1]} were not measured on the same images: {which}")
+    differing = (tables[0]["label"] != tables[1]["label"]).to_numpy()
+    if differing.any():
+        rows = zip(*(table[differing]["label"] for table in tables), tables[0][differing]["id"], strict=True)
+        which = _some([f"{image} ({first} and {second})" for first, second, image in rows])
+        raise ZooError(f"{names[0]} and {names[1]} have different labels for the same images: {which}")
+    return tables[0], tables[1]
 
 
 def _some(names: Iterable[object]) -> str:
-    """`x, y, z and 4 more`."""
-    meta = [str(name) for name in names]
-    more = f" and {len(meta) - NAMED:,} more" if len(meta) > NAMED else ""
-    return ", ".join(meta[:NAMED]) + more
+    """Return `x, y, z and 4 more`."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - NAMED:,} more" if len(texts) > NAMED else ""
+    return ", ".join(texts[:NAMED]) + more
 
 
 def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
-    """Return the p of McNemar's exact test (Psychometrika 1947) of the images that two aligned tables get right.
+    """Return the p of McNemar's exact test (Psychometrika 1947) of the top-1 of two aligned tables.
 
     It is the two-sided binomial p of the images that only one of the two gets right; 1 if there are none.
     """
@@ -74,9 +74,9 @@ def mcnemar(a: pd.DataFrame, b: pd.DataFrame) -> float:
 
 
 def bootstrap_p(differences: Values) -> float:
-    """Two-sided p of a difference being 0, from its bootstrapped values (R,): at least `least_p(R)`.
+    """Return the two-sided p of a difference being 0, from its bootstrapped values (R,); at least `least_p(R)`.
 
-    It is below 0.05 where the 95 % percentile interval leaves out 0 (Efron & Tibshirani 1993, ch. 15).
+    It is below 0.05 if the 95 % percentile interval excludes 0 (Efron & Tibshirani 1993, ch. 15).
     """
     known = differences[~np.isnan(differences)]
     if not known.size:
@@ -86,27 +86,27 @@ def bootstrap_p(differences: Values) -> float:
 
 
 def least_p(resamples: int) -> float:
-    """The p of a difference that has one sign in every resample: any below is told as this one."""
+    """Return the smallest p that resampling can give: that of a difference with the same sign in every resample."""
     return 2 / (resamples + 1)
 
 
 def difference(figure: str, a: Bootstrap, b: Bootstrap, p: float | None = None) -> Difference:
-    """The paired difference of a figure of two tables of the same images, bootstrapped with one seed.
+    """Return the paired difference of a metric of two tables of the same images, bootstrapped with the same seed.
 
-    `p` is that of a test that fits the figure better than `bootstrap_p`. The interval is of the resamples' percentiles,
-    or Tango's where the two get so few images differently that resamples say too little.
+    `p` is the result of a test that suits the metric better than `bootstrap_p`. The interval is the percentile
+    interval of the resamples, or Tango's if the two differ on too few images (`Share.difference`).
     """
     values = b.values[figure] - a.values[figure]
-    result = bootstrap_p(values) if p is None else p
-    alike = a.shares[figure].difference(b.shares[figure]) if figure in a.shares else None
-    low, high = alike or interval(values)
-    mine, other = a.figures[figure], b.figures[figure]
-    one = Difference(figure, mine, other, other - mine, low, high, result, result, significant=False)
+    uncorrected = bootstrap_p(values) if p is None else p
+    exact = a.shares[figure].difference(b.shares[figure]) if figure in a.shares else None
+    low, high = exact or interval(values)
+    first, second = a.figures[figure], b.figures[figure]
+    one = Difference(figure, first, second, second - first, low, high, uncorrected, uncorrected, significant=False)
     return corrected([one])[0]
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Each p as it stands among several comparisons (Holm, Scand. J. Stat. 1979); NaN is no comparison."""
+    """Return p values corrected for multiple comparisons (Holm, Scand. J. Stat. 1979); NaN is not a comparison."""
     order = sorted((index for index, p in enumerate(ps) if not math.isnan(p)), key=lambda index: ps[index])
     result, highest = [math.nan] * len(ps), 0.0
     for rank, index in enumerate(order):
@@ -116,7 +116,7 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:
-    """The differences with `holm` and `shown` as they are among each other."""
+    """Return the differences with `holm` and `significant` corrected for all of them."""
     return [
         replace(item, holm=p, significant=(item.low > 0 or item.high < 0) and p < 1 - LEVEL)
         for item, p in zip(differences, holm([item.p for item in differences]), strict=True)

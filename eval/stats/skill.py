@@ -1,8 +1,8 @@
-"""How much of a score is more than chance: columns of a per-image table beside their chance level.
+"""Skill: scores relative to their chance level.
 
-Attention maps of scenes have much in common, an empty border first of all, so that a student's map is
-like any teacher's. What an alignment is worth is told by the same score of maps that do not belong
-together: the student's of one image, the teacher's of another.
+Attention maps of scenes have much in common, above all an empty border, so a student's map resembles the map of any
+other image too. The chance level is the same score for maps of different images: the student's map of one, the
+teacher's of another.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from eval.stats.bootstrap import Counts, Reducer, Values, means
 
 CHANCE, SKILL = "chance", "skill"
 
-TEACHER = "teacher_"  # how the scores of the teacher's own maps begin
-CKA = "cka"  # of all images together, so that it has no column
+TEACHER = "teacher_"  # prefix of the scores of the teacher's own maps
+CKA = "cka"  # computed from all images together, so it is not a column of the per-image table
 
 
 def others(ids: Tensor, seed: int = 0) -> Tensor:
-    """Each image's partner for chance: the ids (N,), none in its own place, drawn by a seed; NaN-free for N >= 2.
+    """Return a partner (N,) for each of the ids (N,), for the chance level: another image, drawn with a seed; N >= 2.
 
-    The images stand in a random ring, and each is compared with the next.
+    The images are put in a random ring, and each one's partner is the next.
     """
     ring = torch.randperm(len(ids), generator=torch.Generator().manual_seed(derive_seed(seed, "chance")))
     partner = torch.empty_like(ids)
@@ -41,12 +41,12 @@ def others(ids: Tensor, seed: int = 0) -> Tensor:
 
 
 def score_of(figure: str) -> str:
-    """Return the name of the score or metric that a figure is of: `skill.ssim.2` -> `ssim`."""
+    """Return the name of the score or metric in the name of a column: `skill.ssim.2` -> `ssim`."""
     return re.sub(rf"^({CHANCE}|{SKILL})\.", "", figure).partition(".")[0]
 
 
 def is_measured(figure: str) -> bool:
-    """Return whether this version measures a figure; rows that an earlier version wrote may hold others."""
+    """Return whether this version measures a column; rows of an earlier version may have others."""
     score = score_of(figure)
     objects = score.removeprefix(TEACHER) in _objects.SCORES
     return objects or score == CKA or score in discover.modules(metrics.__name__)
@@ -54,7 +54,7 @@ def is_measured(figure: str) -> bool:
 
 @cache
 def best(name: str) -> float:
-    """What a score is at its best: for equal maps or features, or with all of a map on the objects."""
+    """Return the best value of a score: for equal maps or features, or with all of a map on the objects."""
     score = _objects.SCORES.get(name.removeprefix(TEACHER))
     if score:
         return score.best
@@ -66,14 +66,14 @@ def best(name: str) -> float:
 
 
 def skill(value: Values | float, chance: Values | float, best: float) -> Values:
-    """The share of the way from chance to the best: 1 at the best, 0 at chance, NaN where chance is the best."""
+    """Return (value - chance) / (best - chance): 0 at chance, 1 at the best, NaN where chance is the best."""
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = (np.asarray(value) - chance) / (best - np.asarray(chance))
     return np.where(np.asarray(chance) == best, np.nan, shares)
 
 
 def scored(table: pd.DataFrame) -> dict[str, list[str]]:
-    """The scores of a table that have a chance level, each with its columns by level: `ssim` -> `ssim.1`, ..."""
+    """Return the scores of a table that have a chance level, each with its columns: `ssim` -> `ssim.1`, ..."""
     result: dict[str, list[str]] = {}
     for column in map(str, table.columns):
         if column.startswith(f"{CHANCE}."):
@@ -83,10 +83,10 @@ def scored(table: pd.DataFrame) -> dict[str, list[str]]:
 
 
 def figures(levels: Mapping[str, Sequence[float]], chances: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Scores by name and level, and their chance levels, to figures.
+    """Return chance levels and skills of scores, both given by name and level.
 
-    `chance.NAME` is the mean over the levels; `skill.NAME.1` and on are of each level, `skill.NAME` is their mean,
-    over the levels that have one.
+    `chance.NAME` is the mean over the levels; `skill.NAME.1`, `skill.NAME.2`, ... are the skills of the levels, and
+    `skill.NAME` is their mean, over the levels that have one.
     """
     result: dict[str, float] = {}
     for name, values in levels.items():
@@ -98,7 +98,7 @@ def figures(levels: Mapping[str, Sequence[float]], chances: Mapping[str, Sequenc
 
 
 def reducers(table: pd.DataFrame) -> dict[str, Reducer]:
-    """The skills of a table, each level's and their mean, to be bootstrapped."""
+    """Return reducers for the bootstrap of the skills of a table, of each level and of the mean over levels."""
     result: dict[str, Reducer] = {}
     for name, columns in scored(table).items():
         result[f"{SKILL}.{name}"] = Reducer(partial(_resampled, columns, best(name)))
@@ -107,7 +107,7 @@ def reducers(table: pd.DataFrame) -> dict[str, Reducer]:
 
 
 def _resampled(columns: list[str], best: float, table: pd.DataFrame, counts: Counts) -> Values:
-    """The mean skill of some columns in each resample, (R,)."""
+    """Return the mean skill (R,) of some columns in each resample."""
     value, chance = (
         means(table[[f"{prefix}{column}" for column in columns]].to_numpy(np.float64), counts)
         for prefix in ("", f"{CHANCE}.")
@@ -116,7 +116,7 @@ def _resampled(columns: list[str], best: float, table: pd.DataFrame, counts: Cou
 
 
 def _means(values: Values) -> Values:
-    """Means over the last axis of what is known, (R, L) -> (R,); NaN where nothing is."""
+    """Return the means over the last axis without NaN, (R, L) -> (R,); NaN where all are NaN."""
     known = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1))

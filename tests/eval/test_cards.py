@@ -143,7 +143,7 @@ def test_the_model_index_holds_what_was_measured_of_these_weights():
 
 def test_a_recipe_never_says_that_it_can_be_loaded():
     for name in set(ENTRIES) - set(BUNDLED):
-        assert "**Status: recipe only: no weights of this entry were ever published" in TEXTS[name]
+        assert "**Status: recipe only.** No weights of this entry have been published" in TEXTS[name]
         assert not re.search(r"pretrained=|create_model|hf-hub:|local-dir:|sha256|```python", TEXTS[name])
         assert f"python -m train {' '.join(card._untrained(ENTRIES[name]))}".strip() in TEXTS[name]
         dataset, views = registry.get_dataset(ENTRIES[name].dataset), gather(ENTRIES[name], ROWS).views
@@ -254,19 +254,19 @@ def test_a_student_below_its_baseline_says_so():
 
 def test_the_training_log_is_told_with_its_best_epoch_as_a_footnote():
     text = TEXTS["r56_synthscenes"]
-    assert "The best epoch was 20, with 97.83 % top-1. It was found on the test set" in text
-    assert ["weighted loss terms, last epoch", "`ce` 0.030"] in table(text.partition("## Training log")[2], "what")
+    assert "The best epoch was 20, with 97.83 % top-1. It was selected on the test set" in text
+    assert ["weighted loss terms, last epoch", "`ce` 0.030"] in table(text.partition("## Training log")[2], "run")
     assert "The best epoch" not in TEXTS[STUDENT], "its best epoch is its last"
 
 
 def test_a_variant_says_how_it_differs():
-    assert table(TEXTS["r20_dctkd_synthscenes.abs"], "what differs")[1:] == [
+    assert table(TEXTS["r20_dctkd_synthscenes.abs"], "changed setting")[1:] == [
         ["`options.dctkd.transform`", "`dft_abs`", "`dct2`"]
     ]
     registry.include(ROOT / "examples" / "catalogs" / "tuned.py")
     tuned = render(gather(registry.get_entry("r18_at_ade20k.tuned"), ROWS))
     assert "chose it on the test set" in tuned
-    assert ["`weights.at`", "`1100`", "`1000`"] in table(tuned, "what differs")
+    assert ["`weights.at`", "`1100`", "`1000`"] in table(tuned, "changed setting")
 
 
 # Loading, and what training left.
@@ -306,7 +306,7 @@ def test_trainings_on_other_numbers_of_views_are_no_seeds_of_one_another():
     text = render(gather(ENTRIES["r18_dctkd_scene15"], [{**row, "name": "r18_dctkd_scene15"} for row in rows]))
     assert "65.00 ± 0.00" in text.replace("\N{NO-BREAK SPACE}", " ") and "40.00" not in text
     assert "\npython -m train r50_intel6 r50_scene15 r18_dctkd_scene15 --data DIR --teacher-cache 8\n" in text
-    assert "on 8 fixed views of each image" in text and "what trainings on other views gave" in text
+    assert "8 cached views of each image" in text and "the results with other numbers of cached views" in text
     assert "on a new view of each image every epoch" in TEXTS["r18_scene15"]
 
 

@@ -320,7 +320,7 @@ def test_a_baseline_in_a_folder_of_its_own_is_compared_with_its_own_runs_teacher
     baseline = registry.get_entry("r8_animals")
     alone = evaluation.evaluate(baseline, where(home, trained=own))
     assert alone.teacher_weights is None and "agreement" not in alone.figures
-    assert alone.note == "not compared with r14_animals: it is not trained in the folder of these runs yet (--out)"
+    assert alone.note == "not compared with r14_animals: it has not been trained in this folder of runs (--out) yet"
     assert setup.load_teacher(baseline, ANIMALS, where(home, trained=own)) is None
     for folder in (None, default):
         assert "agreement" in evaluation.evaluate(baseline, where(home, trained=folder)).figures
@@ -489,7 +489,7 @@ def test_a_student_of_another_teacher_than_that_which_lies_there_now_is_told(hom
     assert result_row.row(evaluation.evaluate(registry.get_entry("r8_kd_animals"), path))["note"] is None
     (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps({"teacher_sha256": "ab" * 32}))
     note = result_row.row(evaluation.evaluate(registry.get_entry("r8_kd_animals"), path))["note"]
-    assert note == "trained by other weights of r14_animals, abababababab, than those it is compared with"
+    assert note == "trained with other weights of r14_animals (abababababab) than those it is compared with"
     for config_hash, expected in (
         (hashing.sha256(tmp_path / "r14_animals" / weights.CONFIG), None),
         ("cd" * 32, "cdcdcdcdcdcd"),
@@ -498,7 +498,8 @@ def test_a_student_of_another_teacher_than_that_which_lies_there_now_is_told(hom
         (tmp_path / "r8_kd_animals" / "environment.json").write_text(json.dumps(meta))
         note = result_row.row(evaluation.evaluate(registry.get_entry("r8_kd_animals"), path))["note"]
         assert note == (
-            expected and f"trained by another config.json of r14_animals, {expected}, than the one it is compared with"
+            expected
+            and f"trained with another config.json of r14_animals ({expected}) than the one it is compared with"
         )
 
 

@@ -145,7 +145,7 @@ def test_tables_are_paired_by_id_not_by_row():
         (answers([True] * 2), "only r8 has 0002"),
         (answers([True] * 3, "x"), "only r8 has 0000, 0001, 0002; only r20 has x0000, x0001, x0002"),
         (answers([True] * 9, "x"), "x0000, x0001, x0002 and 6 more"),
-        (answers([True] * 3).assign(label=[0, 7, 0]), r"label images differently: 0001 \(0 and 7\)"),
+        (answers([True] * 3).assign(label=[0, 7, 0]), r"different labels for the same images: 0001 \(0 and 7\)"),
         (answers([True] * 3).assign(id="0000"), "r20 has images twice: 0000, 0000"),
     ],
 )

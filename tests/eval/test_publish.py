@@ -281,7 +281,7 @@ class TestVerify:
 
     def test_nothing_recorded(self, published):
         outcome = published.by(main, "verify", "r18_dctkd_ade20k")
-        assert outcome.get() == 1 and "nothing was recorded of r18_dctkd_ade20k" in outcome.printed
+        assert outcome.get() == 1 and "has no row of r18_dctkd_ade20k" in outcome.printed
 
 
 def verify(root, name):

@@ -569,8 +569,8 @@ def test_the_command_makes_the_page_of_rows(rows, monkeypatch, tmp_path, capsys)
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--from-results"], "--from-results makes the page of --report DIR"),
-        (["--from-results", "--report", "x", "--write", "--limit", "5"], "--write keeps figures over all images"),
+        (["--from-results"], "--from-results makes the report: give both"),
+        (["--from-results", "--report", "x", "--write", "--limit", "5"], "--write needs results over all test images"),
         (["--from-results", "--report", "x", "--json", "-"], "--from-results evaluates nothing: leave out --json"),
     ],
 )

@@ -69,16 +69,16 @@ def test_every_flipped_bit_leaves_rows_of_numbers_or_is_refused(path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("63.1667", "63.l667"), "line 2: top1 is '63.l667', no number"),
+        (("63.1667", "63.l667"), "line 2: top1 is '63.l667', not a number"),
         (
             ("synthscenes,exact,0", "synthscenes,exact,1"),
-            "line 3: line 2 is r8_synthscenes, protocol exact, seed '1' too",
+            "line 3: duplicate of line 2: r8_synthscenes, protocol exact, seed '1'",
         ),
         (("name,", "nmae,"), "line 1: it does not name name"),
         (("top1,", "dataset,"), "line 1: it names 'dataset' twice"),
         (("r20_synthscenes,", "r20_synthscenes"), "line 4: 31 fields, the first line names"),
         (("r20_synthscenes,", "<<<<<<< HEAD\nr20_synthscenes,"), "line 4: 1 fields"),
-        (("63.1667", "\0"), "no CSV in UTF-8|no number"),
+        (("63.1667", "\0"), "no CSV in UTF-8|not a number"),
     ],
 )
 def test_damage_is_refused_with_the_line_and_the_way_on(path, change, message):
@@ -97,15 +97,15 @@ def text_of(*told: Mapping[str, object]) -> str:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n": "12.5"}, "line 2: n is '12.5', no whole number"),
-        ({"n": None}, "there is no n"),
-        ({"name": None}, "there is no name"),
-        ({"top1": None}, "there is no top1"),
-        ({"top1": "inf"}, "top1 is 'inf', no number"),
-        ({"top1": "1e999"}, "top1 is '1e999', no number"),
-        ({"top1": "63,1"}, "top1 is '63,1', no number"),
-        ({"ssim.1": "=1+1"}, "ssim.1 is '=1\\+1', no number"),
-        ({"seed": "9" * 5000}, "seed is '9{40}', no whole number"),
+        ({"n": "12.5"}, "line 2: n is '12.5', not a whole number"),
+        ({"n": None}, "n is missing"),
+        ({"name": None}, "name is missing"),
+        ({"top1": None}, "top1 is missing"),
+        ({"top1": "inf"}, "top1 is 'inf', not a number"),
+        ({"top1": "1e999"}, "top1 is '1e999', not a number"),
+        ({"top1": "63,1"}, "top1 is '63,1', not a number"),
+        ({"ssim.1": "=1+1"}, "ssim.1 is '=1\\+1', not a number"),
+        ({"seed": "9" * 5000}, "seed is '9{40}', not a whole number"),
         ({"latency_ms": "1_0"}, "latency_ms is '1_0'"),
     ],
 )
@@ -121,7 +121,7 @@ def test_cells_of_another_type_are_refused(tmp_path, changes, message):
 def test_two_rows_of_one_key_are_refused_for_one_would_be_lost(tmp_path):
     path = tmp_path / "results.csv"
     path.write_text(text_of(row(), row(top1=1.0)))
-    with pytest.raises(CorruptFile, match="line 3: line 2 is r8_synthscenes, protocol exact, seed '0' too"):
+    with pytest.raises(CorruptFile, match="line 3: duplicate of line 2: r8_synthscenes, protocol exact, seed '0'"):
         results_csv.read(path)
 
 
