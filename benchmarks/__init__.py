@@ -1,1 +1,1 @@
-"""Speed, side by side: `python -m benchmarks`."""
+"""Speed benchmarks that compare two implementations in one run (`python -m benchmarks`)."""

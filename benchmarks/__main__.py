@@ -1,4 +1,4 @@
-"""Speed, side by side in one run, as ratios with their spread: `python -m benchmarks`."""
+"""Measure speed against a baseline in the same run, as ratios with their range: `python -m benchmarks`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from dctkd_zoo.data.progress import progress_options
 from dctkd_zoo.errors import ZooError, reason_of
 from eval.run import results_csv
 
-WIDTH = 170  # columns, where there is no terminal to ask
+WIDTH = 170  # columns of the table when the output is not a terminal
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the argument parser."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     names = [row.name for row in ROWS]
     parser.add_argument("--quick", action="store_true", help="smaller images and fewer rounds, for a first look")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured, and on what, to FILE")
-    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"some of {', '.join(names)}")
-    parser.add_argument("--profile", choices=names, metavar="NAME", help="what our side of a row spends its time on")
-    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with scene15, in place of random images")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements and the machine to FILE")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=f"rows to run: {', '.join(names)}")
+    parser.add_argument("--profile", choices=names, metavar="NAME", help="profile our side of a row")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="folder with scene15 (default: random images)")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit status says nothing of targets."""
+    """Run the command and return its exit status, which does not depend on targets."""
     options = parser().parse_args(arguments)
     device.keep_memory()
     with tempfile.TemporaryDirectory(prefix="benchmarks.") as name, home(Path(name) / "home"):
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def show_table(setting: Setting, rows: list[Row], path: Path | None) -> int:
-    """Measure rows, and print and write what was found, also where it ends early."""
+    """Measure rows, then print and write the results, even if interrupted."""
     measured: list[Measured] = []
     try:
         for row in track(rows, "measuring", **progress_options()):
@@ -69,7 +69,7 @@ def show_table(setting: Setting, rows: list[Row], path: Path | None) -> int:
 
 
 def show_profile(setting: Setting, name: str) -> int:
-    """Print what our side of a row consists of."""
+    """Print a profile of our side of a row."""
     row = next(row for row in ROWS if row.name == name)
     with row.function(setting) as comparison:
         print(comparison.ours.profile())
@@ -77,5 +77,5 @@ def show_profile(setting: Setting, name: str) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # `timeout` too is shown what was measured so far
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that `timeout`, too, prints what was measured so far
     sys.exit(main())

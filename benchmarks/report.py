@@ -1,4 +1,4 @@
-"""Measured rows to a table for people and a document for programs."""
+"""Benchmark results as a table and as JSON, and their block in README.md (`python -m benchmarks.report`)."""
 
 from __future__ import annotations
 
@@ -29,23 +29,23 @@ MET = {True: "yes", False: "no", None: ""}
 
 
 def table(rows: Iterable[Measured], setting: Setting) -> Table:
-    """One line per row: the median of its value over the rounds, its range, and both sides' own figures."""
+    """Return a table with the median ratio over the rounds, its range, and the values of both sides for each row."""
     title = f"{heading(machine(setting))}; {setting.words}"
-    made = Table(title=title, title_justify="left")
+    result = Table(title=title, title_justify="left")
     for name in HEADINGS:
-        made.add_column(name, justify="right" if name in RIGHT else "left")
+        result.add_column(name, justify="right" if name in RIGHT else "left")
     for row in rows:
-        made.add_row(*line(facts(row)))
-    return made
+        result.add_row(*line(facts(row)))
+    return result
 
 
 def line(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """The cells of a row, from its `facts`."""
+    """Return the cells of a row, given its `facts`."""
     target = str(Target(**row["target"])) if row["target"] else ""
     if row["skipped"]:
         return row["name"], f"skipped: {row['skipped']}", "", target, "", "", "", ""
     low, middle, high = (figure(row[name]) for name in ("min", "median", "max"))
-    sides = [figure(median(side)) for side in (row["ours"], row["theirs"]) if _known(side[0])]
+    sides = [figure(median(side)) for side in (row["ours"], row["theirs"]) if _is_measured(side[0])]
     return (
         row["name"],
         row["what"],
@@ -58,30 +58,30 @@ def line(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _known(value: float | None) -> bool:
-    """Whether there is a figure: a row that stands alone has none of the other side, null in JSON."""
+def _is_measured(value: float | None) -> bool:
+    """Return whether there is a value: a row without another side has NaN for it, null in JSON."""
     return value is not None and not math.isnan(value)
 
 
 def figure(value: float) -> str:
-    """Three digits, or all of those before the point."""
+    """Return a number with three significant digits, or all digits before the decimal point."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def heading(machine: Mapping[str, Any]) -> str:
-    """What was measured on, in short."""
+    """Return device and torch version in short."""
     return f"{machine['device']}, torch {machine['torch']}"
 
 
 def document(rows: Iterable[Measured], setting: Setting) -> dict[str, Any]:
-    """Everything that was measured, and on what."""
+    """Return all results, the machine and the sizes, ready for JSON."""
     sizes = {name: str(value) if isinstance(value, Path) else value for name, value in asdict(setting).items()}
-    del sizes["folder"]  # gone when this is read
+    del sizes["folder"]  # a temporary folder
     return {"machine": machine(setting), "words": setting.words, "setting": sizes, "rows": [facts(row) for row in rows]}
 
 
 def facts(measured: Measured) -> dict[str, Any]:
-    """A row, round by round; a row that was skipped has the same names."""
+    """Return the results of a row, round by round; a skipped row has the same keys."""
     row, comparison, values = measured.row, measured.comparison, measured.values
     return {
         "name": row.name,
@@ -103,7 +103,7 @@ def facts(measured: Measured) -> dict[str, Any]:
 
 
 def machine(setting: Setting) -> dict[str, Any]:
-    """What it was measured on, by which versions, and when."""
+    """Return device, cores, precision, versions, date and commit."""
     return {
         "device": device.describe(setting.device),
         "cores": os.cpu_count(),
@@ -116,7 +116,7 @@ def machine(setting: Setting) -> dict[str, Any]:
 
 
 def commit(folder: Path) -> str | None:
-    """The commit of a working tree, marked where files differ from it; None where there is no git or no repository."""
+    """Return the commit of a working tree, with `-dirty` if files differ; None without git or a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True)
@@ -135,7 +135,7 @@ def filled(text: str, document: Mapping[str, Any]) -> str:
 
 
 def markdown_table(document: Mapping[str, Any]) -> str:
-    """A run's rows in Markdown, what was skipped in one line, and what they were measured on and when."""
+    """Return the rows of a run as a Markdown table, with date, machine and skipped rows below it."""
     rows = [row for row in document["rows"] if not row["skipped"]]
     skipped = [row["name"] for row in document["rows"] if row["skipped"]]
     lines = [
@@ -145,7 +145,9 @@ def markdown_table(document: Mapping[str, Any]) -> str:
     ]
     machine = document["machine"]
     caption = f"{machine['date'][:10]}, {heading(machine)}, {machine['precision'].removeprefix('torch.')}; "
-    caption += f"{document['words']}." + (f" Not measured for want of a GPU: {', '.join(skipped)}." if skipped else "")
+    caption += f"{document['words']}."
+    if skipped:
+        caption += f" Not measured because there was no GPU: {', '.join(skipped)}."
     return "\n".join([*lines, "", caption])
 
 

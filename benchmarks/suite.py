@@ -1,11 +1,11 @@
-"""The rows of the table, each with its target."""
+"""Rows of the benchmark table and their targets."""
 
 from __future__ import annotations
 
 from benchmarks.cases import building, evaluation, gpu, starting, term, training
 from benchmarks.harness.measure import Row, Target
 
-SOON = Target(0.3, at_least=False)
+STARTUP = Target(0.3, at_least=False)  # s
 
 ROWS = (
     Row("term", Target(8), term.term),
@@ -20,9 +20,9 @@ ROWS = (
     Row("store-memory", Target(1, at_least=False), building.store_memory),
     Row("memory", Target(1.05, at_least=False), training.memory),
     Row("memory-short", Target(1.05, at_least=False), training.memory_short),
-    Row("import", SOON, starting.imported),
-    Row("list", SOON, starting.listed),
-    Row("help", SOON, starting.helped),
+    Row("import", STARTUP, starting.imported),
+    Row("list", STARTUP, starting.listed),
+    Row("help", STARTUP, starting.helped),
     Row("gpu", Target(4000), gpu.live),
     Row("gpu-cached", Target(7000), gpu.cached),
     Row("gpu-512", Target(4000), gpu.live_512),

@@ -1,3 +1,3 @@
-"""Training of the catalog's entries (`python -m train`)."""
+"""Training of catalog entries (`python -m train`)."""
 
-import dctkd_zoo  # noqa: F401  modules are also found by their earlier names
+import dctkd_zoo  # noqa: F401  installs the finder that maps earlier module names to the current ones

@@ -16,59 +16,57 @@ from dctkd_zoo.errors import ZooError, reason_of
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line; flags say where, the entry says what."""
+    """Return the argument parser: flags say where to read and write, the entry says what to train."""
     parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entries, or shell patterns of them")
-    which.add_argument("--all", action="store_true", help="every entry, teachers before their students")
+    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entry names or shell patterns")
+    which.add_argument("--all", action="store_true", help="train every entry, teachers before students")
     add_options(parser, ("data", "device"))
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where runs are written, and teachers looked for")
-    parser.add_argument("--seed", type=seeds, metavar="S", help="in place of the recipe's; 0,1,2 or 0-4 for a run each")
-    parser.add_argument("--resume", action="store_true", help="go on with runs that stopped early")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="folder for runs; teachers are looked up here first")
+    parser.add_argument("--seed", type=seeds, metavar="S", help="training seeds: 3, or 0,1,2 or 0-4 for one run each")
+    parser.add_argument("--resume", action="store_true", help="resume interrupted runs")
     parser.add_argument(
         "--teacher-cache",
         type=positive,
         metavar="K",
-        help="train on K fixed views an image, the teacher's outputs on disk",
+        help="train on K fixed views per image with the teacher's outputs cached on disk",
     )
     add_options(parser, ("catalog",))
-    many = parser.add_argument_group("many entries, each a job that is resumed where it was stopped")
-    many.add_argument(
-        "--launcher", choices=("local", "slurm"), help="run jobs here, or in Slurm's queue, and watch them"
-    )
-    many.add_argument("--jobs", type=positive, metavar="N", help="how many at once; 1 here, all in Slurm")
+    many = parser.add_argument_group("many entries, one resumable job each")
+    many.add_argument("--launcher", choices=("local", "slurm"), help="run the jobs here or on Slurm, and monitor them")
+    many.add_argument("--jobs", type=positive, metavar="N", help="jobs at once (default: 1 locally, all on Slurm)")
     many.add_argument(
         "--slurm",
         type=pair,
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="for sbatch: partition=gpu, time=240",
+        help="sbatch parameter, repeatable: partition=gpu, time=240 (minutes)",
     )
-    many.add_argument("--dry-run", action="store_true", help="print the plan: jobs, hours, disk; nothing is started")
+    many.add_argument("--dry-run", action="store_true", help="print jobs, hours and disk space without starting any")
     return parser
 
 
 def positive(text: str) -> int:
-    """The number in `text`, at least 1."""
+    """Return the number in `text`, which must be at least 1."""
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of at least 1")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
 
 
 def seeds(text: str) -> list[int]:
-    """`3` -> [3], `0,2` -> [0, 2], `0-4` -> [0, 1, 2, 3, 4]."""
+    """Return the seeds in `text`: `3` -> [3], `0,2` -> [0, 2], `0-4` -> [0, 1, 2, 3, 4]."""
     result: dict[int, None] = {}
     for part in text.split(","):
         first, dash, last = part.partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise argparse.ArgumentTypeError(f"{text!r} are no seeds; 3, or 0,1,2, or 0-4")
+            raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds; write 3, 0,1,2 or 0-4")
         result |= dict.fromkeys(range(int(first), int(last or first) + 1))
     return [*result]
 
 
 def pair(text: str) -> tuple[str, int | str]:
-    """`time=240` -> ("time", 240)."""
+    """Return the key and value in `text`: `time=240` -> ("time", 240)."""
     key, _, value = text.partition("=")
     if not key or not value:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
@@ -76,8 +74,8 @@ def pair(text: str) -> tuple[str, int | str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit status."""
-    return shell.run(lambda: _run(arguments), stopped="stopped; go on with --resume")
+    """Run the command and return its exit status."""
+    return shell.run(lambda: _run(arguments), stopped="stopped; continue with --resume")
 
 
 def _run(arguments: list[str] | None) -> int:
@@ -96,7 +94,7 @@ def _run(arguments: list[str] | None) -> int:
 
 
 def train_all(names: list[str], options: argparse.Namespace) -> int:
-    """Train the entries one after the other, teachers first; 1 where one of them failed."""
+    """Train the entries one after the other, teachers first; return 1 if any of them failed."""
     from rich.console import Console
 
     from dctkd_zoo import device, distributed
@@ -115,18 +113,18 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
             try:
                 with distributed.lost_rank_errors():
                     run.train(entry, config, console)
-            except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
+            except (ZooError, OSError) as error:  # an OSError: a full disk, a folder without write access
                 shell.complain(error, entry.run_name)
-            except Exception as error:  # a network, or a loss term of the user's, may fail in any way
+            except Exception as error:  # a user's network or loss term may raise anything
                 path = config.out / entry.run_name / run.ERROR
                 atomic.write_text(path, "".join(traceback.format_exception(error)))
-                said = reason_of(error).strip().partition(chr(10))[0]
-                shell.complain(f"{type(error).__name__}: {said} (traceback: {path})", entry.run_name)
+                message = reason_of(error).strip().partition(chr(10))[0]
+                shell.complain(f"{type(error).__name__}: {message} (traceback: {path})", entry.run_name)
             else:
                 continue
-            if distributed.world_size() > 1:  # what one rank cannot do the others wait for
+            if distributed.world_size() > 1:  # the other ranks would wait for this one forever
                 return 1
-            failed += 1  # the others may still train
+            failed += 1  # continue with the remaining entries
     return int(failed > 0)
 
 

@@ -1,7 +1,7 @@
-"""A run's state to one safetensors file and back: tensors as they are, the rest as JSON in its header.
+"""Checkpoints of a run: one safetensors file with its tensors, and the rest as JSON in the header.
 
-The header also holds the sha256 of all that, so that a flipped bit is not trained on; and the state before
-the last one is kept, to go on from where the last one is damaged.
+The header also holds a sha256 of the content, so that a damaged checkpoint is detected before it is used. The
+previous checkpoint is kept as a fallback.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ STATE, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 @dataclass
 class Progress:
-    """How far a run is: epochs done, a log row each, the best test accuracy, and what it must not change between.
+    """Progress of a run: finished epochs with a log row each, the best test accuracy in percent, and its identity.
 
-    `step` are the steps done in the epoch after those, `sums` what the terms add up to over them.
+    `facts` must be equal when the run is resumed. `step` counts the steps done in the current epoch, `sums` holds the
+    sum of each loss term over them.
     """
 
     facts: dict[str, Any]
@@ -49,7 +50,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class State:
-    """What a checkpoint holds."""
+    """Content of a checkpoint file."""
 
     path: Path
     progress: Progress
@@ -57,18 +58,18 @@ class State:
 
 
 def begun(folder: Path) -> bool:
-    """Whether a run has left a state in `folder`."""
+    """Return whether `folder` holds a checkpoint."""
     return any((folder / name).exists() for name in (STATE, PREVIOUS))
 
 
 def remove(folder: Path) -> None:
-    """Take the state of a finished run away."""
+    """Delete the checkpoints of a finished run."""
     for name in (PREVIOUS, STATE):
         (folder / name).unlink(missing_ok=True)
 
 
 def discard_damaged(state: State) -> None:
-    """Where a run goes on from the state before the last, remove the last: it must not take that one's place."""
+    """Delete the last checkpoint if `state` is the previous one: else the damaged file would become the fallback."""
     if state.path.name == PREVIOUS:
         state.path.with_name(STATE).unlink(missing_ok=True)
 
@@ -76,23 +77,23 @@ def discard_damaged(state: State) -> None:
 def save(
     folder: Path, progress: Progress, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write the state of a run; a reader finds the previous one or this one, never a part."""
+    """Write a checkpoint atomically: a reader finds the previous one or this one, never a partial file."""
     tensors = {f"student.{k}": v for k, v in student.state_dict().items()}
     tensors |= {f"objective.{k}": v for k, v in objective.state_dict().items()}
     tensors |= {f"momentum.{i}": v for i, v in momenta(optimizer).items()}
-    tensors, meta = _packed(tensors), json.dumps(asdict(progress))
+    tensors, header = _packed(tensors), json.dumps(asdict(progress))
     path = folder / STATE
     with atomic.replacing(path) as temporary:
-        _write(tensors, temporary, {"progress": meta, "sha256": _seal(meta, tensors)})
+        _write(tensors, temporary, {"progress": header, "sha256": _hash(header, tensors)})
         atomic.flush(temporary)
         if path.exists():
             path.replace(folder / PREVIOUS)
 
 
 def load(folder: Path) -> State:
-    """The last state of the run in `folder`, or the one before where that is damaged, which is logged.
+    """Return the last checkpoint in `folder`, or the previous one with a warning if the last is damaged.
 
-    `CorruptWeights` where there is no other.
+    `CorruptWeights` if there is no intact one.
     """
     paths = [path for path in (folder / STATE, folder / PREVIOUS) if path.exists()]
     for path, other in zip(paths, [*paths[1:], None], strict=True):
@@ -101,27 +102,27 @@ def load(folder: Path) -> State:
         except CorruptWeights as error:
             if other is None:
                 raise
-            log.warning("%s; going on from %s", error, other.name)
-    raise FileNotFoundError(f"{folder} holds no checkpoint")
+            log.warning("%s; resuming from %s", error, other.name)
+    raise FileNotFoundError(f"there is no checkpoint in {folder}")
 
 
 def read(path: Path) -> State:
-    """What a checkpoint holds; `CorruptWeights` where it is not what was written."""
+    """Return the content of a checkpoint; `CorruptWeights` if it does not match its sha256."""
     try:
         with safe_open(path, framework="pt") as file:
-            meta = file.metadata()
+            header = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        progress, seal = meta["progress"], meta["sha256"]
-        if seal == _seal(progress, tensors):
+        progress, expected = header["progress"], header["sha256"]
+        if expected == _hash(progress, tensors):
             return State(path, Progress(**json.loads(progress)), tensors)
         reason = "its content does not match its sha256"
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = reason_of(error)
-    raise CorruptWeights(f"{path}: not a checkpoint, or a damaged one ({reason}); delete it to start over")
+    raise CorruptWeights(f"{path} is not a checkpoint or is damaged ({reason}); delete it to start over")
 
 
 def restore(state: State, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Bring a run back to a state; `CorruptWeights` where it is another network's."""
+    """Load a checkpoint into student, objective and optimizer; `CorruptWeights` if it belongs to another network."""
     try:
         student.load_state_dict(_under("student.", state.tensors))
         objective.load_state_dict(_under("objective.", state.tensors))
@@ -129,18 +130,18 @@ def restore(state: State, student: nn.Module, objective: nn.Module, optimizer: t
         optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
     except (RuntimeError, ValueError, KeyError) as error:
         raise CorruptWeights(
-            f"{state.path}: of another network ({reason_of(error)}); delete it to start over"
+            f"{state.path} belongs to another network ({reason_of(error)}); delete it to start over"
         ) from error
 
 
 def save_model(path: Path, model: nn.Module) -> None:
-    """Write a network's weights alone."""
+    """Write the weights of a network, and nothing else."""
     with atomic.replacing(path) as temporary:
         _write(_packed(dict(model.state_dict())), temporary, None)
 
 
 def momenta(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
-    """Momentum of each parameter by its number."""
+    """Return the momentum of each parameter, keyed by the parameter's index."""
     states = optimizer.state_dict()["state"]
     return {index: state["momentum_buffer"] for index, state in states.items() if "momentum_buffer" in state}
 
@@ -148,12 +149,12 @@ def momenta(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
 def _write(tensors: dict[str, Tensor], path: Path, told: dict[str, str] | None) -> None:
     try:
         save_file(tensors, path, metadata=told)
-    except SafetensorError as error:  # what it makes of a full disk
-        raise OSError(f"{path.parent}: nothing was written there: {reason_of(error)}") from error
+    except SafetensorError as error:  # raised for a full disk, too
+        raise OSError(f"cannot write to {path.parent}: {reason_of(error)}") from error
 
 
-def _seal(progress: str, tensors: Mapping[str, Tensor]) -> str:
-    """sha256 of everything in a checkpoint."""
+def _hash(progress: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the sha256 of everything in a checkpoint."""
     hasher = hashlib.sha256(progress.encode())
     for name, tensor in sorted(tensors.items()):
         hasher.update(f"\n{name}\t{tensor.dtype}\t{tuple(tensor.shape)}\t".encode())
@@ -169,38 +170,39 @@ def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
-EVERY = 600.0  # s of an epoch that are lost at most, whatever happens
+EVERY = 600.0  # s between checkpoints within an epoch: at most this much work is lost
 
 
 @dataclass
 class CheckpointManager:
-    """Keeps the state of a run, at the end of each epoch and, of long ones, on the way."""
+    """Writes checkpoints of a run: after each epoch and, in long epochs, every ten minutes."""
 
     folder: Path
-    learner: TrainState
+    state: TrainState
     progress: Progress
     meter: Meter
-    requests: StopSignal
-    saved: float = field(default_factory=time.monotonic)  # a clock that is set does not move it
+    stop_signal: StopSignal
+    saved_at: float = field(default_factory=time.monotonic)  # unaffected when the system clock is changed
 
     def on_step_end(self) -> None:
-        """To be called between two steps: write the state where it is time; `Interrupted` where a signal asked for it.
+        """Write a checkpoint if one is due; `Interrupted` after a stop signal. To be called between two steps.
 
         Ranks decide together, so that none waits for one that has stopped.
         """
-        stop, expected = distributed.any_rank(self.requests.asked is not None, time.monotonic() - self.saved > EVERY)
-        if not (stop or expected):
+        stop, due = distributed.any_rank(self.stop_signal.signum is not None, time.monotonic() - self.saved_at > EVERY)
+        if not (stop or due):
             return
-        self.meter.look()  # which refuses to keep what is not finite
+        self.meter.flush()  # raises if a loss is not finite: such a state is not saved
         self.progress.step, self.progress.sums = self.meter.steps, dict(self.meter.sums)
         self.save()
         if stop:
-            path = f"after step {self.progress.step} of epoch {self.progress.epoch + 1}"
-            raise Interrupted(self.requests.asked, path)
+            raise Interrupted(
+                self.stop_signal.signum, f"after step {self.progress.step} of epoch {self.progress.epoch + 1}"
+            )
 
     def save(self) -> None:
-        """Write the state; of several ranks the first does."""
+        """Write a checkpoint; with several ranks, only the primary one does."""
         if distributed.is_primary():
-            learner = self.learner
-            save(self.folder, self.progress, learner.student.model, learner.objective, learner.optimizer)
-        self.saved = time.monotonic()
+            state = self.state
+            save(self.folder, self.progress, state.student.model, state.objective, state.optimizer)
+        self.saved_at = time.monotonic()

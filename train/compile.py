@@ -1,4 +1,4 @@
-"""The objective through torch.compile, where a run is long enough to pay for it."""
+"""Compilation of the objective with torch.compile, for runs long enough to pay for it."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from dctkd_zoo.objective import Objective
 
 log = logging.getLogger(__name__)
 
-PAYS = 2_000  # steps; compiling takes half a minute, and saves a few hundredths of a second of each
+MIN_STEPS = 2_000  # compiling takes half a minute and saves a few hundredths of a second per step
 
 Losses = Callable[[Output, Output, Batch], dict[str, Tensor]]
 
 
 def compile_objective(objective: Objective, steps: int, size: int) -> Losses:
-    """The objective as a run of so many steps with batches of `size` images calls it."""
-    return Compiled(objective, size) if steps >= PAYS else objective
+    """Return the objective, compiled for batches of `size` images if the run has enough `steps`."""
+    return Compiled(objective, size) if steps >= MIN_STEPS else objective
 
 
 class Compiled:
-    """Batches of `size` images go through the compiled objective, the last of an epoch through the plain one.
+    """An objective that is compiled for batches of `size` images and runs eagerly on others, such as an epoch's last.
 
-    Where it cannot be compiled (a CPU needs a C++ compiler for it), one line in the log says so, and all
-    go through the plain one.
+    If compilation fails (on a CPU it needs a C++ compiler), this is logged once and all batches run eagerly.
     """
 
     def __init__(self, plain: Objective, size: int) -> None:
@@ -38,14 +37,14 @@ class Compiled:
         self.works = False
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        """The weighted value of each term, scalars."""
+        """Return the weighted value of each term, scalars."""
         if self.fast is not None and len(batch.labels) == self.size:
             try:
                 result = self.fast(student, teacher, batch)
                 self.works = True
                 return result
-            except Exception as error:  # whatever the compiler, or what it calls, fails with
-                if self.works:  # it was compiled: this is no failure of the compiler's
+            except Exception as error:  # the compiler and its tools may raise anything
+                if self.works:  # compilation has succeeded before, so this error is not the compiler's
                     raise
                 log.info("the objective is not compiled: %s", reason_of(error).partition("\n")[0])
                 self.fast = None

@@ -1,4 +1,4 @@
-"""Where a run reads, computes and writes."""
+"""Configuration of a training run: folders, device and options that no recipe holds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import torch
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Where a run reads, computes and writes; what it trains is the entry's business."""
+    """Where a run reads, computes and writes. What it trains is in the entry."""
 
     data: Path | None
     out: Path
     device: torch.device
     resume: bool = False
-    trained: Path | None = None  # where teachers are looked for before anywhere else
-    teacher_cache: int | None = None  # train on so many fixed views, with what the teacher said of them
+    trained: Path | None = None  # folder in which teachers are looked up first
+    teacher_cache: int | None = (
+        None  # number of fixed views per image with cached teacher outputs; None: online teacher
+    )

@@ -1,4 +1,4 @@
-"""One epoch of training: views through teacher and student, the objective, and a step."""
+"""Training loop: one step, one epoch, and test accuracy."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from train.compile import Losses
 from train.optim import set_rate
 from train.teacher_source import TeacherFn, TeacherSource
 
-# Older versions of torch know the second name alone, newer ones want the first.
+# Newer versions of torch use the first name, older ones only know the second.
 SYNC_BUFFERS = next(
     name
     for name in ("forward_sync_buffers", "broadcast_buffers")
     if name in inspect.signature(DistributedDataParallel).parameters
 )
-LOOK_EVERY = 20  # steps between looks at the losses, which make the device wait
+FLUSH_EVERY = 20  # steps between transfers of the losses to the host, each of which synchronises the device
 
 
 @dataclass(frozen=True)
 class StepKey:
-    """Where a step stands in a run. Its random numbers depend on this alone, and so not on where a run was resumed."""
+    """Position of a step in a run. Its random numbers depend on nothing else, so resuming does not change them."""
 
     seed: int = 0
     epoch: int = 0
@@ -45,10 +45,10 @@ class StepKey:
 
 @dataclass(frozen=True)
 class TrainState:
-    """What a training step needs. Without a guide the objective reads the student's output alone."""
+    """Everything a training step needs. Without a teacher, the objective reads only the student's output."""
 
     student: FeatureExtractor
-    guide: TeacherSource | None
+    teacher: TeacherSource | None
     objective: Objective
     losses: Losses  # the objective, or a compiled form of it
     optimizer: torch.optim.Optimizer
@@ -59,11 +59,11 @@ class TrainState:
 
     @cached_property
     def loss_module(self) -> nn.Module:
-        """Student and objective as one module, whose gradients are averaged over the ranks where there are several."""
-        lesson = LossModule(self.student, self.objective, self.losses, self.precision)
-        # All buffers are the same on all ranks anyway: batch statistics and banks are of the whole batch.
+        """Student and objective as one module, wrapped in DDP if there are several ranks."""
+        module = LossModule(self.student, self.objective, self.losses, self.precision)
+        # Buffers are equal on all ranks already: batch statistics and banks are computed from the whole batch.
         options: dict[str, Any] = {SYNC_BUFFERS: False}
-        return DistributedDataParallel(lesson, **options) if distributed.world_size() > 1 else lesson
+        return DistributedDataParallel(module, **options) if distributed.world_size() > 1 else module
 
 
 class LossModule(nn.Module):
@@ -72,44 +72,44 @@ class LossModule(nn.Module):
     def __init__(self, student: FeatureExtractor, objective: Objective, losses: Losses, precision: torch.dtype) -> None:
         super().__init__()
         self.student, self.objective = student, objective
-        self.call = [losses]  # in a list, since the objective is a part of this module already
+        self.call = [losses]  # in a list, so that the compiled objective is not registered as a second submodule
         self.precision = precision
 
-    def forward(self, batch: Batch, taught: Output | None, share: float, moment: StepKey) -> dict[str, Tensor]:
-        """Scalars with a graph, times `share`: what the rank's images weigh in the mean over the ranks."""
+    def forward(self, batch: Batch, teacher_output: Output | None, share: float, key: StepKey) -> dict[str, Tensor]:
+        """Return scalars with a graph, times `share`: the weight of this rank's images in the mean over the ranks."""
         device = batch.images.device
         with autocast(device, self.precision):
-            seed(device, derive_seed(moment.seed, "dropout", moment.epoch, moment.step, distributed.rank()))
+            seed(device, derive_seed(key.seed, "dropout", key.epoch, key.step, distributed.rank()))
             student = self.student(batch.images)
-            seed(device, derive_seed(moment.seed, "terms", moment.epoch, moment.step))
-            values = self.call[0](student, student if taught is None else taught, batch)
+            seed(device, derive_seed(key.seed, "terms", key.epoch, key.step))
+            values = self.call[0](student, student if teacher_output is None else teacher_output, batch)
         return values if share == 1 else {name: share * value for name, value in values.items()}
 
 
 @dataclass
 class Meter:
-    """Mean of each term over an epoch, brought to the host every few steps and checked there."""
+    """Mean of each loss term over an epoch, copied to the host and checked every few steps."""
 
     epoch: int
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
-    waiting: list[dict[str, Tensor]] = field(default_factory=list)
+    pending: list[dict[str, Tensor]] = field(default_factory=list)
 
     def add(self, losses: dict[str, Tensor]) -> None:
-        """Keep the terms of one step, still on the device."""
-        self.waiting.append({name: value.detach() for name, value in losses.items()})
+        """Add the terms of one step, leaving them on the device."""
+        self.pending.append({name: value.detach() for name, value in losses.items()})
 
-    def look(self) -> dict[str, float]:
-        """Means so far, over all ranks; `NonFiniteLoss` names the first term and step that went wrong."""
-        if self.waiting:
-            names = list(self.waiting[0])
-            table = torch.stack([torch.stack([step[name] for name in names]) for step in self.waiting])
-            self.waiting.clear()
+    def flush(self) -> dict[str, float]:
+        """Return the means so far over all ranks; `NonFiniteLoss` names the first term and step that is not finite."""
+        if self.pending:
+            names = list(self.pending[0])
+            table = torch.stack([torch.stack([step[name] for name in names]) for step in self.pending])
+            self.pending.clear()
             for row in distributed.all_reduce_mean(table.double()).tolist():
-                self._count(dict(zip(names, row, strict=True)))
+                self._add_row(dict(zip(names, row, strict=True)))
         return {name: total / self.steps for name, total in self.sums.items()}
 
-    def _count(self, row: dict[str, float]) -> None:
+    def _add_row(self, row: dict[str, float]) -> None:
         for name, value in row.items():
             if not abs(value) < float("inf"):
                 raise NonFiniteLoss(f"the term {name!r} is {value} at step {self.steps + 1} of epoch {self.epoch}")
@@ -119,7 +119,7 @@ class Meter:
 
 
 def epoch(
-    learner: TrainState,
+    state: TrainState,
     views: ImageLoader,
     seed: int,
     number: int,
@@ -127,53 +127,49 @@ def epoch(
     meter: Meter | None = None,
     on_step_end: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
-    """Train on all images once, or on those that the `meter` of a run that was stopped has not counted yet.
+    """Train on all images once; with the `meter` of an interrupted run, on the images left of its epoch.
 
-    `report` gets the images done and the means so far, `on_step_end` is called after each step. Returns the log row's
-    figures.
+    `report` is called with the images done and the mean losses so far, `on_step_end` after each step. Returns the
+    values of the epoch's log row.
     """
     meter = meter or Meter(number + 1)
-    learner.student.train()
-    learner.objective.train()
-    size, total = learner.recipe.batch_size, len(views.labels)
-    start, begun = time.perf_counter(), min(meter.steps * size, total)
-    done, steps = begun, -(-total // size)
-    windows, teach = learner.guide.epoch(number) if learner.guide else (None, None)
-    for index, batch in enumerate(views.train(seed, number, windows, meter.steps), start=meter.steps):
-        set_rate(learner.optimizer, learner.recipe, number + index / steps)
+    state.student.train()
+    state.objective.train()
+    size, total = state.recipe.batch_size, len(views.labels)
+    start, done_before = time.perf_counter(), min(meter.steps * size, total)
+    done, steps = done_before, -(-total // size)
+    crops, teach = state.teacher.epoch(number) if state.teacher else (None, None)
+    for index, batch in enumerate(views.train(seed, number, crops, meter.steps), start=meter.steps):
+        set_rate(state.optimizer, state.recipe, number + index / steps)
         count = min(size, total - done)
-        meter.add(step(learner, batch, teach, count, StepKey(seed, number, index)))
+        meter.add(step(state, batch, teach, count, StepKey(seed, number, index)))
         done += count
-        if index % LOOK_EVERY == 0:
-            report(done, meter.look())
+        if index % FLUSH_EVERY == 0:
+            report(done, meter.flush())
         on_step_end()
-    losses = meter.look()
+    losses = meter.flush()
     report(done, losses)
-    rate = set_rate(learner.optimizer, learner.recipe, number + (steps - 1) / steps)
-    return {"lr": rate, "images_per_s": (done - begun) / (time.perf_counter() - start), **losses}
+    lr = set_rate(state.optimizer, state.recipe, number + (steps - 1) / steps)
+    return {"lr": lr, "images_per_s": (done - done_before) / (time.perf_counter() - start), **losses}
 
 
 def step(
-    learner: TrainState, batch: Batch, teach: TeacherFn | None, count: int | None = None, moment: StepKey | None = None
+    state: TrainState, batch: Batch, teach: TeacherFn | None, count: int | None = None, key: StepKey | None = None
 ) -> dict[str, Tensor]:
-    """One update on this rank's part of a batch of `count` images; returns the weighted terms, scalars."""
+    """Update the student on this rank's part of a batch of `count` images; return the weighted terms, scalars."""
     count = len(batch.labels) if count is None else count
-    _ = learner.loss_module  # is made of all ranks, whatever this batch is
+    _ = state.loss_module  # creating the DDP wrapper needs all ranks, so do it before `local_only`
     with distributed.local_only(count < distributed.world_size()):
-        losses = forward(
-            learner, batch, teach, distributed.world_size() * len(batch.labels) / count, moment or StepKey()
-        )
-        learner.optimizer.zero_grad(set_to_none=True)
+        losses = forward(state, batch, teach, distributed.world_size() * len(batch.labels) / count, key or StepKey())
+        state.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
-    learner.optimizer.step()
+    state.optimizer.step()
     return losses
 
 
-def forward(
-    learner: TrainState, batch: Batch, teach: TeacherFn | None, share: float, moment: StepKey
-) -> dict[str, Tensor]:
-    """The weighted terms of the objective on a rank's part of a batch, scalars with a graph."""
-    losses: dict[str, Tensor] = learner.loss_module(batch, teach(batch) if teach else None, share, moment)
+def forward(state: TrainState, batch: Batch, teach: TeacherFn | None, share: float, key: StepKey) -> dict[str, Tensor]:
+    """Return the weighted terms of the objective on a rank's part of a batch, scalars with a graph."""
+    losses: dict[str, Tensor] = state.loss_module(batch, teach(batch) if teach else None, share, key)
     return losses
 
 
@@ -185,19 +181,19 @@ def top1(
     on_step_end: Callable[[], None] = lambda: None,
     who: str = "",
 ) -> float:
-    """Share of the test images that the model gets right, in percent; each rank looks at some of them.
+    """Return top-1 accuracy on the test images in percent; each rank evaluates some of them.
 
-    `NonFiniteAnswers`, which begins with `who`, where its outputs are no numbers on any of them.
+    `NonFiniteAnswers`, with `who` as prefix, if the outputs for any image are not finite.
     """
     network.eval()
     counts = torch.zeros(3, dtype=torch.long)
-    for batch, own in views.iter_sharded(centre_crops(views.store, views.recipe), views.recipe.batch_size):
-        if own:
+    for batch, is_local in views.iter_sharded(centre_crops(views.store, views.recipe), views.recipe.batch_size):
+        if is_local:
             with autocast(batch.images.device, precision):
                 output = network(batch.images)
             hits, broken = (output.logits.argmax(dim=1) == batch.labels).sum(), (~finite(output.tensors())).sum()
             counts += torch.stack([hits.cpu(), torch.tensor(len(batch.labels)), broken.cpu()])
         on_step_end()
-    right, seen, wrong = map(int, distributed.all_reduce_sum(counts))
-    refuse_non_finite(wrong, seen, who)
-    return 100 * right / seen
+    correct, total, non_finite = map(int, distributed.all_reduce_sum(counts))
+    refuse_non_finite(non_finite, total, who)
+    return 100 * correct / total

@@ -1,4 +1,4 @@
-"""A recipe and a network to an optimizer, and an epoch to its learning rate."""
+"""Optimizer and learning rate of a recipe."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dctkd_zoo.spec import Recipe
 
 
 def optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
-    """SGD with the recipe's momentum and weight decay."""
+    """Return SGD with the recipe's learning rate, momentum and weight decay."""
     return torch.optim.SGD(
         parameters,
         lr=recipe.lr,
@@ -22,8 +22,8 @@ def optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim
 
 
 def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: float) -> float:
-    """Set and return the learning rate at `epoch`, fractional from 0 to the recipe's epochs."""
-    rate = recipe.lr * recipe.schedule.factor(epoch, recipe.epochs)
+    """Set the learning rate for `epoch`, a fraction between 0 and the recipe's epochs, and return it."""
+    lr = recipe.lr * recipe.schedule.factor(epoch, recipe.epochs)
     for group in optimizer.param_groups:
-        group["lr"] = rate
-    return rate
+        group["lr"] = lr
+    return lr

@@ -1,4 +1,4 @@
-"""A run's progress to the terminal: live where there is one, a line per epoch elsewhere."""
+"""Progress display of a run: a live table in a terminal, one line per epoch elsewhere."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rich.text import Text
 from dctkd_zoo.cli.shell import Column, Grid
 from train.checkpoint import Progress as RunProgress
 
-SHOWN = 8  # epochs of the log that stay on the screen
+SHOWN = 8  # epochs in the live table
 
 
 class Display:
-    """Shows epoch, losses by term, throughput, time left, and the last and best accuracy of a run.
+    """Display of epoch, loss terms, throughput, time left, and the last and best accuracy of a run.
 
-    `begun` are the epochs, fractional, that were done before.
+    `begun` is the number of epochs, possibly fractional, that were done before this process started.
     """
 
     def __init__(self, title: str, epochs: int, images: int, begun: float, console: Console) -> None:
@@ -44,26 +44,26 @@ class Display:
         self.console.print(text, highlight=False)
 
     def update(self, progress: RunProgress, done: int, losses: dict[str, float]) -> None:
-        """Show that `done` images of the current epoch are through, with the mean of each term so far."""
-        passed = max(progress.epoch + done / self.images - self.begun, 1 / self.images)
+        """Show that `done` images of the current epoch are finished, with the mean of each term so far."""
+        epochs_done = max(progress.epoch + done / self.images - self.begun, 1 / self.images)
         elapsed = time.perf_counter() - self.start
-        left = elapsed / passed * (self.epochs - self.begun - passed)
-        speed = passed * self.images / elapsed
+        left = elapsed / epochs_done * (self.epochs - self.begun - epochs_done)
+        speed = epochs_done * self.images / elapsed
         terms = "  ".join(f"{name} {value:.3f}" for name, value in losses.items())
         status = f"{terms}  {speed:,.0f} images/s  {format_time(left)} left"
         self.bar.update(self.task, completed=done, epoch=f"{progress.epoch + 1}/{self.epochs}", status=status)
         self.live.update(Group(self.table(progress), self.bar), refresh=self.live.is_started)
 
     def finish_epoch(self, progress: RunProgress) -> None:
-        """Where there is no terminal, print the epoch as one line."""
+        """Print the epoch as one line, unless there is a live table."""
         if not self.console.is_terminal:
-            figures = "  ".join(
+            values = "  ".join(
                 f"{name} {format_cell(value)}" for name, value in progress.log[-1].items() if name != "epoch"
             )
-            self.console.print(f"epoch {progress.epoch}/{self.epochs}  {figures}", highlight=False, soft_wrap=True)
+            self.console.print(f"epoch {progress.epoch}/{self.epochs}  {values}", highlight=False, soft_wrap=True)
 
     def table(self, progress: RunProgress) -> Grid:
-        """The last epochs, one row each."""
+        """Return a table of the last epochs, one row each."""
         best = f"best {progress.best_top1:.2f} % (epoch {progress.best_epoch})" if progress.log else "no epoch yet"
         names = [*progress.log[-1]] if progress.log else []
         rows = [
@@ -78,12 +78,12 @@ class Display:
 
 
 def format_cell(value: float | None, digits: int = 4) -> str:
-    """A figure with so many significant digits; nothing for what was not measured."""
+    """Return a value with `digits` significant digits, or an empty string for None."""
     return "" if value is None else f"{value:.{digits}g}"
 
 
 def format_time(seconds: float) -> str:
-    """Seconds as h:mm:ss or m:ss."""
+    """Return seconds as h:mm:ss or m:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a request that a run answers between two steps, when its state is whole."""
+"""Handling of SIGINT and SIGTERM: a run stops between two steps, after writing a checkpoint."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was asked to stop, and has kept its state."""
+    """A run that was stopped by a signal and has written a checkpoint."""
 
-    def __init__(self, signum: int | None, path: str) -> None:
-        by = f" by {signal.Signals(signum).name}" if signum else ", as another rank was,"
-        super().__init__(f"stopped{by} {path}; go on with --resume")
+    def __init__(self, signum: int | None, when: str) -> None:
+        cause = f" by {signal.Signals(signum).name}" if signum else " because another rank was stopped,"
+        super().__init__(f"stopped{cause} {when}; continue with --resume")
         self.status = 128 + (signum or signal.SIGTERM)
 
 
 class StopSignal:
-    """The first signal inside is noted in `asked`; a second one acts as ever."""
+    """Context that records the first signal in `signum`; a second signal has its usual effect."""
 
     def __init__(self) -> None:
-        self.asked: int | None = None
+        self.signum: int | None = None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> StopSignal:
-        self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+        self._before = {number: signal.signal(number, self._record) for number in SIGNALS}
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._restore()
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = number
+    def _record(self, number: int, frame: FrameType | None) -> None:
+        self.signum = number
         self._restore()
 
     def _restore(self) -> None:

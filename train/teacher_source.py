@@ -1,4 +1,4 @@
-"""What teaches: a network that sees each batch, or what it said of fixed views before."""
+"""Teachers during training: a network that runs on each batch, or its cached outputs for fixed views."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ from dctkd_zoo.teachers import Teacher
 
 TeacherFn = Callable[[Batch], Output]
 
-HALF = torch.float16  # of a cached teacher's maps, logits and embeddings: 11 bits
+HALF = torch.float16  # dtype of cached maps, logits and embeddings: 11 significant bits
 
 
 class TeacherSource(Protocol):
-    """A teacher for an epoch: the views it can speak of (None: any), and what it says of a batch of them."""
+    """Source of teacher outputs: which crops an epoch uses (None: any), and the teacher's output for a batch."""
 
     def epoch(self, number: int) -> tuple[CropParams | None, TeacherFn]:
-        """Windows and outputs of epoch `number`, from 0."""
+        """Return the crops of epoch `number`, counted from 0, and a function from batch to teacher output."""
         ...
 
 
 @dataclass(frozen=True)
 class OnlineTeacher:
-    """The network itself, run on every batch.
+    """A teacher that runs on every batch.
 
-    Where no term needs whole `features` they are reduced to what the terms do read before the student runs, which
-    frees their memory for it.
+    If no term reads whole `features`, they are reduced to activation maps before the student runs, to free memory.
     """
 
     network: FeatureExtractor
@@ -44,11 +43,11 @@ class OnlineTeacher:
     features: bool = True
 
     def epoch(self, number: int) -> tuple[CropParams | None, TeacherFn]:
-        """Any views; the network's outputs."""
-        return None, self.teach
+        """Return no crops, as any will do, and the function that runs the network."""
+        return None, self.run
 
     @torch.no_grad()
-    def teach(self, batch: Batch) -> Output:
+    def run(self, batch: Batch) -> Output:
         """Run the network on the batch."""
         with autocast(batch.images.device, self.precision):
             output: Output = self.network(batch.images)
@@ -57,40 +56,40 @@ class OnlineTeacher:
 
 @dataclass(frozen=True)
 class CachedTeacher:
-    """Fixed views in turn, one an epoch, and what the network said of them."""
+    """Fixed views, one per epoch in turn, and the teacher's cached outputs for them."""
 
     views: tuple[FixedView, ...]
-    known: tuple[TeacherCache, ...]
+    caches: tuple[TeacherCache, ...]
 
     def epoch(self, number: int) -> tuple[CropParams | None, TeacherFn]:
-        """The windows of the epoch's view, and its kept outputs."""
+        """Return the crops of the epoch's view, and the function that reads its cached outputs."""
         index = number % len(self.views)
-        return self.views[index].windows, self.known[index].output
+        return self.views[index].windows, self.caches[index].output
 
 
 def cached(teacher: Teacher, views: ImageLoader, count: int, precision: torch.dtype, console: Console) -> CachedTeacher:
-    """The teacher's knowledge of `count` views of each training image; what is not on disk yet is made now."""
+    """Return the teacher's outputs for `count` fixed views of each training image, computing those not yet cached."""
     fixed = tuple(FixedView(f"fixed {number}", views.fixed(number)) for number in range(count))
-    kept = CacheFormat(precision, HALF)
-    places = [teacher_cache.folder(teacher, views, view, kept, cache_home()) for view in fixed]
-    missing = sum(not path.exists() for path in places)
+    cache_format = CacheFormat(precision, HALF)
+    folders = [teacher_cache.folder(teacher, views, view, cache_format, cache_home()) for view in fixed]
+    missing = sum(not path.exists() for path in folders)
     if missing:
         batch = next(views.iter_ordered(fixed[0].windows, 1))
         with torch.no_grad():
-            bytes_each = teacher_cache.size(teacher.network(batch.images), len(views.labels), kept)
+            bytes_per_view = teacher_cache.size(teacher.network(batch.images), len(views.labels), cache_format)
         console.print(
-            f"teacher cache: {missing} of {count} views of {len(views.labels):,} images to be made, "
-            f"{missing * bytes_each / 2**20:,.1f} MiB in {places[0].parent}",
+            f"teacher cache: computing {missing} of {count} views of {len(views.labels):,} images, "
+            f"{missing * bytes_per_view / 2**20:,.1f} MiB in {folders[0].parent}",
             highlight=False,
             markup=False,
             soft_wrap=True,
         )
-    known = []
-    for number, (view, path) in enumerate(zip(fixed, places, strict=True), start=1):
+    caches = []
+    for number, (view, path) in enumerate(zip(fixed, folders, strict=True), start=1):
         with console.status(f"view {number} of {count}") as status:
 
             def report(done: int, total: int, number: int = number) -> None:
                 status.update(f"view {number} of {count}: {done:,} of {total:,} images")
 
-            known.append(teacher_cache.open_teacher_cache(teacher, views, view, kept, path, report))
-    return CachedTeacher(fixed, tuple(known))
+            caches.append(teacher_cache.open_teacher_cache(teacher, views, view, cache_format, path, report))
+    return CachedTeacher(fixed, tuple(caches))

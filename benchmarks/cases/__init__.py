@@ -1,1 +1,1 @@
-"""What is timed: one module per part of the package."""
+"""Benchmark cases, one module per part of the package."""

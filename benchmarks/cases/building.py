@@ -1,4 +1,4 @@
-"""Building a pixel store: against bare decoding and resizing, and the memory that it takes."""
+"""Building a pixel cache: speed against plain decoding and resizing, and memory."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from benchmarks.harness.sides import Fresh, Given, Timed
 from dctkd_zoo._io.paths import cache_home
 from dctkd_zoo.data.pixel_cache import open_pixel_cache, resized
 
-AHEAD, BESIDE = 64, 50e6  # images per core that may wait to be written, and bytes for everything else
+QUEUED, OVERHEAD = 64, 50e6  # images per core that may wait to be written, and bytes for everything else
 
 
 def build(setting: Setting) -> Work:
-    """A store of all images in the package's cache."""
+    """Return work that builds a pixel cache of all images."""
     split, recipe = images.split(setting, setting.built), images.recipe(setting)
     return lambda: open_pixel_cache(split, recipe, cache_home())
 
 
 def decode(setting: Setting) -> Work:
-    """The same files decoded and resized by as many threads, and forgotten."""
+    """Return work that decodes and resizes the same files with as many threads and discards the result."""
     split = images.split(setting, setting.built)
     root = images.root(split)
 
@@ -48,26 +48,26 @@ def decode(setting: Setting) -> Work:
 
 @contextmanager
 def store(setting: Setting) -> Iterator[Comparison]:
-    """From files to the open store, in a cache that is empty each time."""
-    with empty_home(setting) as emptied:
-        student, teacher = Timed(build(setting), emptied, functions), Timed(decode(setting))
+    """Compare building a pixel cache from scratch with plain decoding and resizing."""
+    with empty_home(setting) as clear:
+        ours, baseline = Timed(build(setting), clear, functions), Timed(decode(setting))
         figure = rate(setting.built)
-        yield Comparison("pixel store", "decode and resize", student, teacher, FASTER, figure, setting.rounds)
+        yield Comparison("pixel cache", "decode and resize", ours, baseline, FASTER, figure, setting.rounds)
 
 
 @contextmanager
 def store_memory(setting: Setting) -> Iterator[Comparison]:
-    """How far a build takes its process, at the peak, against what is allowed."""
+    """Compare the peak memory of building a pixel cache with its limit."""
     first = resized(images.split(setting, 1).images.load(0), images.recipe(setting))
-    waiting = AHEAD * (os.cpu_count() or 1) * first.nbytes
-    with empty_home(setting) as emptied:
-        student, teacher = Fresh(build, setting, growth, emptied), Given((waiting + BESIDE) / 2**20)
-        yield Comparison("memory, pixel store", "limit", student, teacher, TIMES, MIB, setting.slow_rounds)
+    queued = QUEUED * (os.cpu_count() or 1) * first.nbytes
+    with empty_home(setting) as clear:
+        ours, limit = Fresh(build, setting, growth, clear), Given((queued + OVERHEAD) / 2**20)
+        yield Comparison("memory, pixel cache", "limit", ours, limit, TIMES, MIB, setting.slow_rounds)
 
 
 @contextmanager
 def empty_home(setting: Setting) -> Iterator[Work]:
-    """A home of the package for a while, and what empties it."""
+    """Use an empty DCTKD_ZOO_HOME inside the block, and yield a function that empties it again."""
     folder = setting.folder / "emptied"
     with home(folder):
         yield lambda: shutil.rmtree(folder, ignore_errors=True)

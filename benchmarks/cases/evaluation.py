@@ -1,4 +1,4 @@
-"""The evaluation's table, with all metrics, against the two networks alone."""
+"""Evaluation with all metrics, against running only the two networks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from eval.run.per_image import BATCH_SIZE, References, table
 
 @contextmanager
 def evaluate(setting: Setting) -> Iterator[Comparison]:
-    """Both in float32, channels last; the other side has its images normalised and on the device."""
+    """Compare evaluation with the two networks alone, in float32 and channels last.
+
+    The networks alone get images that are already normalised and on the device.
+    """
     views = images.views(setting)
     student, teacher = learners.student(views).eval(), learners.teacher(views)
     metrics = protocol.image_metrics("exact", teacher=True)
@@ -36,6 +39,6 @@ def evaluate(setting: Setting) -> Iterator[Comparison]:
                 teacher.network.model(batch)
 
     figure = rate(setting.images)
-    with empty_home(setting) as emptied:  # or the teacher would be run once for all rounds
-        ours, theirs = Timed(whole, emptied), Timed(bare)
-        yield Comparison("evaluation table", "bare networks", ours, theirs, FASTER, figure, setting.slow_rounds)
+    with empty_home(setting) as clear:  # otherwise the teacher would run only in the first round
+        ours, baseline = Timed(whole, clear), Timed(bare)
+        yield Comparison("evaluation table", "bare networks", ours, baseline, FASTER, figure, setting.slow_rounds)

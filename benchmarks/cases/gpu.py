@@ -1,4 +1,4 @@
-"""Training throughput on a GPU at the paper's size, pixels in memory: images per second."""
+"""Training throughput on a GPU at the paper's image size, with pixels in memory."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ BLOCK = 2**26  # random bytes, repeated
 def throughput(
     setting: Setting, batch: int, what: str, learner: Callable[[ImageLoader, str, int], TrainState]
 ) -> Iterator[Comparison]:
-    """Epochs of the paper's training set, store, views, terms and log included."""
+    """Measure epochs over the paper's training set in images per second, with loading, loss terms and log."""
     if not torch.cuda.is_available():
-        raise Skipped("torch sees no GPU here")
+        raise Skipped("torch does not see a GPU")
     views = ade20k(replace(setting, batch=batch, resize=256, crop=224))
-    taught, count = learner(views, learners.SIGNED, setting.steps), len(views.labels)
-    work = Timed(lambda: learners.epoch(taught, views))
+    state, count = learner(views, learners.SIGNED, setting.steps), len(views.labels)
+    work = Timed(lambda: learners.epoch(state, views))
     value = Value("images/s", lambda seconds, _: count / seconds)
     yield Comparison(f"{what}, batch {batch}", "", work, NOTHING, value, rate(count), setting.slow_rounds)
 
 
 def ade20k(setting: Setting) -> ImageLoader:
-    """Random pixels of as many images as the paper's training set has."""
+    """Return a loader of random pixels with as many images as the paper's training set."""
     dataset = registry.get_dataset(DATASET)
     count, (height, width) = dataset.train, SIZE
-    item = height * width * 3
+    size = height * width * 3
     block = torch.randint(256, (BLOCK,), dtype=torch.uint8)
-    pixels = block.repeat(-(-count * item // BLOCK))[: count * item]
+    pixels = block.repeat(-(-count * size // BLOCK))[: count * size]
     heights, widths = torch.full((count,), height), torch.full((count,), width)
-    store = PixelCache((pixels,), torch.arange(count) * item, heights, widths, (), "random")
+    cache = PixelCache((pixels,), torch.arange(count) * size, heights, widths, (), "random")
     labels = torch.randint(dataset.num_classes, (count,))
-    return ImageLoader(store, labels, images.recipe(setting), dataset, setting.device)
+    return ImageLoader(cache, labels, images.recipe(setting), dataset, setting.device)
 
 
 live = partial(throughput, batch=128, what="live teacher", learner=learners.live_learner)

@@ -1,4 +1,4 @@
-"""How long the commands take that need no network: from the start of Python to its end."""
+"""Start-up time of commands that need no network, from the start of Python to its exit."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def imported(setting: Setting) -> Iterator[Comparison]:
-    """The package."""
+    """Measure the import of the package."""
     yield command(setting, "-c", "import dctkd_zoo")
 
 
 @contextmanager
 def listed(setting: Setting) -> Iterator[Comparison]:
-    """The list of all entries."""
+    """Measure the listing of all entries."""
     yield command(setting, "-m", "dctkd_zoo", "list")
 
 
 @contextmanager
 def helped(setting: Setting) -> Iterator[Comparison]:
-    """A command's help."""
+    """Measure the help of a command."""
     yield command(setting, "-m", "train", "--help")
 
 
 def command(setting: Setting, *arguments: str) -> Comparison:
-    """A Python command, in seconds."""
-    meta = " ".join(("python", *arguments))
-    return Comparison(meta, "", Command(arguments, ROOT), NOTHING, ALONE, MILLISECONDS, setting.rounds)
+    """Return the measurement of a Python command, in seconds."""
+    line = " ".join(("python", *arguments))
+    return Comparison(line, "", Command(arguments, ROOT), NOTHING, ALONE, MILLISECONDS, setting.rounds)

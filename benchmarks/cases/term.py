@@ -1,4 +1,4 @@
-"""The DCT term alone: against the released loss, and its share of a training step."""
+"""The DCT loss term: speed against the released loss, and share of a training step."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ STRIDES = (4, 8, 16, 32)
 
 @contextmanager
 def term(setting: Setting) -> Iterator[Comparison]:
-    """Forward and backward to the student's features, of the features that a training step has."""
+    """Compare forward and backward from the features of a training step, compiled as in a long run."""
     yield against_released(setting, "DCT term, in a run", dct_term(setting, setting.steps))
 
 
 @contextmanager
 def eager(setting: Setting) -> Iterator[Comparison]:
-    """The same, not compiled, as in a short run."""
+    """Compare the same without compilation, as in a short run."""
     yield against_released(setting, "DCT term, eager", dct_term(setting, steps=0))
 
 
 def against_released(setting: Setting, what: str, ours: Work) -> Comparison:
-    """Ours against the released loss on the same features, in float32 and contiguous."""
+    """Return the comparison with the released loss on the same features, which it gets contiguous and in float32."""
     student, teacher = ([plain(f) for f in features(setting, channels)] for channels in (STUDENT, TEACHER))
-    wanted(student)
+    require_grad(student)
 
     def theirs() -> None:
         torch.autograd.grad(released.distance(student, teacher).mean(), student)
@@ -51,9 +51,9 @@ def against_released(setting: Setting, what: str, ours: Work) -> Comparison:
 
 @contextmanager
 def spectra(setting: Setting) -> Iterator[Comparison]:
-    """The same from the activation maps on: the transforms and distances alone."""
+    """Compare transforms and distances only, starting from activation maps."""
     student, teacher = ([activation_map(f) for f in features(setting, channels)] for channels in (STUDENT, TEACHER))
-    wanted(student)
+    require_grad(student)
 
     def ours() -> None:
         pairs = zip(student, teacher, strict=True)
@@ -68,51 +68,51 @@ def spectra(setting: Setting) -> Iterator[Comparison]:
 
 @contextmanager
 def share(setting: Setting) -> Iterator[Comparison]:
-    """The term's part of the time of a whole step."""
+    """Measure the term as a share of the time of a whole training step."""
     views = images.views(setting)
-    learner, batch = learners.live_learner(views, learners.KD, setting.steps), next(views.train(0, 0))
-    step = Timed(lambda: learners.step(learner, batch))
+    state, batch = learners.live_learner(views, learners.KD, setting.steps), next(views.train(0, 0))
+    step = Timed(lambda: learners.step(state, batch))
     term = Timed(dct_term(setting, setting.steps))
     yield Comparison("DCT term", "whole step", term, step, SHARE, MILLISECONDS, setting.slow_rounds)
 
 
 def dct_term(setting: Setting, steps: int) -> Work:
-    """The term on a step's features, forward and backward, as a run of so many steps calls it."""
-    where = setting.device
+    """Return the term's forward and backward pass on the features of a step, as in a run of `steps` steps."""
+    device = setting.device
     student, teacher = features(setting, STUDENT), features(setting, TEACHER)
-    wanted(student)
-    logits = torch.zeros(setting.batch, images.CLASSES, device=where)
-    labels = torch.zeros(setting.batch, dtype=torch.long, device=where)
-    ours, theirs = (Output(logits, tuple(maps), logits) for maps in (student, teacher))
+    require_grad(student)
+    logits = torch.zeros(setting.batch, images.CLASSES, device=device)
+    labels = torch.zeros(setting.batch, dtype=torch.long, device=device)
+    student_output, teacher_output = (Output(logits, tuple(maps), logits) for maps in (student, teacher))
     batch = Batch(logits, labels, labels)
     objective = Objective({"dctkd": 1.0}, {"dctkd": {"transform": "dct2", "guided": False}})
     term = compile.compile_objective(objective, steps, setting.batch)
 
     def work() -> None:
-        with autocast(where, amp_dtype(where)):
-            value = term(ours, theirs, batch)["dctkd"]
+        with autocast(device, amp_dtype(device)):
+            value = term(student_output, teacher_output, batch)["dctkd"]
         torch.autograd.grad(value, student)
 
     return work
 
 
 def features(setting: Setting, channels: Sequence[int]) -> list[Tensor]:
-    """Random features as a step has them: not negative, channels last, in the device's precision."""
+    """Return random features like those of a step: non-negative, channels last, in the device's precision."""
     generator = torch.Generator().manual_seed(sum(channels))
-    where, result = setting.device, []
+    device, result = setting.device, []
     for count, stride in zip(channels, STRIDES, strict=True):
         side = -(-setting.crop // stride)
         values = torch.randn(setting.batch, count, side, side, generator=generator).relu()
-        result.append(values.to(where, amp_dtype(where), memory_format=torch.channels_last))
+        result.append(values.to(device, amp_dtype(device), memory_format=torch.channels_last))
     return result
 
 
 def plain(features: Tensor) -> Tensor:
-    """The same features as the released code has them: float32, channel by channel."""
+    """Return the same features as the released code has them: float32 and contiguous."""
     return features.float().contiguous()
 
 
-def wanted(tensors: Sequence[Tensor]) -> None:
-    """Ask for gradients."""
+def require_grad(tensors: Sequence[Tensor]) -> None:
+    """Turn on gradients."""
     for tensor in tensors:
         tensor.requires_grad_()

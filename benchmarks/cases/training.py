@@ -1,4 +1,4 @@
-"""Whole training: against the released style, with and without a cached teacher, and against the bare step."""
+"""Training: against the released style, with an online or cached teacher, and against bare steps."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from benchmarks.harness.sides import Fresh, Make, Timed, process
 
 
 def live(setting: Setting) -> Work:
-    """Epochs of this project: pixels from the store, the teacher in the loop, the released terms."""
+    """Return epochs of this project with the pixel cache, the teacher in the loop and the released loss terms."""
     views = images.views(setting)
-    learner = learners.live_learner(views, learners.SIGNED, setting.steps)
-    return lambda: learners.epoch(learner, views)
+    state = learners.live_learner(views, learners.SIGNED, setting.steps)
+    return lambda: learners.epoch(state, views)
 
 
 def cached(setting: Setting) -> Work:
-    """The same, the teacher's knowledge from disk."""
+    """Return the same epochs with a cached teacher."""
     views = images.views(setting)
-    learner = learners.cached_learner(views, learners.SIGNED, setting.steps)
-    return lambda: learners.epoch(learner, views)
+    state = learners.cached_learner(views, learners.SIGNED, setting.steps)
+    return lambda: learners.epoch(state, views)
 
 
 def whole(setting: Setting) -> Work:
-    """Epochs with every part: store, views, three terms."""
+    """Return epochs with the pixel cache, the image loader and three loss terms."""
     views = images.views(setting)
-    learner = learners.live_learner(views, learners.KD, setting.steps)
-    return lambda: learners.epoch(learner, views)
+    state = learners.live_learner(views, learners.KD, setting.steps)
+    return lambda: learners.epoch(state, views)
 
 
 def bare(setting: Setting) -> Work:
-    """As many steps as an epoch has, of the networks and the optimizer alone."""
+    """Return as many steps as an epoch has, with only networks, cross-entropy and optimizer."""
     step = learners.bare_step(images.views(setting))
 
     def work() -> None:
@@ -47,47 +47,47 @@ def bare(setting: Setting) -> Work:
 
 @contextmanager
 def against_released(setting: Setting, what: str, make: Make) -> Iterator[Comparison]:
-    """Each side in a process of its own: how memory is kept is a matter of the whole process."""
+    """Compare with the released style, each side in its own process because memory settings are per process."""
     with (
-        process(make, setting, keep_memory=True) as student,
-        process(released.epochs, setting, keep_memory=False) as teacher,
+        process(make, setting, keep_memory=True) as ours,
+        process(released.epochs, setting, keep_memory=False) as baseline,
     ):
         figure = rate(setting.images)
-        yield Comparison(what, "released style", student, teacher, FASTER, figure, setting.slow_rounds)
+        yield Comparison(what, "released style", ours, baseline, FASTER, figure, setting.slow_rounds)
 
 
 @contextmanager
 def train(setting: Setting) -> Iterator[Comparison]:
-    """Training with the teacher in the loop."""
+    """Compare training with the teacher in the loop."""
     with against_released(setting, "training, live teacher", live) as comparison:
         yield comparison
 
 
 @contextmanager
 def train_cached(setting: Setting) -> Iterator[Comparison]:
-    """Training with a cached teacher."""
+    """Compare training with a cached teacher."""
     with against_released(setting, "training, cached teacher", cached) as comparison:
         yield comparison
 
 
 @contextmanager
 def loop(setting: Setting) -> Iterator[Comparison]:
-    """What store, views, terms and the log cost beside the networks."""
-    student, teacher = Timed(whole(setting)), Timed(bare(setting))
+    """Measure the overhead of pixel cache, loader, loss terms and log over bare steps."""
+    ours, baseline = Timed(whole(setting)), Timed(bare(setting))
     figure = rate(setting.images)
-    yield Comparison("training loop", "bare step", student, teacher, FASTER, figure, setting.slow_rounds)
+    yield Comparison("training loop", "bare step", ours, baseline, FASTER, figure, setting.slow_rounds)
 
 
 @contextmanager
 def memory_short(setting: Setting) -> Iterator[Comparison]:
-    """The same of a run too short to compile its objective: without the compiler's own memory."""
+    """Compare peak memory in a run too short to compile its objective, so without the compiler's memory."""
     with memory(replace(setting, steps=0)) as comparison:
         yield replace(comparison, what="memory, nothing compiled")
 
 
 @contextmanager
 def memory(setting: Setting) -> Iterator[Comparison]:
-    """The same as `loop` in memory, at its peak."""
-    images.views(setting)  # building their store is another row's business
-    student, teacher = Fresh(whole, setting, peak), Fresh(bare, setting, peak)
-    yield Comparison("memory, training loop", "bare step", student, teacher, TIMES, MIB, setting.slow_rounds)
+    """Compare the peak memory of the sides of `loop`."""
+    images.views(setting)  # build the pixel cache now: another row measures that
+    ours, baseline = Fresh(whole, setting, peak), Fresh(bare, setting, peak)
+    yield Comparison("memory, training loop", "bare step", ours, baseline, TIMES, MIB, setting.slow_rounds)

@@ -1,1 +1,1 @@
-"""Timing of two sides in turn, and what the machine is."""
+"""Benchmark harness: sizes, sides, timing and comparison."""

@@ -1,4 +1,4 @@
-"""Two sides, measured in turns, to a ratio with its spread and to whether that meets its target."""
+"""Measurement of two sides in alternation: ratios per round, and comparison with a target."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from dctkd_zoo.errors import ZooError
 
 
 class Skipped(ZooError):
-    """A row that cannot be measured on this machine, and why."""
+    """Reason why a row cannot be measured on this machine."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """What is made of a round's figures of both sides, and its unit."""
+    """Unit and formula of the value of a round, computed from the measurements of both sides."""
 
     unit: str
     of: Callable[[float, float], float]
@@ -33,7 +33,7 @@ ALONE = Value("s", lambda ours, _: ours)
 
 @dataclass(frozen=True)
 class Figure:
-    """How a side's own figure is shown: seconds as a rate, as milliseconds."""
+    """Unit and conversion of one side's measurement, such as seconds to images per second."""
 
     unit: str
     of: Callable[[float], float]
@@ -44,19 +44,19 @@ MIB = Figure("MiB", lambda mib: mib)
 
 
 def rate(images: int) -> Figure:
-    """Seconds for so many images as images per second."""
+    """Return the conversion from seconds for `images` images to images per second."""
     return Figure("images/s", lambda seconds: images / seconds)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a row should reach: at least, or at most, in the row's own unit."""
+    """Lower or upper limit for the value of a row, in the row's unit."""
 
     limit: float
     at_least: bool = True
 
     def met(self, value: float) -> bool:
-        """Whether a value reaches it."""
+        """Return whether a value meets the target."""
         return value >= self.limit if self.at_least else value <= self.limit
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ class Target:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is measured, against what, and how both are told. What stands alone is against `sides.NOTHING`."""
+    """Two sides with their names, value and unit; `sides.NOTHING` is the second if nothing is compared."""
 
     what: str
     against: str
@@ -78,7 +78,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: its name, its target, and the function that sets its comparison up."""
+    """A row of the table: its name, its target, and the function that sets up its comparison."""
 
     name: str
     target: Target | None
@@ -87,24 +87,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of a row, or why nothing did: values, and both sides' figures round by round."""
+    """Result of a row: values and measurements of both sides round by round, or the reason for skipping it."""
 
     row: Row
     comparison: Comparison | None = None
     values: tuple[float, ...] = ()
     ours: tuple[float, ...] = ()
     theirs: tuple[float, ...] = ()
-    took: float = 0.0  # seconds, all in all
+    took: float = 0.0  # seconds for the whole row
     skipped: str = ""
 
     @property
     def met(self) -> bool | None:
-        """Whether the median meets the target; None where there is no target or no value."""
+        """Whether the median meets the target; None without a target or values."""
         return self.row.target.met(median(self.values)) if self.row.target and self.values else None
 
 
 def measure(row: Row, setting: Setting) -> Measured:
-    """Set a row up and measure it."""
+    """Set up a row and measure it."""
     start = time.perf_counter()
     try:
         with row.function(setting) as comparison:
@@ -112,12 +112,12 @@ def measure(row: Row, setting: Setting) -> Measured:
     except Skipped as reason:
         return Measured(row, skipped=str(reason))
     values = tuple(comparison.value.of(*pair) for pair in pairs)
-    student, teacher = (tuple(map(comparison.figure.of, side)) for side in zip(*pairs, strict=True))
-    return Measured(row, comparison, values, student, teacher, time.perf_counter() - start)
+    ours, theirs = (tuple(map(comparison.figure.of, side)) for side in zip(*pairs, strict=True))
+    return Measured(row, comparison, values, ours, theirs, time.perf_counter() - start)
 
 
 def compare(comparison: Comparison) -> list[tuple[float, float]]:
-    """Both sides' figures, measured in turns after one round each that does not count."""
+    """Return the measurements of both sides, taken in alternation after one warm-up round each."""
     comparison.ours.warm_up()
     comparison.theirs.warm_up()
     return [(comparison.ours.measure(), comparison.theirs.measure()) for _ in range(comparison.rounds)]

@@ -1,4 +1,4 @@
-"""What is measured of a piece of work: its time, the memory that it takes, and what its time goes to."""
+"""Measurements of a piece of work: time, memory and profiles."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from torch.profiler import ProfilerActivity, profile
 
 Work = Callable[[], object]
 
-SHOWN = 15  # lines of a profile
+SHOWN = 15  # rows of a profile
 
 
 def finish() -> None:
-    """Wait for the device."""
+    """Synchronise the device."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def seconds(work: Work) -> float:
-    """How long a piece of work takes, to its end on the device."""
+    """Return how many seconds a piece of work takes, including work on the device."""
     finish()
     start = time.perf_counter()
     work()
@@ -35,7 +35,7 @@ def seconds(work: Work) -> float:
 
 
 def profiled(work: Work) -> str:
-    """torch.profiler's table of the most expensive operators."""
+    """Return torch.profiler's table of the most expensive operators."""
     gpu = torch.cuda.is_available()
     with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as profiler:
         seconds(work)
@@ -44,7 +44,7 @@ def profiled(work: Work) -> str:
 
 
 def functions(work: Work) -> str:
-    """CProfile's table of the functions that take longest, of this thread: for work that torch has no part in."""
+    """Return cProfile's table of the slowest functions in this thread, for work that does not use torch."""
     profiler, text = cProfile.Profile(), io.StringIO()
     profiler.runcall(work)
     pstats.Stats(profiler, stream=text).sort_stats("tottime").print_stats(SHOWN)
@@ -52,20 +52,20 @@ def functions(work: Work) -> str:
 
 
 def peak(work: Work) -> float:
-    """The most memory that this process has held when the work is done, in MiB."""
+    """Return the peak memory of this process after the work, in MiB."""
     work()
     return _memory("VmHWM")
 
 
 def growth(work: Work) -> float:
-    """How far the work takes this process above what it holds before, at its peak, in MiB."""
+    """Return how far the work raises the peak memory of this process above its memory before, in MiB."""
     before = _memory("VmRSS")
     work()
     return _memory("VmHWM") - before
 
 
 def _memory(field: str) -> float:
-    # Not `getrusage` where there is another way: its peak starts from that of the process that started this one.
+    # `getrusage` is the fallback, because its peak is inherited from the parent process.
     status = Path("/proc/self/status")
     if status.exists():
         result = next(line for line in status.read_text().splitlines() if line.startswith(f"{field}:"))

@@ -1,4 +1,4 @@
-"""Sides of a comparison: work in this process, in one of its own, in a new one each round, or a command."""
+"""Sides of a comparison: work in this process, in another process, in a new process each round, or a command."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ from benchmarks.harness.orders import SHOWN, Work, profiled, seconds
 from benchmarks.harness.setting import Setting
 from dctkd_zoo import device
 
-Make = Callable[[Setting], Work]  # of a module, since processes are told it by its name
+Make = Callable[[Setting], Work]  # a module-level function, because it is pickled by name
 
 
 class Side(Protocol):
-    """One side of a comparison: a figure a round (seconds, or MiB), and what it is made of."""
+    """One side of a comparison: a measurement per round, in seconds or MiB, and a profile."""
 
     def warm_up(self) -> object:
-        """Do once what is not measured."""
+        """Run once without measuring."""
         ...
 
     def measure(self) -> float:
-        """One round."""
+        """Return the measurement of one round."""
         ...
 
     def profile(self) -> str:
-        """What one round consists of, the most expensive first."""
+        """Return a profile of one round, most expensive first."""
         ...
 
 
 @dataclass(frozen=True)
 class Timed:
-    """Work in this process; `prepare` is done before each round and not timed."""
+    """Work in this process; `prepare` runs before each round and is not timed."""
 
     work: Work
     prepare: Work | None = None
     profiler: Callable[[Work], str] = profiled
 
     def warm_up(self) -> None:
-        """Work once."""
+        """Run the work once."""
         self.measure()
 
     def measure(self) -> float:
-        """Seconds of one round."""
+        """Return the seconds of one round."""
         if self.prepare:
             self.prepare()
         return seconds(self.work)
 
     def profile(self) -> str:
-        """The most expensive operators, or what else the profiler tells."""
+        """Return the output of the profiler."""
         self.measure()
         if self.prepare:
             self.prepare()
@@ -64,47 +64,47 @@ class Timed:
 
 @dataclass(frozen=True)
 class Remote:
-    """Work in a process that waits at the other end of a pipe."""
+    """Work in another process that takes orders through a pipe."""
 
     pipe: Connection
 
     def ask(self, order: Callable[[Work], Any]) -> Any:
-        """What `order`, a function of a module, makes of the work there."""
+        """Return the result of `order`, a module-level function, applied to the work in the other process."""
         self.pipe.send(order)
         return self.pipe.recv()
 
     def warm_up(self) -> None:
-        """Work once."""
+        """Run the work once."""
         self.measure()
 
     def measure(self) -> float:
-        """Seconds of one round."""
+        """Return the seconds of one round."""
         return float(self.ask(seconds))
 
     def profile(self) -> str:
-        """The most expensive operators."""
+        """Return the most expensive operators."""
         self.measure()
         return str(self.ask(profiled))
 
 
 @contextmanager
 def process(make: Make, setting: Setting, keep_memory: bool) -> Iterator[Remote]:
-    """A process in which work has been made and waits for orders; `keep_memory` as `python -m train` does."""
+    """Start a process that prepares the work and waits for orders; `keep_memory` as in `python -m train`."""
     context = get_context("spawn")
-    student, teacher = context.Pipe()
-    started = context.Process(target=_serve, args=(teacher, make, setting, keep_memory))
-    started.start()
-    teacher.close()  # so that the end of the process is the end of the pipe
+    pipe, child_pipe = context.Pipe()
+    child = context.Process(target=_serve, args=(child_pipe, make, setting, keep_memory))
+    child.start()
+    child_pipe.close()  # so that the pipe closes when the process ends
     try:
-        student.recv()
-        yield Remote(student)
+        pipe.recv()
+        yield Remote(pipe)
     finally:
-        student.close()
-        started.join()
+        pipe.close()
+        child.join()
 
 
 def _serve(pipe: Connection, make: Make, setting: Setting, keep_memory: bool) -> None:
-    set_start_method(None, force=True)  # not as this one was started, but as the work's own processes usually are
+    set_start_method(None, force=True)  # the work's own processes start with the default method, not with spawn
     if keep_memory:
         device.keep_memory()
     work = make(setting)
@@ -112,15 +112,15 @@ def _serve(pipe: Connection, make: Make, setting: Setting, keep_memory: bool) ->
     try:
         while True:
             pipe.send(pipe.recv()(work))
-    except EOFError:  # nobody is there any more
+    except EOFError:  # the other end was closed
         pass
 
 
 @dataclass(frozen=True)
 class Fresh:
-    """Work that is done once in a new process each round; `order` says what is measured of it.
+    """Work done once in a new process each round; `order` takes the measurement there.
 
-    `prepare` is done here, before the process starts.
+    `prepare` runs in this process before the new one starts.
     """
 
     make: Make
@@ -129,14 +129,14 @@ class Fresh:
     prepare: Work | None = None
 
     def warm_up(self) -> None:
-        """Nothing: each round starts anew."""
+        """Do nothing, as each round is a new process."""
 
     def measure(self) -> float:
-        """The figure of one process."""
+        """Return the measurement of one process."""
         return float(self._ask(self.order))
 
     def profile(self) -> str:
-        """The most expensive operators."""
+        """Return the most expensive operators."""
         return str(self._ask(profiled))
 
     def _ask(self, order: Callable[[Work], Any]) -> Any:
@@ -148,21 +148,21 @@ class Fresh:
 
 @dataclass(frozen=True)
 class Command:
-    """A Python command from its start to its end."""
+    """A Python command, timed from start to exit."""
 
     arguments: Sequence[str]
     folder: Path
 
     def warm_up(self) -> None:
-        """Run it once."""
+        """Run the command once."""
         self.measure()
 
     def measure(self) -> float:
-        """Seconds of one run."""
+        """Return the seconds of one run."""
         return seconds(self._run)
 
     def profile(self) -> str:
-        """The modules that take longest to import, in microseconds."""
+        """Return the slowest imports, in microseconds."""
         lines = self._run("-X", "importtime").splitlines()[1:]
         rows = [line.removeprefix("import time:") for line in lines if line.startswith("import time:")]
         slowest = sorted(rows, key=lambda row: -int(row.partition("|")[0]) if row.split()[0].isdigit() else 0)
@@ -175,19 +175,19 @@ class Command:
 
 @dataclass(frozen=True)
 class Given:
-    """A figure that is set rather than measured."""
+    """A fixed value instead of a measurement."""
 
     value: float
 
     def warm_up(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def measure(self) -> float:
-        """The figure."""
+        """Return the value."""
         return self.value
 
     def profile(self) -> str:
-        """Nothing: it does not run."""
+        """Return an empty string, as nothing runs."""
         return ""
 
 

@@ -268,7 +268,7 @@ def test_the_disk_it_takes_is_told_before_and_true(tmp_path, monkeypatch):
     many = views(2000)
     with (tmp_path / "text").open("w") as file:
         teacher_source.cached(teacher(), many, 2, torch.float32, Console(file=file, width=200))
-    meta = re.search(r"2 of 2 views of 2,000 images to be made, ([\d.]+) MiB", (tmp_path / "text").read_text())
+    meta = re.search(r"computing 2 of 2 views of 2,000 images, ([\d.]+) MiB", (tmp_path / "text").read_text())
     assert meta is not None
     files = sum(path.stat().st_size for path in (tmp_path / "knowledge").rglob("*.bin"))
     assert float(meta[1]) == pytest.approx(files / 2**20, abs=0.06)
@@ -329,7 +329,7 @@ def test_training_with_a_cached_teacher_is_recorded_and_repeatable(world, entrie
     (world / "b").mkdir()
     (world / "a" / "r14_patches").rename(world / "b" / "r14_patches")
     assert train(world, "b", "r8_at_kd_patches", "--teacher-cache", "2") == 0
-    assert "to be made" not in capsys.readouterr().out
+    assert "teacher cache: computing" not in capsys.readouterr().out
     first, again = (load_file(world / out / "r8_at_kd_patches" / weights.WEIGHTS) for out in "ab")
     assert all(torch.equal(first[name], again[name]) for name in first)
 

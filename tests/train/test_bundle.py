@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 
 def test_what_it_is_and_how_it_was_made_comes_along_and_nothing_else(run, tmp_path):
     place = bundle.bundle(run, tmp_path / "mbv2_stripes")
-    assert {file.name for file in place.iterdir()} == {*bundle.BESIDE, weights.WEIGHTS, weights.HASHES}
+    assert {file.name for file in place.iterdir()} == {*bundle.COPIED, weights.WEIGHTS, weights.HASHES}
     assert weights.from_folder(place, "bundled").sha256 == weights.from_folder(run, "").sha256
     assert [path.name for path in tmp_path.iterdir()] == ["mbv2_stripes"]
 
@@ -65,11 +65,11 @@ def test_what_float16_cannot_hold_and_what_has_not_ended_is_refused(run, tmp_pat
     tensors["classifier.weight"][0, 0] = 1e6
     save_file(tensors, folder / weights.WEIGHTS, metadata={"format": "pt"})
     weights.write_hashes(folder)
-    with pytest.raises(ZooError, match=r"classifier.weight has values that float16 cannot hold.*without --half"):
+    with pytest.raises(ZooError, match=r"classifier.weight has values outside the float16 range.*without --half"):
         bundle.bundle(folder, tmp_path / "place", half=True)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
     (folder / checkpoint.STATE).touch()
-    with pytest.raises(ZooError, match="no finished run"):
+    with pytest.raises(ZooError, match="does not hold a finished run"):
         bundle.bundle(folder, tmp_path / "place")
 
 
@@ -79,4 +79,4 @@ def test_the_command_names_the_size_or_what_is_missing(run, tmp_path, monkeypatc
     assert capsys.readouterr().out.startswith("mbv2_stripes: 4.")
     assert json.loads((tmp_path / "bundled" / "mbv2_stripes" / "recipe.json").read_text())["name"] == "mbv2_stripes"
     assert bundle.main(["r8_stripes", "--out", str(run.parent)]) == 1
-    assert "r8_stripes: no finished run is there" in capsys.readouterr().err
+    assert "r8_stripes does not hold a finished run" in capsys.readouterr().err

@@ -30,8 +30,8 @@ def batch(images: int) -> Batch:
 
 def test_only_a_long_run_is_compiled():
     objective = Objective(WEIGHTS, {})
-    assert compile.compile_objective(objective, compile.PAYS - 1, 4) is objective
-    assert isinstance(compile.compile_objective(objective, compile.PAYS, 4), compile.Compiled)
+    assert compile.compile_objective(objective, compile.MIN_STEPS - 1, 4) is objective
+    assert isinstance(compile.compile_objective(objective, compile.MIN_STEPS, 4), compile.Compiled)
 
 
 def test_a_compiler_that_fails_costs_one_line_and_nothing_else(monkeypatch, caplog):
@@ -106,7 +106,7 @@ def test_a_training_that_cannot_compile_says_so_and_runs_in_float32(monkeypatch,
         raise RuntimeError("no working C++ compiler")
 
     monkeypatch.setattr(torch, "compile", lambda *arguments, **options: broken)
-    monkeypatch.setattr(compile, "PAYS", 1)
+    monkeypatch.setattr(compile, "MIN_STEPS", 1)
     monkeypatch.setattr(registry, "_MODULES", [])
     monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
     rounding, step = [], loop.step

@@ -47,7 +47,7 @@ def wait(watched: Launcher, until: Callable[[], object] | None = None) -> list[d
     """Look until that holds, or all have ended; what was seen, each once."""
     seen = [states(watched)]
     deadline = time.monotonic() + 60
-    while not (until or (lambda: all(status.state in ENDS for status in watched.known.values())))():
+    while not (until or (lambda: all(status.state in ENDS for status in watched.statuses.values())))():
         assert time.monotonic() < deadline, seen
         time.sleep(0.02)
         seen += [now] if (now := states(watched)) != seen[-1] else []
@@ -135,7 +135,7 @@ def test_a_killed_run_goes_on_and_one_that_gets_nowhere_does_not(out, monkeypatc
     wait(early, lambda: "r20_stripes 0" in starts(out))
     os.kill(process_of(out, "r20_stripes"), signal.SIGKILL)
     *_, last = wait(early)
-    assert last["r20_stripes"] == "failed: killed by SIGKILL, no epoch further than when it was started"
+    assert last["r20_stripes"] == "failed: killed by SIGKILL without finishing an epoch"
 
 
 def test_a_preempted_job_is_requeued_by_submitit(out):
@@ -170,7 +170,7 @@ wait(launcher(pathlib.Path({str(out)!r}), job, STUDENT))
 def test_stopping_stops_local_jobs_which_go_on_later(out):
     watched = launcher(out, LONG)
     wait(watched, logged(out, "r14_stripes", 2))
-    assert watched.cluster.leave(watched.active()) == "1 stopped; start the same command again to go on"
+    assert watched.cluster.leave(watched.active()) == "jobs stopped: 1; run the same command again to continue"
     with lock.held(out / "r14_stripes", wait=False):
         pass
     *_, last = wait(launcher(out, TEACHER))
@@ -202,7 +202,7 @@ def slurm(tmp_path, monkeypatch):
         script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
     monkeypatch.setenv("FAKE_SLURM", str(jobs))
-    monkeypatch.setattr(clusters, "LOOK", 0.1)
+    monkeypatch.setattr(clusters, "POLL_INTERVAL", 0.1)
     monkeypatch.setattr(clusters, "LAG", 0.3)
     monkeypatch.setattr(clusters, "GRACE", 5)
     monkeypatch.setattr(SlurmJob, "watcher", SlurmInfoWatcher())  # which remembers jobs by their number

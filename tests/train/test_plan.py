@@ -59,7 +59,9 @@ def test_teachers_must_be_there_or_asked_for(names):
 
 def test_the_refusal_names_teacher_students_and_the_way_on():
     entries = plan.seeded(["r18_dctkd_mit67", "r18_kd_mit67"], [1])
-    with pytest.raises(WeightsNotFound, match=r"r50_mit67, for r18_dctkd_mit67-seed1, r18_kd_mit67-seed1: `python -m"):
+    with pytest.raises(
+        WeightsNotFound, match=r"r50_mit67, needed by r18_dctkd_mit67-seed1, r18_kd_mit67-seed1: `python -m"
+    ):
         plan.jobs(entries, never)
 
 
@@ -85,7 +87,7 @@ def test_a_network_waits_for_the_one_that_it_starts_from():
         ("r50_scene15", "r50_intel6"),
         ("r18_kd_scene15", "r50_scene15"),
     ]
-    with pytest.raises(WeightsNotFound, match="r50_intel6, for r50_scene15: `python -m train r50_intel6`"):
+    with pytest.raises(WeightsNotFound, match="r50_intel6, needed by r50_scene15: `python -m train r50_intel6`"):
         plan.jobs(plan.seeded(["r50_scene15"], None), never)
 
 
@@ -197,10 +199,10 @@ def options(*words: str):
 def test_a_job_has_all_that_says_where_but_not_the_launcher_s_own():
     meta = options("x", "--data", "d", "--out", "o", "--device", "cpu", "--teacher-cache", "4", "--catalog", "c.py")
     entry = registry.get_entry("r18_kd_mit67").with_seed(3)
-    words = " ".join(launch.words(entry, meta))
+    words = " ".join(launch.arguments(entry, meta))
     assert words.startswith("r18_kd_mit67 --resume --seed 3 --data /")
     assert words.endswith(f"--out {Path.cwd() / 'o'} --teacher-cache 4 --catalog {Path.cwd() / 'c.py'}")
-    again = options(*launch.words(entry, meta))
+    again = options(*launch.arguments(entry, meta))
     own = {"names", "resume", "seed", "launcher", "jobs", "slurm", "dry_run", "all"}
     assert set(vars(meta)) == own | set(launch.FORWARDED)
     assert [getattr(again, name) is None for name in launch.FORWARDED] == [False] * len(launch.FORWARDED)
@@ -215,7 +217,7 @@ def sbatch(tmp_path, monkeypatch):
 
 
 def test_several_gpus_are_torchrun_s_business(sbatch):
-    _, begin, _ = launch.chosen(options("x", "--launcher", "slurm", "--slurm", "gpus_per_node=4"))
+    _, begin, _ = launch.choose_cluster(options("x", "--launcher", "slurm", "--slurm", "gpus_per_node=4"))
     assert begin[1:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4", "-m", "train"]
 
 
@@ -225,26 +227,26 @@ def test_several_gpus_are_torchrun_s_business(sbatch):
         (["--jobs", "2"], "--jobs needs --launcher"),
         (["--slurm", "time=5"], "--slurm needs --launcher slurm"),
         (["--launcher", "local", "--slurm", "time=5"], "--slurm needs --launcher slurm"),
-        (["--launcher", "slurm", "--slurm", "nodes=2"], "nodes=2: a run is of one node"),
-        (["--launcher", "slurm", "--slurm", "time=4:00:00"], "time=4:00:00: minutes"),
+        (["--launcher", "slurm", "--slurm", "nodes=2"], "nodes=2: a run uses one node"),
+        (["--launcher", "slurm", "--slurm", "time=4:00:00"], "time=4:00:00: give minutes"),
     ],
 )
 def test_options_that_do_not_go_together(words, message, sbatch):
     with pytest.raises(ZooError, match=message):
-        launch.chosen(options("x", *words))
+        launch.choose_cluster(options("x", *words))
 
 
 def test_where_there_is_no_slurm_it_says_so(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ZooError, match="there is no sbatch here"):
-        launch.chosen(options("x", "--launcher", "slurm"))
+    with pytest.raises(ZooError, match="sbatch not found"):
+        launch.choose_cluster(options("x", "--launcher", "slurm"))
 
 
 def test_a_network_of_another_recipe_is_not_taken_for_the_entry_s(tmp_path):
     entry = registry.get_entry("r8_synthscenes")
     other = replace(entry, recipe=replace(entry.recipe, lr=0.01))
     finished_run(tmp_path / entry.name, other, [200])
-    result = launch.refused([Job(entry)], tmp_path, options("x"))
+    result = launch.other_recipes([Job(entry)], tmp_path, options("x"))
     assert result[entry.name].state == "failed" and "trained with another recipe" in result[entry.name].why
 
 

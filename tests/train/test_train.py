@@ -169,7 +169,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(world, tmp_path, console, mon
         interrupted(patch, 1)
         run.train(entry, where(world, tmp_path), console)
     other = replace(entry, recipe=replace(entry.recipe, lr=0.01))
-    with pytest.raises(errors.ZooError, match="is of another recipe"):
+    with pytest.raises(errors.ZooError, match="used another recipe"):
         run.train(other, where(world, tmp_path, resume=True), console)
 
 
@@ -308,10 +308,10 @@ def test_the_meter_averages_what_it_is_given():
     meter = loop.Meter(epoch=7)
     for value in (1.0, 2.0, 6.0):
         meter.add({"ce": torch.tensor(value), "kd": torch.tensor(2 * value)})
-    assert meter.look() == {"ce": 3.0, "kd": 6.0}
+    assert meter.flush() == {"ce": 3.0, "kd": 6.0}
     meter.add({"ce": torch.tensor(float("inf")), "kd": torch.tensor(0.0)})
     with pytest.raises(errors.NonFiniteLoss, match="'ce' is inf at step 4 of epoch 7"):
-        meter.look()
+        meter.flush()
 
 
 def test_the_flags_say_where_and_never_what():
@@ -423,7 +423,7 @@ def test_a_run_does_not_go_on_by_another_config(world, tmp_path, out, console, m
     config["pretrained_cfg"]["mean"] = [0.5, 0.5, 0.51]
     (folder / "config.json").write_text(json.dumps(config))
     weights.write_hashes(folder)
-    with pytest.raises(errors.ZooError, match=f"is of another {who}_config_sha256; delete it to start over"):
+    with pytest.raises(errors.ZooError, match=f"used another {who}_config_sha256; delete it to start over"):
         run.train(entry, where(world, tmp_path, resume=True), console)
 
 

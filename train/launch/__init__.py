@@ -1,4 +1,4 @@
-"""`python -m train ... --launcher`: entries planned, handed to a cluster and watched."""
+"""Launcher of many runs: plan the jobs, submit them and monitor them (`python -m train ... --launcher`)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from train.launch.scheduler import ENDS, Launcher, finished
 if TYPE_CHECKING:
     from rich.console import Console
 
-FORWARDED = ("data", "device", "out", "teacher_cache", "catalog")  # what a job's command line has of the launcher's
-EVERY, SHARE = 0.5, 10  # s between looks, and at least so many times what a look takes
+FORWARDED = ("data", "device", "out", "teacher_cache", "catalog")  # options that every job is given, too
+# Seconds between two polls, and at least this many times the duration of one.
+POLL_INTERVAL, POLL_FACTOR = 0.5, 10
 
 
 def main(names: Sequence[str], options: argparse.Namespace) -> int:
-    """Train the entries as jobs, or print the plan of it; 0 where all are trained."""
+    """Train the entries as jobs, or print the plan; return 0 if all of them are trained."""
     out = (options.out or checkpoints()).absolute()
     jobs = plan.jobs(plan.seeded(names, options.seed), lambda entry: available(entry, out))
     console = shell.console()
@@ -39,14 +40,14 @@ def main(names: Sequence[str], options: argparse.Namespace) -> int:
 
         shell.show(console, estimate.report(jobs, out, options.teacher_cache, lambda job: finished(out / job.name)))
         return 0
-    cluster, begin, limit = chosen(options)
+    cluster, prefix, limit = choose_cluster(options)
     launcher = Launcher(
         jobs,
         out,
         cluster,
-        lambda job: [*begin, *words(job.entry, options)],
+        lambda job: [*prefix, *arguments(job.entry, options)],
         options.jobs or limit,
-        known=refused(jobs, out, options),
+        statuses=other_recipes(jobs, out, options),
     )
     try:
         rows = watch(launcher, console)
@@ -57,20 +58,20 @@ def main(names: Sequence[str], options: argparse.Namespace) -> int:
 
 
 def watch(launcher: Launcher, console: Console) -> list[Row]:
-    """Look and show until every run has ended; the last rows."""
+    """Poll and display the jobs until every run has ended; return the last rows."""
     launcher.adopt()
-    with board.Board(str(launcher.out), console) as shown:
+    with board.Board(str(launcher.out), console) as display:
         while True:
             start = time.monotonic()
             rows = launcher.step()
-            shown.show(rows)
+            display.show(rows)
             if all(row.status.state in ENDS for row in rows):
                 return rows
-            time.sleep(max(EVERY, SHARE * (time.monotonic() - start)))
+            time.sleep(max(POLL_INTERVAL, POLL_FACTOR * (time.monotonic() - start)))
 
 
-def chosen(options: argparse.Namespace) -> tuple[Cluster, list[str], int]:
-    """The cluster, how its command lines begin, and how many jobs it is given at once unless told."""
+def choose_cluster(options: argparse.Namespace) -> tuple[Cluster, list[str], int]:
+    """Return the cluster, the start of its command lines, and the default number of jobs at once."""
     if options.launcher is None or (options.slurm and options.launcher != "slurm"):
         raise ZooError("--jobs needs --launcher, and --slurm needs --launcher slurm")
     library()
@@ -78,29 +79,29 @@ def chosen(options: argparse.Namespace) -> tuple[Cluster, list[str], int]:
     if options.launcher == "local":
         return Local(() if options.device else gpus()), [*python, "train"], 1
     if shutil.which("sbatch") is None:
-        raise ZooError("--launcher slurm: there is no sbatch here; start it where jobs are submitted from")
+        raise ZooError("--launcher slurm: sbatch not found; run this command on a login node")
     parameters = dict(options.slurm)
     if parameters.get("nodes", 1) != 1:
-        raise ZooError(f"--slurm nodes={parameters['nodes']}: a run is of one node")
+        raise ZooError(f"--slurm nodes={parameters['nodes']}: a run uses one node; leave it out")
     if not isinstance(parameters.get("time", 1), int):
-        raise ZooError(f"--slurm time={parameters['time']}: minutes, a whole number")
+        raise ZooError(f"--slurm time={parameters['time']}: give minutes as a whole number")
     count = parameters.get("gpus_per_node", 1)
-    spread = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"] if count > 1 else []
-    return Slurm(parameters), [*python, *spread, "train"], sys.maxsize
+    torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"] if count > 1 else []
+    return Slurm(parameters), [*python, *torchrun, "train"], sys.maxsize
 
 
 def gpus() -> tuple[str, ...]:
-    """The GPUs of this machine that may be used, as CUDA_VISIBLE_DEVICES calls them."""
+    """Return the usable GPUs of this machine, in the notation of CUDA_VISIBLE_DEVICES."""
     import torch
 
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return tuple(filter(None, named.split(",")))
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return tuple(filter(None, visible.split(",")))
     return tuple(str(number) for number in range(torch.cuda.device_count()))
 
 
-def words(entry: Entry, options: argparse.Namespace) -> list[str]:
-    """What of `python -m train` makes one run, resumed where it has begun; paths as any folder understands them."""
+def arguments(entry: Entry, options: argparse.Namespace) -> list[str]:
+    """Return the arguments of `python -m train` for one run, with absolute paths."""
     line = [entry.name, "--resume", "--seed", str(entry.recipe.seed)]
     for name in FORWARDED:
         value = getattr(options, name)
@@ -110,12 +111,12 @@ def words(entry: Entry, options: argparse.Namespace) -> list[str]:
 
 
 def available(entry: Entry, out: Path) -> bool:
-    """Whether an entry's weights can be had without training it."""
+    """Return whether an entry's weights exist without training it."""
     return weights.is_complete(out / entry.run_name) or weights.available(entry.run_name)
 
 
-def refused(jobs: Sequence[Job], out: Path, options: argparse.Namespace) -> dict[str, Status]:
-    """Those whose finished folder holds a network of another recipe."""
+def other_recipes(jobs: Sequence[Job], out: Path, options: argparse.Namespace) -> dict[str, Status]:
+    """Return a failed status for each job whose finished folder holds a network of another recipe."""
     import torch
 
     from train import run

@@ -1,4 +1,4 @@
-"""The states of many runs to the terminal: a live table where there is one, a line per change elsewhere."""
+"""Status display of many runs: a live table in a terminal, one line per change elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
 from train.progress import format_time
 
-# What a run can be, in the order in which it is shown where there is no room for all; and how.
+# States of a run and their styles, most important first: the order matters when the table does not fit the screen.
 STYLES = {
     "running": "bold",
     "running elsewhere": "cyan",
@@ -28,12 +28,12 @@ STYLES = {
     "waiting": "dim",
     "done": "green",
 }
-FRAME = 5  # lines of the table that are no rows
+FRAME = 5  # lines of the table besides its rows
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a run is doing, and what there is to say of it."""
+    """State of a run and the reason for it."""
 
     state: str = "waiting"
     why: str = ""
@@ -41,7 +41,7 @@ class Status:
 
 @dataclass(frozen=True)
 class Row:
-    """A run as it is shown."""
+    """One run in the table; `top1` in percent."""
 
     name: str
     status: Status
@@ -51,23 +51,23 @@ class Row:
 
 
 def progress(log: Path) -> tuple[int, float | None]:
-    """Epochs done and the last test accuracy in percent, from a run's log; none where there is none yet."""
+    """Return the epochs done and the last test accuracy in percent, or None, from a run's log."""
     rows = list(csv.DictReader(log.read_text().splitlines())) if log.is_file() else []
     tested = [float(row["test_top1"]) for row in rows if row["test_top1"]]
     return len(rows), tested[-1] if tested else None
 
 
 def table(rows: Sequence[Row], title: str, room: int) -> Grid:
-    """The runs, `room` of them at most: those that something happens to before those that are done."""
+    """Return a table of at most `room` runs: active and failed ones before those that are done."""
     order = list(STYLES)
     chosen = sorted(rows, key=lambda row: order.index(row.status.state))[: max(room, 1)]
-    shown = [row for row in rows if row in chosen]
-    left = Counter(row.status.state for row in rows if row not in chosen)
+    visible = [row for row in rows if row in chosen]
+    omitted = Counter(row.status.state for row in rows if row not in chosen)
     counts = Counter(row.status.state for row in rows)
     caption = ", ".join(f"{counts[state]} {state}" for state in order if counts[state])
-    hidden = f" (not shown: {', '.join(f'{n} {state}' for state, n in left.items())})" if left else ""
+    hidden = f" (not shown: {', '.join(f'{n} {state}' for state, n in omitted.items())})" if omitted else ""
     columns = (Column("run"), Column("epoch", right=True), Column("top-1", right=True), Column("state", prose=True))
-    return Grid(columns, [_cells(row) for row in shown], Text(title), Text(caption + hidden), spare=("epoch",))
+    return Grid(columns, [_cells(row) for row in visible], Text(title), Text(caption + hidden), spare=("epoch",))
 
 
 def _cells(row: Row) -> list[Text]:
@@ -77,7 +77,7 @@ def _cells(row: Row) -> list[Text]:
 
 
 class Board:
-    """Shows rows as they change."""
+    """Display that is updated as the states of runs change."""
 
     def __init__(self, title: str, console: Console) -> None:
         self.title, self.console = title, console
@@ -94,7 +94,7 @@ class Board:
         self.live.stop()
 
     def show(self, rows: Sequence[Row]) -> None:
-        """Draw the table anew, or print what has changed."""
+        """Redraw the table, or print the rows that have changed."""
         if self.live.is_started:
             title = f"{self.title}, {format_time(time.monotonic() - self.start)}"
             self.live.update(table(rows, title, self.console.height - FRAME), refresh=True)
@@ -106,8 +106,8 @@ class Board:
 
 
 def line(row: Row) -> str:
-    """A run in one line."""
-    figures = [f"{row.epoch}/{row.epochs} epochs"] if row.epoch else []
-    figures += [] if row.top1 is None else [f"{row.top1:.2f} % top-1"]
-    known = f" ({', '.join(figures)})" if figures else ""
-    return f"{row.name}: {': '.join(filter(None, (row.status.state, row.status.why)))}{known}"
+    """Return the state of a run in one line."""
+    values = [f"{row.epoch}/{row.epochs} epochs"] if row.epoch else []
+    values += [] if row.top1 is None else [f"{row.top1:.2f} % top-1"]
+    suffix = f" ({', '.join(values)})" if values else ""
+    return f"{row.name}: {': '.join(filter(None, (row.status.state, row.status.why)))}{suffix}"

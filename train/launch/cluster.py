@@ -1,4 +1,4 @@
-"""Command lines to jobs, through submitit: on this machine, or in Slurm's queue."""
+"""Submission of command lines as submitit jobs, on this machine or to Slurm."""
 
 from __future__ import annotations
 
@@ -24,77 +24,77 @@ if TYPE_CHECKING:
 RECORD, NOTE = "job.json", "ended.json"
 NO_LIMIT = 10 * 365 * 24 * 60  # minutes: a job on this machine is never timed out
 TIMEOUTS = 1000  # times that Slurm may requeue a job whose time is up
-DEFAULTS = {"time": 240, "gpus_per_node": 1, "signal_delay_s": 120}  # of Slurm's; minutes, and seconds
+DEFAULTS = {"time": 240, "gpus_per_node": 1, "signal_delay_s": 120}  # for Slurm; time in minutes, delay in seconds
 SLURM = {"requeue": True, "kill-on-invalid-dep": "yes"}
-GRACE = 300  # s from a cluster's SIGTERM to the job's end
-LOOK = 30  # s between questions to Slurm
-LAG = 60  # s after which files that a job wrote on another node are seen here
+GRACE = 300  # s between a cluster's SIGTERM and the end of the job
+POLL_INTERVAL = 30  # s between queries to Slurm
+LAG = 60  # s until files written on another node are visible here
 QUEUED = ("PENDING", "REQUEUED", "UNKNOWN", "READY")
 
 
 @dataclass(frozen=True)
 class Handle:
-    """A submitted job: where its files are, and what it runs on."""
+    """A submitted job: its folder, the job it depends on, and its devices."""
 
     job: submitit.Job[None]
-    place: Path
-    after: str | None = None  # the number of the job that it waits for
+    folder: Path
+    after: str | None = None  # number of the job it waits for
     devices: str | None = None
 
     @property
     def number(self) -> str:
-        """What the cluster calls it."""
+        """Job number assigned by the cluster."""
         return self.job.job_id
 
     @property
     def began(self) -> bool:
-        """Whether it got as far as to write a log."""
+        """Whether the job has started: it has a log file."""
         return self.job.paths.stdout.exists()
 
     @property
     def code(self) -> int | None:
-        """The command's exit code; `None` while it runs, or where the job was killed with it."""
-        path = self.place / NOTE
+        """The command's exit code; `None` while it runs, or if it was killed together with its job."""
+        path = self.folder / NOTE
         return int(json.loads(path.read_text())["code"]) if path.is_file() else None
 
     def last_error(self) -> str:
-        """The last line of the job's log that says what went wrong."""
+        """Return the last error message in the job's log, or its last line."""
         path = self.job.paths.stderr
         text = path.read_text(errors="replace") if path.is_file() else ""
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        said = [line for line in lines if line.startswith("error: ")] or lines
-        return said[-1].removeprefix("error: ") if said else ""
+        errors = [line for line in lines if line.startswith("error: ")] or lines
+        return errors[-1].removeprefix("error: ") if errors else ""
 
 
 class Cluster(Protocol):
-    """Where jobs run. `ahead`: one can be submitted before the one that it waits for has ended."""
+    """A place to run jobs. `ahead`: a job can be submitted before the job it depends on has ended."""
 
     ahead: bool
 
     def submit(self, name: str, line: Sequence[str], path: Path, after: Handle | None) -> Handle:
-        """Submit a command line, to start once `after` has ended well."""
+        """Submit a command line that starts once `after` has succeeded."""
         ...
 
     def adopt(self, path: Path) -> Handle | None:
-        """The job that an earlier launcher submitted there, if it waits or runs still."""
+        """Return the job that an earlier launcher submitted from folder `path`, if it is still queued or running."""
         ...
 
     def state(self, handle: Handle) -> str:
-        """`queued`, `running` or `ended`."""
+        """Return `queued`, `running` or `ended`."""
         ...
 
-    def here(self, path: Path) -> bool:
-        """Whether the job whose record is there takes a turn of this launcher's."""
+    def counts_here(self, path: Path) -> bool:
+        """Return whether the job recorded in folder `path` counts against this launcher's limit."""
         ...
 
     def leave(self, handles: Sequence[Handle]) -> str:
-        """What becomes of jobs that have not ended when the launcher is stopped, done and said."""
+        """Stop or leave unfinished jobs when the launcher is stopped, and return a message about it."""
         ...
 
 
 @dataclass
 class Local:
-    """Jobs on this machine, a GPU each where there are some and none was named."""
+    """Jobs on this machine, each on the GPU of `gpus` with the fewest jobs."""
 
     gpus: Sequence[str] = ()
     running: list[Handle] = field(default_factory=list)
@@ -114,85 +114,86 @@ class Local:
         return handle
 
     def adopt(self, path: Path) -> Handle | None:
-        """None: the lock of its run says whether it still runs."""
+        """Return None: the lock of a run shows whether it is still running."""
         return None
 
     def state(self, handle: Handle) -> str:
-        """`running` or `ended`."""
+        """Return `running` or `ended`."""
         return "ended" if handle.job.done() else "running"
 
-    def here(self, path: Path) -> bool:
-        """Whether it was started on this machine."""
-        meta = _record(path)
-        return meta.get("cluster") == "local" and meta.get("host") == platform.node()
+    def counts_here(self, path: Path) -> bool:
+        """Return whether the job was started on this machine."""
+        record = _record(path)
+        return record.get("cluster") == "local" and record.get("host") == platform.node()
 
     def leave(self, handles: Sequence[Handle]) -> str:
-        """Stop them; they can be resumed."""
-        left = list(handles)
-        while left := [handle for handle in left if self.state(handle) != "ended"]:
-            for handle in left:
+        """Stop the jobs; they can be resumed."""
+        remaining = list(handles)
+        while remaining := [handle for handle in remaining if self.state(handle) != "ended"]:
+            for handle in remaining:
                 os.kill(int(handle.number), signal.SIGTERM)
             time.sleep(1)
-        return f"{len(handles)} stopped; start the same command again to go on"
+        return f"jobs stopped: {len(handles)}; run the same command again to continue"
 
 
 @dataclass
 class Slurm:
-    """Jobs in Slurm's queue, with parameters of sbatch."""
+    """Jobs in Slurm's queue, submitted with the given sbatch parameters."""
 
     parameters: Mapping[str, Any]
     ahead: bool = True
-    asked: float = float("-inf")
-    gone: dict[str, float] = field(default_factory=dict)  # jobs that ended unheard of, and since when
+    polled_at: float = float("-inf")
+    ended_at: dict[str, float] = field(default_factory=dict)  # when Slurm first reported a job as ended
 
     def submit(self, name: str, line: Sequence[str], path: Path, after: Handle | None) -> Handle:
-        """Queue a command line; one that waits in vain is taken out of the queue."""
+        """Submit a command line; Slurm cancels the job if the one it depends on fails."""
         executor = library().SlurmExecutor(path, max_num_timeout=TIMEOUTS)
-        waits = {"dependency": f"afterok:{after.number}"} if after else {}
-        wanted = {**DEFAULTS, **self.parameters, **waits, "job_name": name, "additional_parameters": SLURM}
+        dependency = {"dependency": f"afterok:{after.number}"} if after else {}
+        parameters = {**DEFAULTS, **self.parameters, **dependency, "job_name": name, "additional_parameters": SLURM}
         try:
-            executor.update_parameters(**wanted)
+            executor.update_parameters(**parameters)
         except ValueError as error:
             raise ZooError(f"--slurm: {reason_of(error)}") from error
-        self.asked = float("-inf")
+        self.polled_at = float("-inf")
         number = after.number if after else None
         return Handle(_submit(executor, Command(line, str(path / NOTE), {}, GRACE), path, number), path, number)
 
     def adopt(self, path: Path) -> Handle | None:
-        """The job whose number stands there, if Slurm has it."""
-        meta = _record(path)
-        if meta.get("cluster") != "slurm":
+        """Return the job recorded in folder `path`, if Slurm still has it."""
+        record = _record(path)
+        if record.get("cluster") != "slurm":
             return None
-        handle = Handle(library().SlurmJob(path, str(meta["id"])), path, meta["after"])
+        handle = Handle(library().SlurmJob(path, str(record["id"])), path, record["after"])
         return None if self.state(handle) == "ended" else handle
 
     def state(self, handle: Handle) -> str:
-        """As Slurm says, which is asked for all jobs at once, every half a minute."""
+        """Return the state that Slurm reports; it is queried for all jobs at once, every `POLL_INTERVAL` seconds."""
         if handle.code is not None:
             return "ended"
         watcher = handle.job.watcher
-        if time.monotonic() - self.asked > LOOK:
+        if time.monotonic() - self.polled_at > POLL_INTERVAL:
             watcher.update()
-            self.asked = time.monotonic()
+            self.polled_at = time.monotonic()
         if watcher.is_done(handle.number, mode="cache"):
-            since = self.gone.setdefault(handle.number, time.monotonic())
-            return "ended" if time.monotonic() - since > LAG else "running"
+            ended_at = self.ended_at.setdefault(handle.number, time.monotonic())
+            return "ended" if time.monotonic() - ended_at > LAG else "running"
         return "queued" if watcher.get_state(handle.number, mode="cache") in QUEUED else "running"
 
-    def here(self, path: Path) -> bool:
-        """No: turns are Slurm's business."""
+    def counts_here(self, path: Path) -> bool:
+        """Return False: Slurm schedules its jobs itself."""
         return False
 
     def leave(self, handles: Sequence[Handle]) -> str:
-        """Leave them to Slurm."""
+        """Leave the jobs to Slurm."""
         numbers = " ".join(handle.number for handle in handles)
         return (
-            f"Slurm goes on with {len(handles)} jobs (to end them: scancel {numbers}); the same command watches again"
+            f"jobs left in Slurm's queue: {len(handles)} (cancel them with: scancel {numbers}); "
+            "run the same command again to monitor them"
         )
 
 
 def library() -> ModuleType:
-    """The submitit package; a `ZooError` that says how to get it where it is missing."""
+    """Return the submitit package; `ZooError` with installation instructions if it is missing."""
     try:
         import submitit
     except ImportError as error:
@@ -204,22 +205,22 @@ def _submit(executor: submitit.Executor, command: Command, path: Path, after: st
     Path(command.note).unlink(missing_ok=True)
     try:
         job = executor.submit(command)
-    except RuntimeError as error:  # what sbatch says
-        raise ZooError(f"{executor.name()} does not take the job: {reason_of(error)}") from error
+    except RuntimeError as error:  # holds the message of sbatch
+        raise ZooError(f"{executor.name()} did not accept the job: {reason_of(error)}") from error
     record = {"cluster": executor.name(), "id": job.job_id, "after": after, "host": platform.node()}
     atomic.write_text(path / RECORD, json.dumps(record))
     return job
 
 
-def _record(place: Path) -> dict[str, Any]:
-    path = place / RECORD
-    meta: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
-    return meta
+def _record(folder: Path) -> dict[str, Any]:
+    path = folder / RECORD
+    record: dict[str, Any] = json.loads(path.read_text()) if path.is_file() else {}
+    return record
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """What is started inside does not hear the terminal's Ctrl-C: the launcher tells it what to do."""
+    """Start child processes with SIGINT ignored, so that Ctrl-C in the terminal reaches only the launcher."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield

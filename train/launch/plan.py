@@ -1,4 +1,4 @@
-"""Entries to jobs: which run waits for which, generation by generation."""
+"""Plan of jobs: which run waits for which, ordered by generation."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from dctkd_zoo import registry
 from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.spec import EXTERNAL, Entry
 
-SHOWN = 5  # missing networks that a refusal names
+SHOWN = 5  # missing networks named in the error message
 
 
 @dataclass(frozen=True)
 class Job:
-    """An entry of one seed, and the run that it learns or starts from where that is to be trained too."""
+    """An entry with one seed; `needs` names the run of its teacher or starting weights if that is trained, too."""
 
     entry: Entry
     needs: str | None = None
 
     @property
     def name(self) -> str:
-        """What the run, its folder and its job are called."""
+        """Name of the run, its folder and its job."""
         return self.entry.run_name
 
 
 def seeded(names: Iterable[str], seeds: Sequence[int] | None) -> list[Entry]:
-    """Each entry from each seed (`None`: from its recipe's), those that others rest on before these."""
+    """Return each entry with each seed (`None`: its recipe's), teachers before students."""
     return [
         registry.get_entry(name).with_seed(seed) for name in registry.teachers_first(names) for seed in seeds or (None,)
     ]
 
 
 def jobs(entries: Iterable[Entry], available: Callable[[Entry], bool]) -> tuple[Job, ...]:
-    """A job an entry, in an order in which each can wait for those before it.
+    """Return one job per entry, each after the jobs it waits for.
 
-    `WeightsNotFound` where what one rests on is neither among the entries nor `available`.
+    `WeightsNotFound` if a teacher or starting weights are neither among the entries nor `available`.
     """
     entries = list(entries)
     runs = {entry.run_name for entry in entries}
     needs = {entry.run_name: _needed(entry) for entry in entries}
     missing = {n.run_name: n for n in needs.values() if n and n.run_name not in runs and not available(n)}
     if missing:
-        raise WeightsNotFound(_refusal([*missing.values()], needs))
+        raise WeightsNotFound(_missing_message([*missing.values()], needs))
     planned = [Job(e, n.run_name if (n := needs[e.run_name]) and n.run_name in runs else None) for e in entries]
     return tuple(job for generation in generations(planned) for job in generation)
 
 
 def generations(jobs: Iterable[Job]) -> list[list[Job]]:
-    """The jobs that wait for none, those that wait for these alone, and so on; the order within stays."""
+    """Return the jobs that wait for no other, then those that wait for these, and so on; each in the given order."""
     by_name = {job.name: job for job in jobs}
     depths = {name: _depth(job, by_name) for name, job in by_name.items()}
     return [
@@ -61,21 +61,21 @@ def _depth(job: Job, by_name: dict[str, Job]) -> int:
 
 
 def _needed(entry: Entry) -> Entry | None:
-    """The entry of the catalog that one learns or starts from, whatever its own seed."""
+    """Return the catalog entry that is the entry's teacher or start, None if it needs none from the catalog."""
     name = entry.depends_on
     return None if name is None or name.startswith(EXTERNAL) else registry.get_entry(name)
 
 
-def _refusal(missing: Sequence[Entry], needs: dict[str, Entry | None]) -> str:
+def _missing_message(missing: Sequence[Entry], needs: dict[str, Entry | None]) -> str:
     lines = [
-        f"{needed.run_name}, for {', '.join(name for name, n in needs.items() if n == needed)}: "
+        f"{needed.run_name}, needed by {', '.join(name for name, n in needs.items() if n == needed)}: "
         f"`{needed.train_command}`"
         for needed in missing[:SHOWN]
     ]
     more = f"\n  and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
     return (
-        "no weights of these, which others learn or start from, and they are not among the entries to be trained. Name "
-        "them too, train them first, or point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold them:\n  "
+        "some entries need the weights of others that are neither available nor in this run. Add these entries to the "
+        "command, train them first, or set DCTKD_ZOO_HOME to the folder whose `checkpoints` hold them:\n  "
         + "\n  ".join(lines)
         + more
     )
