@@ -1,11 +1,11 @@
-"""A timm-style zoo of scene classifiers and of the students distilled from them with a DCT-driven attention loss."""
+"""A timm-style zoo of scene classifiers and students distilled from them with a DCT-driven attention loss."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from dctkd_zoo import _moved, registry  # noqa: F401  modules are also found by their earlier names
+from dctkd_zoo import _moved, registry  # noqa: F401  makes modules importable by their earlier names
 from dctkd_zoo.errors import CorruptWeights, DatasetError, UnknownEntry, WeightsNotFound, ZooError
 from dctkd_zoo.registry import get_entry
 
@@ -32,7 +32,7 @@ __all__ = [
     "run",
 ]
 
-# What needs torch is imported when it is first asked for, so that looking entries up stays instant.
+# Names that need torch are imported on first use, so that looking up entries stays fast.
 _LAZY = {
     "Batch": ("dctkd_zoo.data.batch", "Batch"),
     "Output": ("dctkd_zoo.features", "Output"),
@@ -44,7 +44,10 @@ _LAZY = {
 
 
 def list_models(pattern: str = "*", dataset: str | None = None, pretrained: bool = False) -> list[str]:
-    """Names of entries that match a shell pattern, in natural order; `pretrained`: whose weights can be had now."""
+    """Return the names of entries that match a shell pattern, in natural order.
+
+    With `pretrained`, only those with weights available now.
+    """
     names = registry.find(pattern, dataset)
     if not pretrained:
         return names

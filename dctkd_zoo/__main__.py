@@ -1,4 +1,4 @@
-"""Look the zoo up, try it, fetch what it needs, publish it: `python -m dctkd_zoo list`."""
+"""Command line of the model zoo: list entries, classify images, fetch data, verify and publish weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMANDS = (listing, predict, data, verify, publish, cards)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the argument parser."""
     parser = argparse.ArgumentParser(prog="python -m dctkd_zoo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = common.shared()
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit status."""
+    """Run a command and return its exit status."""
     return shell.run(lambda: _run(arguments))
 
 

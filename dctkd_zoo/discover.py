@@ -1,4 +1,4 @@
-"""Package name -> the modules in it, so that adding a file is all it takes."""
+"""Discovery of the modules in a package, so that adding a file is all it takes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def modules(package: str) -> tuple[str, ...]:
-    """Names of the public modules directly in `package`, sorted, without importing them."""
+    """Return the sorted names of the public modules directly in `package`, without importing them."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.submodule_search_locations is None:
         raise ValueError(f"{package!r} is not a package")
@@ -22,17 +22,17 @@ def modules(package: str) -> tuple[str, ...]:
 
 
 def load(package: str, name: str) -> ModuleType:
-    """The module `<package>.<name>`, imported."""
-    known = modules(package)
-    if name not in known:
-        close = difflib.get_close_matches(name, known)
+    """Import and return the module `<package>.<name>`; `ValueError` if there is none."""
+    available = modules(package)
+    if name not in available:
+        close = difflib.get_close_matches(name, available)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-        raise ValueError(f"{package} has no {name!r}.{hint} There is: {', '.join(known) or 'nothing'}")
+        raise ValueError(f"{package} has no {name!r}.{hint} Available: {', '.join(available) or 'nothing'}")
     return importlib.import_module(f"{package}.{name}")
 
 
 def only(module: ModuleType, base: type[T]) -> type[T]:
-    """The one subclass of `base` that `module` itself defines."""
+    """Return the one subclass of `base` that `module` itself defines."""
     result = [
         value
         for value in vars(module).values()
@@ -42,5 +42,5 @@ def only(module: ModuleType, base: type[T]) -> type[T]:
         and value.__module__ == module.__name__
     ]
     names = ", ".join(cls.__name__ for cls in result) or "none"
-    assert len(result) == 1, f"{module.__name__} must define one {base.__name__}, it defines {names}"
+    assert len(result) == 1, f"{module.__name__} must define one {base.__name__} but defines {names}"
     return result[0]

@@ -1,35 +1,35 @@
-"""The errors a user can meet. Each message names the value at fault and the way on."""
+"""Errors that users can meet. Each message names the value at fault and what to do about it."""
 
 from __future__ import annotations
 
 
-def printable(words: object, keep: str = "") -> str:
-    """What a terminal shows as it is: control characters and broken bytes become escapes, but those of `keep`."""
-    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(words))
+def printable(text: object, keep: str = "") -> str:
+    """Return text that is safe to print: control characters and broken bytes are escaped, except those in `keep`."""
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error says, or its type where it says nothing, as a bare `MemoryError()`."""
+    """Return an error's message, or its type if it has none, like a bare `MemoryError()`."""
     return str(error).strip() or type(error).__name__
 
 
 def named(error: BaseException) -> str:
-    """An error's type and what it says, `ValueError: no such name`; the type alone where it says nothing."""
+    """Return an error's type and message, `ValueError: no such name`; the type alone if it has no message."""
     return f"{type(error).__name__}: {error}" if str(error).strip() else type(error).__name__
 
 
 class ZooError(Exception):
-    """What every error of this package is, so that a command line prints it without a traceback."""
+    """Base class of this package's errors, which the commands print without a traceback."""
 
 
 class UnknownEntry(ZooError, KeyError):
-    """A name that no catalog has."""
+    """A name that is in no catalog."""
 
-    __str__ = Exception.__str__  # a KeyError would show the message as a quoted key
+    __str__ = Exception.__str__  # a KeyError would print the message as a quoted key
 
 
 class CatalogError(ZooError):
-    """A catalog file that cannot be read or does not fit the others."""
+    """A catalog file that cannot be read or conflicts with the others."""
 
 
 class WeightsNotFound(ZooError):
@@ -37,31 +37,31 @@ class WeightsNotFound(ZooError):
 
 
 class CorruptWeights(ZooError):
-    """Bytes that do not match their recorded hash, after one more download."""
+    """A file that does not match its recorded hash, even when downloaded once more."""
 
 
 class HubError(ZooError):
-    """The Hub did not take what was to be published."""
+    """A refusal by the Hub of what was to be published."""
 
 
 class DatasetError(ZooError):
-    """A dataset that is missing, partial, undecodable or has its classes in another order."""
+    """A dataset that is missing, incomplete, undecodable or has its classes in another order."""
 
 
 class DatasetMissing(DatasetError):
-    """A dataset whose files are not there, or not all of them; the message ends with the command that fetches them."""
+    """A dataset with missing files; the message ends with the command that fetches them."""
 
 
 class UnsupportedNetwork(ZooError, TypeError):
-    """A network that cannot be used here: no feature maps, another number of channels, or an error in its code."""
+    """A network that cannot be used here: no feature maps, the wrong number of channels, or an error in its code."""
 
 
 class Unreadable(DatasetError):
-    """A file or folder that could not be read: nothing is known of its bytes, so nothing may be concluded from them."""
+    """A file or folder that could not be read, so that nothing may be concluded about its content."""
 
 
 class Undecodable(DatasetError):
-    """An image whose bytes were read, and are no picture that is taken."""
+    """An image that was read but is damaged or in a format that is not accepted."""
 
 
 class TeacherMismatch(ZooError):
@@ -69,11 +69,11 @@ class TeacherMismatch(ZooError):
 
 
 class NonFiniteLoss(ZooError):
-    """A term of the objective that became infinite or not a number."""
+    """A loss term that became infinite or NaN."""
 
 
 class NonFiniteAnswers(ZooError):
-    """A network that answers some images with numbers that are infinite or none."""
+    """A network whose outputs are infinite or NaN for some images."""
 
 
 class DeviceNotFound(ZooError, ValueError):
@@ -81,11 +81,11 @@ class DeviceNotFound(ZooError, ValueError):
 
 
 class CorruptCache(ZooError):
-    """A file of this package's cache that is not what it was written as."""
+    """A file of this package's cache that has changed since it was written."""
 
 
 class CorruptFile(ZooError):
-    """A file of rows or facts that is torn, damaged or edited by hand."""
+    """A CSV or JSON file that is truncated, damaged or edited by hand."""
 
 
 class Busy(ZooError):
@@ -93,4 +93,4 @@ class Busy(ZooError):
 
 
 class RankLost(ZooError):
-    """Another process of the same run that has died, or cannot be reached."""
+    """Another process of the same run that has died or cannot be reached."""

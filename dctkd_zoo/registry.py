@@ -1,4 +1,4 @@
-"""Entries of the catalog by name or pattern."""
+"""Lookup of entries, datasets and architectures by name or pattern."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
 
 T = TypeVar("T")
 
-_MODULES: list[ModuleType] = []  # the catalog's, then those of files that the user named
+_MODULES: list[ModuleType] = []  # the package's catalog files, then the user's
 
 
 def _modules() -> list[ModuleType]:
@@ -31,9 +31,9 @@ def _modules() -> list[ModuleType]:
 
 
 def include(path: Path) -> None:
-    """Add a user's catalog file, Python like those of `dctkd_zoo/catalog`; its names must be new.
+    """Add a user's catalog, a Python file like those in `dctkd_zoo/catalog`; its names must be new.
 
-    It has `ENTRIES`, and where they need them a `DATASET` and `ARCHS`, short names of timm networks.
+    It defines `ENTRIES`, and if they need them a `DATASET` and `ARCHS`, short names of timm networks.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
@@ -45,7 +45,7 @@ def include(path: Path) -> None:
         _check(_tables((*_modules(), module)), module.ENTRIES)
     except KeyboardInterrupt:
         raise
-    except BaseException as error:  # it is the user's code, and may fail in any way, or call sys.exit
+    except BaseException as error:  # user code may fail in any way, or call sys.exit
         raise CatalogError(f"{path}: {' '.join(named(error).split())}") from error
     _modules().append(module)
     _bundled_and_included.cache_clear()
@@ -53,7 +53,7 @@ def include(path: Path) -> None:
 
 @dataclass(frozen=True)
 class _Tables:
-    """What the catalog's files hold, by name."""
+    """Architectures, datasets and entries of all catalog files, by name."""
 
     archs: Mapping[str, Arch]
     datasets: Mapping[str, Dataset]
@@ -84,7 +84,7 @@ def _add(table: dict[str, T], what: str, name: str, value: T) -> None:
 
 
 def _check_types(module: ModuleType) -> None:
-    """Refuse a file whose names hold something else than they should; a generator would be used up by the check."""
+    """Refuse a file whose variables have wrong types, such as a generator, which the check would exhaust."""
     parts = vars(module)
     expected: Mapping[str, Any] = {
         "ENTRIES": tuple[Entry, ...],
@@ -95,65 +95,67 @@ def _check_types(module: ModuleType) -> None:
         parts["ENTRIES"] = tuple(parts["ENTRIES"])
     for name, kind in expected.items():
         if not fits(parts.get(name), kind):
-            raise TypeError(f"{name} is {parts.get(name)!r:.60}, it should be {kind}")
+            raise TypeError(f"{name} is {parts.get(name)!r:.60} but should be {kind}")
 
 
 def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
-    """Refuse entries that name what there is not, and what rests on itself."""
+    """Refuse entries that name unknown architectures, datasets, terms or teachers, or that depend on themselves."""
     terms = discover.modules("dctkd_zoo.losses")
     sources = discover.modules("dctkd_zoo.data.sources")
-    ends: set[str] = set()
+    checked: set[str] = set()
     for entry in entries:
         if entry.arch not in tables.archs:
-            raise ValueError(f"{entry.name}: no architecture {entry.arch!r}; ARCHS gives a timm network a short name")
+            raise ValueError(f"{entry.name}: unknown architecture {entry.arch!r}; add it to ARCHS")
         if entry.dataset not in tables.datasets:
-            raise ValueError(f"{entry.name}: no dataset {entry.dataset!r}; there are {', '.join(tables.datasets)}")
+            raise ValueError(
+                f"{entry.name}: unknown dataset {entry.dataset!r}; available: {', '.join(tables.datasets)}"
+            )
         source = tables.datasets[entry.dataset].source.partition("/")[0]
         if source not in sources:
-            raise ValueError(f"{entry.dataset}: no source {source!r}; there are {', '.join(sources)}")
+            raise ValueError(f"{entry.dataset}: unknown source {source!r}; available: {', '.join(sources)}")
         if not set(entry.terms) <= set(terms):
             unknown = ", ".join(sorted(set(entry.terms) - set(terms)))
-            raise ValueError(f"{entry.name}: no loss term {unknown}; there are {', '.join(terms)}")
+            raise ValueError(f"{entry.name}: unknown loss term {unknown}; available: {', '.join(terms)}")
         if entry.teacher and not entry.teacher.startswith(EXTERNAL) and entry.teacher not in tables.entries:
             raise ValueError(
-                f"{entry.name}: its teacher {entry.teacher!r} is neither an entry nor {' or '.join(EXTERNAL)}"
+                f"{entry.name}: teacher {entry.teacher!r} is neither an entry nor starts with {' or '.join(EXTERNAL)}"
             )
         if entry.start is not None and (
             entry.start not in tables.entries or tables.entries[entry.start].arch != entry.arch
         ):
-            raise ValueError(f"{entry.name}: it starts from {entry.start!r}, which is no entry of its architecture")
-        _check_line(entry.name, tables.entries, ends)
+            raise ValueError(f"{entry.name}: starts from {entry.start!r}, which is not an entry of its architecture")
+        _check_chain(entry.name, tables.entries, checked)
 
 
-def _check_line(name: str, known: Mapping[str, Entry], ends: set[str]) -> None:
-    """Refuse an entry that rests on itself; `ends` are those known not to, of which each is walked from once."""
-    line: dict[str, None] = {}
-    while name in known and name not in ends:
-        if name in line:
-            names = list(line)
-            raise ValueError(f"entries that rest on each other: {' <- '.join([*names[names.index(name) :], name])}")
-        line[name] = None
-        name = known[name].depends_on or ""
-    ends.update(line)
+def _check_chain(name: str, table: Mapping[str, Entry], checked: set[str]) -> None:
+    """Refuse an entry that depends on itself; `checked` collects those that do not, to visit each once."""
+    chain: dict[str, None] = {}
+    while name in table and name not in checked:
+        if name in chain:
+            names = list(chain)
+            raise ValueError(f"entries depend on each other: {' <- '.join([*names[names.index(name) :], name])}")
+        chain[name] = None
+        name = table[name].depends_on or ""
+    checked.update(chain)
 
 
 def archs() -> Mapping[str, Arch]:
-    """All architectures by their short name."""
+    """Return all architectures by short name."""
     return _bundled_and_included().archs
 
 
 def entries() -> Mapping[str, Entry]:
-    """All entries by name, in the order of the catalog."""
+    """Return all entries by name, in catalog order."""
     return _bundled_and_included().entries
 
 
 def datasets() -> Mapping[str, Dataset]:
-    """All datasets by name."""
+    """Return all datasets by name."""
     return _bundled_and_included().datasets
 
 
 def get_entry(name: str) -> Entry:
-    """The entry of that name; `UnknownEntry` with the closest names where there is none."""
+    """Return the entry of that name; `UnknownEntry`, with the closest names, if there is none."""
     try:
         return entries()[name]
     except KeyError:
@@ -163,20 +165,20 @@ def get_entry(name: str) -> Entry:
 
 
 def get_dataset(name: str) -> Dataset:
-    """The dataset of that name; `DatasetError` with the names there are where there is none."""
+    """Return the dataset of that name; `DatasetError`, with the names there are, if there is none."""
     try:
         return datasets()[name]
     except KeyError:
-        raise DatasetError(f"unknown dataset {name!r}; there are {', '.join(datasets())}") from None
+        raise DatasetError(f"unknown dataset {name!r}; available: {', '.join(datasets())}") from None
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:
-    """Sort key that puts r8 before r18: of a number, how many digits it has, then these."""
-    return [(len(part) * (path % 2), part) for path, part in enumerate(re.split("([0-9]+)", name))]
+    """Return a sort key that puts r8 before r18: numbers compare by their count of digits, then digit by digit."""
+    return [(len(part) * (index % 2), part) for index, part in enumerate(re.split("([0-9]+)", name))]
 
 
 def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
-    """Names that match a shell pattern, of one dataset if given, in natural order."""
+    """Return the names that match a shell pattern, of one dataset if given, in natural order."""
     if dataset is not None:
         get_dataset(dataset)
     result = fnmatch.filter(entries(), pattern)
@@ -184,19 +186,19 @@ def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
 
 
 def distilled(name: str) -> list[str]:
-    """Names of the entries whose teacher is `name`."""
+    """Return the names of the entries whose teacher is `name`."""
     return [entry.name for entry in entries().values() if entry.teacher == name]
 
 
 def baseline(entry: Entry) -> str | None:
-    """Name of the entry that is the same network trained on labels alone, for as many epochs if there is such a one."""
-    known, plain = entries(), f"{entry.arch}_{entry.dataset}"
-    alike = (name for name in known if name.partition(".")[0] == plain)
-    return max(alike, key=lambda name: known[name].recipe.epochs == entry.recipe.epochs, default=None)
+    """Return the name of an entry's supervised baseline, preferably one trained for as many epochs."""
+    table, plain = entries(), f"{entry.arch}_{entry.dataset}"
+    candidates = (name for name in table if name.partition(".")[0] == plain)
+    return max(candidates, key=lambda name: table[name].recipe.epochs == entry.recipe.epochs, default=None)
 
 
 def resolve(patterns: Iterable[str]) -> list[str]:
-    """Names and shell patterns to names, each once; `UnknownEntry` for one that matches nothing."""
+    """Expand names and shell patterns to names, each once; `UnknownEntry` for one that matches nothing."""
     names: dict[str, None] = {}
     for pattern in patterns:
         result = find(pattern) or [get_entry(pattern).name]
@@ -205,29 +207,29 @@ def resolve(patterns: Iterable[str]) -> list[str]:
 
 
 def teachers_first(names: Iterable[str]) -> list[str]:
-    """The same names, those that others of them learn or start from before these."""
+    """Sort names so that teachers and initial weights come before the entries that need them."""
     generations: dict[str, int] = {}
     return sorted(names, key=lambda name: _generation(name, generations))
 
 
-def _generation(name: str, found: dict[str, int]) -> int:
-    """0 for an entry that rests on none of the catalog, else one more than that of the one it rests on."""
-    known, line = entries(), []
-    while name in known and name not in found:
-        line.append(name)
-        name = known[name].depends_on or ""
-    for item in reversed(line):
-        below = known[item].depends_on
-        found[item] = found.get(below, 0) + 1 if below else 0
-    return found.get(line[0] if line else name, 0)
+def _generation(name: str, generations: dict[str, int]) -> int:
+    """Return 0 for an entry that depends on no other, else one more than the generation of the one it depends on."""
+    table, chain = entries(), []
+    while name in table and name not in generations:
+        chain.append(name)
+        name = table[name].depends_on or ""
+    for link in reversed(chain):
+        needed = table[link].depends_on
+        generations[link] = generations.get(needed, 0) + 1 if needed else 0
+    return generations.get(chain[0] if chain else name, 0)
 
 
-def ancestors(name: str, known: Mapping[str, Entry]) -> list[str]:
-    """A name, what it learns or starts from, what that does and so on, to the first that does not or came before."""
-    line, last = {name: None}, name
-    while (entry := known.get(last)) and entry.depends_on:
+def ancestors(name: str, table: Mapping[str, Entry]) -> list[str]:
+    """Return a name, the one it depends on, and so on, to one that depends on none or is already in the list."""
+    chain, last = {name: None}, name
+    while (entry := table.get(last)) and entry.depends_on:
         last = entry.depends_on
-        if last in line:
-            return [*line, last]
-        line[last] = None
-    return list(line)
+        if last in chain:
+            return [*chain, last]
+        chain[last] = None
+    return list(chain)

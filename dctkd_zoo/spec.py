@@ -1,4 +1,4 @@
-"""What a dataset, a recipe and an entry of the zoo are: frozen dataclasses, standard library only."""
+"""Datasets, recipes, architectures and entries as frozen dataclasses; standard library only."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ NAME = re.compile(
 
 
 HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings
-EXTERNAL = (*HUB, "local-dir:")  # how the name of a network outside the catalog begins
-ENTRY = "entry:"  # how that of one inside begins, where a recipe names the weights to start from
+EXTERNAL = (*HUB, "local-dir:")  # prefixes of networks outside the catalog
+ENTRY = "entry:"  # prefix of an entry whose weights a recipe starts from
 
 
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """How an entry is trained: SGD with momentum, one crop and flip per image and epoch.
+    """Training recipe of an entry: SGD with momentum, one random crop and horizontal flip per image and epoch.
 
-    `resize` is the short side in px of the stored image (bilinear), `pad` px of `pad_mode` are
-    added around it, `crop` px of that are seen: anywhere in training, the centre in evaluation.
+    `resize` is the short side in px of the stored image (bilinear), `pad` px of `pad_mode` are added around it, and
+    `crop` px of that are used: at a random position in training, the centre in evaluation. `pretrained` names the
+    weights to start from, `entry:NAME`, `hf-hub:NAME`, `local-dir:PATH` or a timm tag; None is from scratch.
     """
 
     epochs: int
@@ -47,23 +48,21 @@ class Recipe(Checked):
     momentum: float = 0.9
     nesterov: bool = False
     weight_decay: float = 1e-4
-    pretrained: str | None = (
-        None  # what it starts from: entry:NAME, hf-hub:NAME, local-dir:PATH, a timm tag; None: scratch
-    )
-    test_every: int = 1  # epochs between tests; the last is always tested
+    pretrained: str | None = None
+    test_every: int = 1  # epochs between tests; the last epoch is always tested
     seed: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.positive("epochs", "batch_size", "resize", "crop", "test_every")
         if min(self.lr, self.weight_decay, self.seed) < 0:
-            raise ValueError(f"lr {self.lr}, weight_decay {self.weight_decay} or seed {self.seed} is below 0")
+            raise ValueError(f"lr {self.lr}, weight_decay {self.weight_decay} or seed {self.seed} is negative")
         if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum {self.momentum} is not from 0 to below 1")
+            raise ValueError(f"momentum {self.momentum} is not in [0, 1)")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         if self.pad < 0 or (self.pad_mode == "reflect" and self.pad >= self.resize):
-            raise ValueError(f"pad {self.pad} is below 0, or more than there is to reflect of resize {self.resize}")
+            raise ValueError(f"pad {self.pad} is negative, or too large to reflect an image of resize {self.resize}")
         if self.crop > self.resize + 2 * self.pad:
             raise ValueError(f"crop {self.crop} does not fit into resize {self.resize} + 2 x pad {self.pad}")
         if self.pad_mode not in ("constant", "reflect"):
@@ -72,9 +71,9 @@ class Recipe(Checked):
 
 @dataclass(frozen=True)
 class Arch(Checked):
-    """A network of timm by its name there.
+    """A timm network.
 
-    `scratch` are arguments that an untrained one is built with, `train` those of any that is to be trained.
+    `scratch` are arguments for building an untrained one, `train` those for any that is about to be trained.
     """
 
     timm_name: str
@@ -84,7 +83,7 @@ class Arch(Checked):
 
 @dataclass(frozen=True)
 class Archive(Checked):
-    """A file to download for a dataset; `unpack=False` keeps it as it is."""
+    """A file to download for a dataset; `unpack=False` keeps it as is."""
 
     url: str
     unpack: bool = True
@@ -93,12 +92,12 @@ class Archive(Checked):
 
 @dataclass(frozen=True)
 class Dataset(Checked):
-    """A set of labelled images: where it comes from and how its pixels are normalised.
+    """A labelled image dataset: where it comes from and how its pixels are normalised.
 
-    `source` names a module of `dctkd_zoo.data.sources`, and for some, after a slash, what they read: `hfds/ORG/NAME`.
-    `train` and `test` are the numbers of images a complete copy has, fewer of which are refused. `drop_leaked` leaves
-    out test images whose bytes also stand in the training set. `tags` are what the Hub can search its networks' model
-    cards for.
+    `source` names a module of `dctkd_zoo.data.sources`; some also take what to read, after a slash: `hfds/ORG/NAME`.
+    `train` and `test` are the numbers of images in a complete copy; fewer are refused. `drop_leaked` leaves out test
+    images whose bytes also occur in the training set. `tags` go into the model cards of its networks, for the Hub's
+    search.
     """
 
     name: str
@@ -119,17 +118,19 @@ class Dataset(Checked):
     def __post_init__(self) -> None:
         super().__post_init__()
         if re.fullmatch("[a-z][a-z0-9]*", self.name) is None:
-            raise ValueError(f"{self.name!r} is no name of a dataset: small letters and digits, a letter first")
+            raise ValueError(
+                f"{self.name!r} is not a dataset name: use lowercase letters and digits, starting with a letter"
+            )
         if self.num_classes < 1 or min(self.train, self.test) < 0 or min(self.std) <= 0:
-            raise ValueError(f"{self.name}: it needs a class, numbers of images, and standard deviations above 0")
+            raise ValueError(f"{self.name}: needs at least one class, image counts of 0 or more, and std above 0")
 
 
 @dataclass(frozen=True)
 class Reported(Checked):
-    """A figure that the authors reported of an entry.
+    """A value that the authors reported for an entry.
 
-    `metric` is a metric of this project, `value` is in percent, `protocol` is the evaluation's that it
-    can be compared with, `source` is repository@commit:file.
+    `metric` is a metric of this project, `value` is in percent, `protocol` is the evaluation protocol it can be
+    compared with, `source` is repository@commit:file.
     """
 
     metric: str
@@ -141,12 +142,12 @@ class Reported(Checked):
 
 @dataclass(frozen=True)
 class Entry(Checked):
-    """One network of the zoo: its name says architecture, loss terms, dataset and variant.
+    """One network of the zoo; its name is made of architecture, loss terms, dataset and variant.
 
-    `teacher` is an entry's name, or `hf-hub:NAME[@REVISION]` or `local-dir:PATH` of a network in timm's
-    format. `weights` weighs each term of the objective, `options` are keyword arguments of a term,
-    `reported` is what the authors reported of it. `license` is that of the trained weights, where it does not follow
-    from those that they start from and from the data.
+    `teacher` is an entry's name, or `hf-hub:NAME[@REVISION]` or `local-dir:PATH` of a network in timm's format.
+    `weights` maps each loss term to its weight, `options` to its keyword arguments. `reported` holds the values that
+    the authors reported. `license` is the licence of the trained weights, if it does not follow from the licences of
+    their initial weights and of the data.
     """
 
     name: str
@@ -163,23 +164,27 @@ class Entry(Checked):
         if match is None:
             raise ValueError(f"{self.name!r} is not of the form <arch>[_<term>...]_<dataset>[.<variant>]")
         if set(self.weights) != {"ce", *self.terms}:
-            raise ValueError(f"{self.name}: weights are for {sorted(self.weights)}, terms are {['ce', *self.terms]}")
+            raise ValueError(
+                f"{self.name}: weights are for {sorted(self.weights)}, but its terms are {['ce', *self.terms]}"
+            )
         negative = {term: weight for term, weight in self.weights.items() if weight < 0}
         if negative:
-            raise ValueError(f"{self.name}: weights below 0: {negative}")
+            raise ValueError(f"{self.name}: negative weights: {negative}")
         if not set(self.options) <= set(self.weights):
-            raise ValueError(f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, no such term")
+            raise ValueError(
+                f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, not among its terms"
+            )
         if self.terms and self.teacher is None:
             raise ValueError(f"{self.name}: terms {self.terms} need a teacher")
         if self.teacher and self.start:
             raise ValueError(
-                f"{self.name}: it has a teacher and starts from the entry {self.start}; of the two, one is trained "
-                "before it, so start from its folder: pretrained='local-dir:PATH'"
+                f"{self.name}: has a teacher and starts from the entry {self.start}; only one of them can be trained "
+                "before it, so start from a folder: pretrained='local-dir:PATH'"
             )
         try:
             json.dumps(dict(self.options))
         except (TypeError, ValueError, RecursionError) as error:
-            raise ValueError(f"{self.name}: options that JSON cannot hold: {error}") from error
+            raise ValueError(f"{self.name}: options that JSON cannot represent: {error}") from error
 
     def _part(self, part: str) -> str:
         match = NAME.fullmatch(self.name)
@@ -193,7 +198,7 @@ class Entry(Checked):
 
     @property
     def terms(self) -> tuple[str, ...]:
-        """Distillation terms beside cross-entropy, `("dctkd", "kd")`; none for a teacher or baseline."""
+        """Distillation terms in addition to cross-entropy, `("dctkd", "kd")`; none for a teacher or baseline."""
         return tuple(self._part("terms").split("_")[1:])
 
     @property
@@ -203,39 +208,39 @@ class Entry(Checked):
 
     @property
     def variant(self) -> str:
-        """What else tells it apart, `dct2`, or the empty string."""
+        """Variant, `dct2`, or the empty string."""
         return self._part("variant")
 
     @property
     def start(self) -> str | None:
-        """Name of the entry whose trained weights it starts from."""
+        """Name of the entry whose trained weights it starts from, if any."""
         source = self.recipe.pretrained or ""
         return source.removeprefix(ENTRY) if source.startswith(ENTRY) else None
 
     @property
     def depends_on(self) -> str | None:
-        """Whose weights it needs to be trained: its teacher's, or those of the entry that it starts from."""
+        """Name of the network that has to be trained before it: its teacher, or the entry it starts from."""
         return self.teacher or self.start
 
     @property
     def run_name(self) -> str:
-        """What the entry's trained network is called: its name, and its seed where that is not 0."""
+        """Name of the trained network: the entry's name, followed by its seed if that is not 0."""
         return f"{self.name}-seed{self.recipe.seed}" if self.recipe.seed else self.name
 
     @property
     def train_command(self) -> str:
-        """What makes the entry's weights."""
+        """Command that trains the entry."""
         seed = f" --seed {self.recipe.seed}" if self.recipe.seed else ""
         return f"python -m train {self.name}{seed}"
 
     def with_seed(self, seed: int | None) -> Entry:
-        """The entry trained from another seed; itself for `None`."""
+        """Return the entry with another training seed; itself for `None`."""
         return self if seed is None else replace(self, recipe=replace(self.recipe, seed=seed))
 
     def to_dict(self) -> dict[str, Any]:
-        """How the entry is trained, and no more of it, as JSON can hold it: the schedule with its kind."""
-        meta = asdict(self)
-        del meta["reported"], meta["license"]
-        meta["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
-        plain: dict[str, Any] = json.loads(json.dumps(meta))
+        """Return how the entry is trained as JSON data, without `reported` and `license`; the schedule has its kind."""
+        data = asdict(self)
+        del data["reported"], data["license"]
+        data["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
+        plain: dict[str, Any] = json.loads(json.dumps(data))
         return plain

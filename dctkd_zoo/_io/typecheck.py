@@ -23,14 +23,14 @@ class Checked:
                     if isinstance(expected, type)
                     else str(expected).replace("typing.", "")
                 )
-                raise TypeError(f"{type(self).__name__}: {name} is {_brief(value)}, it should be {meta}")
+                raise TypeError(f"{type(self).__name__}: {name} is {_brief(value)} but should be {meta}")
 
     def positive(self, *names: str) -> None:
         """Refuse a field that is not above 0 with a `ValueError`."""
         for name in names:
             value = getattr(self, name)
             if not value > 0:
-                raise ValueError(f"{type(self).__name__}: {name} is {_brief(value)}, it should be above 0")
+                raise ValueError(f"{type(self).__name__}: {name} is {_brief(value)} but should be above 0")
 
 
 @cache

@@ -1,1 +1,1 @@
-"""The commands of `python -m dctkd_zoo`, a module each: `add` its arguments, run it, print what came of it."""
+"""Commands of `python -m dctkd_zoo`, one module each: `add` declares the arguments, a function runs the command."""

@@ -11,31 +11,35 @@ from dctkd_zoo._io import paths
 from dctkd_zoo.cli.common import Commands
 from dctkd_zoo.errors import ZooError
 
-NAMED = 5  # stale cards that are named; more are counted
+NAMED = 5  # stale cards listed by name; the rest are only counted
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
     command = commands.add_parser(
-        "cards", parents=[shared], help="print an entry's model card; without a name, write the committed ones"
+        "cards", parents=[shared], help="print an entry's model card; without NAME, rewrite the committed cards"
     )
-    command.add_argument("name", nargs="?", metavar="NAME", help="print the card of this entry and write nothing")
-    command.add_argument("--check", action="store_true", help="change nothing; fail where a card is stale or wrong")
-    command.add_argument("--folder", type=Path, metavar="DIR", help="(the checkout's model_cards)")
+    command.add_argument("name", nargs="?", metavar="NAME", help="print the card of this entry; write nothing")
+    command.add_argument(
+        "--check", action="store_true", help="write nothing; exit with 1 if a committed card is stale or wrong"
+    )
+    command.add_argument(
+        "--folder", type=Path, metavar="DIR", help="folder of the cards (default: model_cards of the checkout)"
+    )
     command.set_defaults(run=cards)
 
 
 def cards(options: Namespace) -> int:
-    """Print a card, write the committed ones, or name those that are stale."""
+    """Print one card, rewrite the committed cards, or list the stale ones."""
     from eval.cards import rendering
 
     folder = options.folder or paths.ROOT / "model_cards"
     if options.name:
         if options.check:
-            raise ZooError(f"--check compares all committed cards: leave out {options.name}, or leave out --check")
+            raise ZooError(f"--check compares all committed cards: drop either {options.name} or --check")
         print(rendering.on_demand(registry.get_entry(options.name), folder), end="")
         return 0
-    paths.refuse_installed(folder, "name a folder of your own, --folder DIR")
+    paths.refuse_installed(folder, "pass a folder of your own, --folder DIR")
     if not options.check:
         rendering.write(folder)
         return 0
@@ -44,5 +48,5 @@ def cards(options: Namespace) -> int:
         print(problem, file=sys.stderr)
     if stale:
         more = f"{len(stale)} in all; " if len(stale) > NAMED else ""
-        print(f"{more}`python -m dctkd_zoo cards` writes them anew", file=sys.stderr)
+        print(f"{more}run `python -m dctkd_zoo cards` to rewrite them", file=sys.stderr)
     return int(bool(stale))

@@ -1,4 +1,4 @@
-"""What the commands have in common: arguments and places."""
+"""Arguments shared by several commands."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
 
 def shared() -> ArgumentParser:
-    """What every command takes."""
+    """Return the parent parser with the options of every command."""
     parser = ArgumentParser(add_help=False)
     add_options(parser, ("catalog",))
     return parser
 
 
 def add_places(parser: ArgumentParser) -> None:
-    """Where networks and data are, and what computes."""
+    """Add the options that say where data and checkpoints are, which seed to use and which device."""
     add_options(parser, ("data", "device", "out", "seed"))
 
 
 def entries(options: Namespace) -> list[Entry]:
-    """The entries that were named, or all, with the seed that was asked for."""
+    """Return the named entries, or all of them, with the requested seed."""
     names = registry.resolve(options.names or ["*"])
     return [registry.get_entry(name).with_seed(options.seed) for name in names]
 
 
 def where(options: Namespace) -> EvalConfig:
-    """The places that were given."""
+    """Return the requested data folder, device and checkpoint folder."""
     from dctkd_zoo import device
     from eval.run.config import EvalConfig
 

@@ -1,4 +1,4 @@
-"""`data fetch` and `data check`: datasets on disk."""
+"""`data fetch` and `data check`: download and validate a dataset."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the two commands under `data`."""
     data = commands.add_parser("data", help="download or check a dataset").add_subparsers(required=True, metavar="WHAT")
     for name, run, text in (
-        ("fetch", fetch_data, "download and unpack a dataset; goes on where it stopped"),
-        ("check", check_data, "missing, extra, undecodable and leaked images; class order"),
+        ("fetch", fetch_data, "download and unpack a dataset, resuming where it stopped"),
+        ("check", check_data, "find missing, extra, undecodable and leaked images; check the class order"),
     ):
         command = data.add_parser(name, parents=[shared], help=text)
         command.add_argument("dataset", metavar="DATASET", help=", ".join(registry.datasets()))
@@ -31,12 +31,12 @@ def fetch_data(options: Namespace) -> int:
     dataset = registry.get_dataset(options.dataset)
     folder = data_root(options.data) / dataset.name
     fetch(dataset, folder)
-    print(f"{dataset.title} is in {folder}; `python -m dctkd_zoo data check {dataset.name}` looks at it")
+    print(f"{dataset.title} is in {folder}; check it with `python -m dctkd_zoo data check {dataset.name}`")
     return 0
 
 
 def check_data(options: Namespace) -> int:
-    """Look a dataset over and print what was found; 1 where something is wrong."""
+    """Check a dataset and print the findings; return 1 if one of them is an error."""
     from dctkd_zoo.data import load, validate
 
     dataset = registry.get_dataset(options.dataset)

@@ -1,4 +1,4 @@
-"""`list` and `info`: what the catalogs say of entries."""
+"""`list` and `info`: entries of the catalogs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the two commands."""
-    listing = commands.add_parser("list", parents=[shared], help="entries that match a shell pattern")
+    listing = commands.add_parser("list", parents=[shared], help="list entries that match a shell pattern")
     listing.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
-    listing.add_argument("--dataset", metavar="NAME", help="of this dataset only")
-    listing.add_argument("--pretrained", action="store_true", help="whose weights can be had now")
+    listing.add_argument("--dataset", metavar="NAME", help="only entries of this dataset")
+    listing.add_argument("--pretrained", action="store_true", help="only entries with weights available now")
     listing.set_defaults(run=list_entries)
 
-    info = commands.add_parser("info", parents=[shared], help="everything the catalog says of an entry, as JSON")
+    info = commands.add_parser("info", parents=[shared], help="print everything the catalog has on an entry, as JSON")
     info.add_argument("name", metavar="NAME")
     info.set_defaults(run=show_entry)
 
@@ -33,19 +33,21 @@ def list_entries(options: Namespace) -> int:
 
     names = registry.find(options.pattern, options.dataset)
     rows = [(registry.get_entry(name), weights.status(name)) for name in names]
-    shown = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
+    selected = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
     lines = []
-    for entry, status in shown:
+    for entry, status in selected:
         terms = " + ".join(term if w == 1 else f"{w:g} {term}" for term, w in entry.weights.items())
-        top1 = next((f"{figure.value:.2f}" for figure in entry.reported if figure.metric == "top1"), "")
+        top1 = next((f"{result.value:.2f}" for result in entry.reported if result.metric == "top1"), "")
         style = "dim" if status == "recipe only" else ""
         cells = (entry.name, entry.teacher or "", terms, str(entry.recipe.epochs), top1, status)
         lines.append([Text(cell, style) for cell in cells])
     columns = [shell.Column(title, right=title in ("epochs", "reported")) for title in COLUMNS]
     spare = ("weights", "teacher", "objective", "epochs")
-    shell.show(shell.console(), shell.Grid(columns, lines, spare=spare, elsewhere="`info NAME` has all of it"))
-    if not shown:
-        print(f"no entry matches {options.pattern!r}" if not names else "none of them has weights", file=sys.stderr)
+    shell.show(shell.console(), shell.Grid(columns, lines, spare=spare, elsewhere="`info NAME` shows everything"))
+    if not selected:
+        print(
+            f"no entry matches {options.pattern!r}" if not names else "no matching entry has weights", file=sys.stderr
+        )
         return 1
     return 0
 
@@ -59,7 +61,7 @@ def show_entry(options: Namespace) -> int:
         "arch": entry.arch,
         "terms": entry.terms,
         "variant": entry.variant,
-        "reported": [asdict(figure) for figure in entry.reported],
+        "reported": [asdict(result) for result in entry.reported],
         "license": entry.license,
         "dataset": asdict(dataset),
         "students": registry.distilled(entry.name),

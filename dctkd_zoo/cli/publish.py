@@ -1,4 +1,4 @@
-"""`publish`: trained folders to the Hub."""
+"""`publish`: upload trained networks to the Hub."""
 
 from __future__ import annotations
 
@@ -23,44 +23,47 @@ COLUMNS = (Column("entry"), Column("repository"), Column("MB", right=True), Colu
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
-    command = commands.add_parser(
-        "publish", parents=[shared], help="look trained networks over and put them on the Hub"
-    )
-    command.add_argument("names", nargs="*", metavar="NAME", help="entries, or shell patterns of them")
-    command.add_argument("--all", action="store_true", help="every entry that was trained here")
-    command.add_argument("--org", metavar="ORG", help="whose repositories they become; the token's owner")
-    command.add_argument("--license", metavar="ID", help="of the weights, as the Hub names it; before the entry's own")
-    command.add_argument("--private", action="store_true", help="only the organisation can see them")
-    command.add_argument("--dry-run", action="store_true", help="look everything over and send nothing")
+    command = commands.add_parser("publish", parents=[shared], help="check trained networks and upload them to the Hub")
+    command.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns")
+    command.add_argument("--all", action="store_true", help="every entry trained on this machine")
+    command.add_argument("--org", metavar="ORG", help="owner of the repositories (default: the token's owner)")
     command.add_argument(
-        "--note", type=Path, metavar="FILE", help="where commits and hashes are noted, not the checkout's published.csv"
+        "--license", metavar="ID", help="licence of the weights, a Hub identifier; overrides the entry's"
+    )
+    command.add_argument("--private", action="store_true", help="create private repositories")
+    command.add_argument("--dry-run", action="store_true", help="check everything, upload nothing")
+    command.add_argument(
+        "--note",
+        type=Path,
+        metavar="FILE",
+        help="file to record commits and hashes in (default: the checkout's published.csv)",
     )
     add_places(command)
     command.set_defaults(run=publish)
 
 
 def publish(options: Namespace) -> int:
-    """Publish what is ready; 1 where something stands in the way of an entry that was trained."""
+    """Publish what is ready; return 1 if a trained entry has a problem."""
     if options.all == bool(options.names):
-        raise ZooError("give either names of entries or --all")
+        raise ZooError("give either entry names or --all")
     from dctkd_zoo.weights import hub
     from eval import publish as publishing
 
     org = options.org or ("ORG" if options.dry_run else hub.owner())
-    path = where(options)
-    plans = [publishing.plan(entry, org, path, options.license) for entry in entries(options)]
+    config = where(options)
+    plans = [publishing.plan(entry, org, config, options.license) for entry in entries(options)]
     console = shell.console()
     shell.show(console, table(plans))
     failed = any(plan.problems for plan in plans) or (not options.all and not any(plan.folder for plan in plans))
     if options.dry_run:
         return int(failed)
     note = options.note or weights.PUBLISHED
-    paths.refuse_installed(note, "name a file of your own, --note FILE")
+    paths.refuse_installed(note, "pass a file of your own, --note FILE")
     for plan in plans:
         if plan.folder is None or plan.problems:
             continue
         try:
-            row = publishing.publish(plan, path, note, private=options.private)
+            row = publishing.publish(plan, config, note, private=options.private)
         except ZooError as error:
             shell.complain(error, f"{plan.entry.run_name} was not published")
             failed = True
@@ -70,17 +73,17 @@ def publish(options: Namespace) -> int:
 
 
 def table(plans: Sequence[Plan]) -> Grid:
-    """What is ready, what is not and why, and how many are recipes still."""
+    """Return a table of what is ready, what is not and why, and how many entries are not trained yet."""
     from rich.text import Text
 
-    shown = [plan for plan in plans if plan.folder]
-    recipes = [plan for plan in plans if not plan.folder]
+    trained = [plan for plan in plans if plan.folder]
+    untrained = [plan for plan in plans if not plan.folder]
     rows = []
-    for plan in shown:
+    for plan in trained:
         state = Text(printable("; ".join(plan.problems)), "red") if plan.problems else Text("ready", "green")
         rows.append([Text(plan.entry.run_name), Text(plan.repo), Text(f"{plan.size / 1e6:.1f}"), state])
-    ready = [plan for plan in shown if not plan.problems]
+    ready = [plan for plan in trained if not plan.problems]
     total = sum(plan.size for plan in ready) / 1e6
-    lines = [f"{len(ready)} ready, {total:.1f} MB; {len(shown) - len(ready)} not; {len(recipes)} not trained here"]
-    lines += [f"  {plan.repo}: {plan.entry.train_command}" for plan in recipes]
+    lines = [f"{len(ready)} ready, {total:.1f} MB; {len(trained) - len(ready)} not; {len(untrained)} not trained here"]
+    lines += [f"  {plan.repo}: {plan.entry.train_command}" for plan in untrained]
     return Grid(COLUMNS, rows, caption=Text("\n".join(lines)))

@@ -1,4 +1,4 @@
-"""A command to its exit status and to what a terminal shows, whatever becomes of the streams that it prints to."""
+"""Command runner and terminal tables: exit status, error messages, output to any stream, columns that fit."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-WIDTH = 120  # columns where there is no terminal to ask
-GAP = 2  # columns between those of a table
-PROSE = 24  # columns that a column of prose has at least
-GONE = (errno.EPIPE, errno.EIO)  # the reader of a pipe, or the terminal, has gone: `list | head`
+WIDTH = 120  # characters per line if the output is no terminal
+GAP = 2  # spaces between the columns of a table
+PROSE = 24  # minimum width of a column of prose
+GONE = (errno.EPIPE, errno.EIO)  # the reader of the pipe or the terminal has gone away, as in `list | head`
 
 
 def run(body: Callable[[], int], stopped: str = "stopped") -> int:
-    """The exit status of a command: what it returns; 1 for an error, which is told; 130 where Ctrl-C stopped it.
+    """Run a command and return its exit status: its own, 1 after an error, which is printed, or 130 after Ctrl-C.
 
-    What cannot be printed is no reason to stop: characters that a stream cannot encode are escaped, what goes to a
-    reader that has gone is dropped, and a disk that is full is told when the command has done all else.
+    Output problems do not stop a command: characters that a stream cannot encode are escaped, output to a reader
+    that has gone away is dropped, and a full disk is reported once the command has done everything else.
     """
     with _lasting("stdout") as out, _lasting("stderr"):
         status = _status(body, stopped)
@@ -43,7 +43,7 @@ def run(body: Callable[[], int], stopped: str = "stopped") -> int:
 def _status(body: Callable[[], int], stopped: str) -> int:
     try:
         return body()
-    except (ZooError, OSError) as error:  # an OSError: a disk that is full, a folder that is not ours
+    except (ZooError, OSError) as error:  # an OSError: disk full, permission denied
         complain(error)
         return 1
     except KeyboardInterrupt as stop:
@@ -52,19 +52,19 @@ def _status(body: Callable[[], int], stopped: str) -> int:
 
 
 def complain(error: BaseException | str, name: str = "") -> None:
-    """Tell an error on the error stream, in a line that begins with `error:` and the name of what it is about."""
-    meta = error if isinstance(error, str) else reason_of(error)
+    """Print an error to stderr as `error: <name>: <message>`; `name` is what it is about."""
+    message = error if isinstance(error, str) else reason_of(error)
     about = f"{name}: " if name else ""
-    print(f"error: {printable(f'{about}{meta}', keep=chr(10))}", file=sys.stderr)
+    print(f"error: {printable(f'{about}{message}', keep=chr(10))}", file=sys.stderr)
 
 
 class _Lasting(io.FileIO):
-    """A stream of the process that goes on into nothing where it cannot be written to any more."""
+    """A standard stream that discards all output after its first failed write."""
 
     failed: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write, or from the first failure on take as written."""
+        """Write; after the first failure, discard the data and report it as written."""
         try:
             return super().write(data)
         except BlockingIOError:
@@ -83,7 +83,7 @@ class _Stream:
     raw: _Lasting | None
 
     def fault(self) -> str:
-        """Why what was printed is not there, if that is a loss."""
+        """Return why output was lost; empty if none was, or if nobody was reading it."""
         self.text.flush()
         failed = self.raw.failed if self.raw else None
         return "" if failed is None or failed.errno in GONE else reason_of(failed)
@@ -91,11 +91,11 @@ class _Stream:
 
 @contextmanager
 def _lasting(name: str) -> Iterator[_Stream]:
-    """Inside, `sys.stdout` or `sys.stderr` takes any text and does not fail; one that was put in its place is kept."""
+    """Make `sys.stdout` or `sys.stderr` accept any text and never fail inside; a replaced stream stays in place."""
     before = getattr(sys, name)
     text, raw = before, None
-    if before is None:  # closed by whoever started the process
-        text = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  no file to keep
+    if before is None:  # closed by the parent process
+        text = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115  not a real file
     elif isinstance(getattr(before, "buffer", None), io.BufferedWriter | io.FileIO):
         before.flush()
         raw = _Lasting(before.fileno(), "wb", closefd=False)
@@ -114,22 +114,22 @@ def _lasting(name: str) -> Iterator[_Stream]:
 
 
 def console(stream: IO[str] | None = None) -> Console:
-    """Where a command prints its tables: standard output, as wide as the terminal, or as a whole row where none is."""
+    """Return the console for tables: as wide as the terminal, or `WIDTH` characters if the output is no terminal."""
     from rich.console import Console
 
     stream = stream or sys.stdout
     return Console(file=stream, width=None if stream.isatty() else WIDTH)
 
 
-def show(where: Console, *what: RenderableType) -> None:
-    """Print, and cut nothing off: a name that is longer than a line is the terminal's to wrap."""
-    for item in what:
-        where.print(item, crop=False)
+def show(target: Console, *renderables: RenderableType) -> None:
+    """Print without cropping: the terminal wraps names that are longer than a line."""
+    for renderable in renderables:
+        target.print(renderable, crop=False)
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a `Grid`, of figures (`right`) or words; `prose` may be broken into lines, all else stays whole."""
+    """A column of a `Grid`: numbers (`right`) or text; only `prose` may wrap."""
 
     title: str
     right: bool = False
@@ -140,9 +140,9 @@ class Column:
 class Grid:
     """A table for a terminal of any width.
 
-    Where there is no room for all columns, those named in `spare` are left out, the last of them first, which is said
-    below if they stand `elsewhere`. Where there is none for the others either, each row is a block: its first cell,
-    and a line per further one.
+    If not all columns fit, those named in `spare` are dropped, the last of them first; a line below names them and
+    says where else they are shown (`elsewhere`). If the others don't fit either, each row becomes a block: its first
+    cell, then one line per further cell.
     """
 
     columns: Sequence[Column]
@@ -154,7 +154,7 @@ class Grid:
     header: bool = True
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        """The parts that rich prints in turn."""
+        """Yield what rich prints in turn."""
         from rich.text import Text
 
         if self.title is not None:
@@ -164,46 +164,46 @@ class Grid:
             for row in self.rows:
                 yield from self._block(row, options.max_width)
         elif self.rows:
-            yield self._table([path for path in range(len(self.columns)) if path not in out])
+            yield self._table([index for index in range(len(self.columns)) if index not in out])
         if out and self.elsewhere:
-            names = ", ".join(self.columns[path].title for path in sorted(out))
+            names = ", ".join(self.columns[index].title for index in sorted(out))
             yield Text(f"No room for {names}: {self.elsewhere}.", style="dim")
         if self.caption is not None:
             yield from _whole(self.caption, options.max_width)
 
     def _left_out(self, width: int) -> set[int] | None:
-        """The columns to leave out, as few as fit; None where the others take more than there is too."""
+        """Return the columns to drop, as few as possible; None if the table is too wide even without the spare ones."""
         titles, needs = [column.title for column in self.columns], [*map(self._needs, range(len(self.columns)))]
         spare = [titles.index(title) for title in self.spare]
         for count in range(len(spare) + 1):
             out = set(spare[len(spare) - count :])
-            if sum(GAP + need for path, need in enumerate(needs) if path not in out) - GAP <= width:
+            if sum(GAP + need for index, need in enumerate(needs) if index not in out) - GAP <= width:
                 return out
         return None
 
-    def _needs(self, path: int) -> int:
-        """How many columns of the terminal a column takes at least."""
+    def _needs(self, index: int) -> int:
+        """Return the minimum width of a column."""
         from rich.cells import cell_len
 
-        column = self.columns[path]
-        cells = [column.title * self.header, *(row[path].plain for row in self.rows)]
+        column = self.columns[index]
+        cells = [column.title * self.header, *(row[index].plain for row in self.rows)]
         widest = max(cell_len(line) for cell in cells for line in cell.split("\n"))
         return min(widest, PROSE) if column.prose else widest
 
-    def _table(self, places: Sequence[int]) -> Table:
+    def _table(self, indices: Sequence[int]) -> Table:
         from rich.table import Table
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold", show_header=self.header)
-        for column in (self.columns[path] for path in places):
+        for column in (self.columns[index] for index in indices):
             justify, overflow = ("right" if column.right else "left"), ("fold" if column.prose else "crop")
             table.add_column(column.title, justify=justify, overflow=overflow, no_wrap=not column.prose)  # type: ignore[arg-type]
-        # A column is one cell of many lines where none is broken: hundreds of rows take rich three times as long.
-        if self.rows and not any(self.columns[path].prose for path in places):
-            table.add_row(*(Text("\n").join(row[path] for row in self.rows) for path in places))
+        # If no column wraps, each becomes one multi-line cell: rich takes three times as long for hundreds of rows.
+        if self.rows and not any(self.columns[index].prose for index in indices):
+            table.add_row(*(Text("\n").join(row[index] for row in self.rows) for index in indices))
         else:
             for row in self.rows:
-                table.add_row(*(row[path] for path in places))
+                table.add_row(*(row[index] for index in indices))
         return table
 
     def _block(self, row: Sequence[Text], width: int) -> Iterator[Text]:
@@ -217,7 +217,7 @@ class Grid:
 
 
 def _whole(text: Text, width: int) -> Iterator[Text]:
-    """Lines that are broken between words, or not at all where a word is longer than a line: the terminal does."""
+    """Yield lines that wrap between words, or leave it to the terminal if a word is longer than a line."""
     from rich.cells import cell_len
 
     for line in text.split("\n", allow_blank=True):
@@ -227,15 +227,15 @@ def _whole(text: Text, width: int) -> Iterator[Text]:
 
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "data": {"type": Path, "metavar": "DIR", "help": "folder with one folder per dataset"},
-    "device": {"metavar": "D", "help": "cpu, cuda, cuda:1; the GPU if there is one"},
-    "out": {"type": Path, "metavar": "DIR", "help": "checkpoints that `python -m train --out DIR` wrote"},
-    "seed": {"type": int, "metavar": "S", "help": "the networks that `python -m train --seed S` made"},
-    "catalog": {"type": Path, "metavar": "FILE.py", "help": "a catalog file of your own, beside the zoo's"},
+    "data": {"type": Path, "metavar": "DIR", "help": "folder with one subfolder per dataset"},
+    "device": {"metavar": "D", "help": "cpu, cuda or cuda:1 (default: the GPU if there is one)"},
+    "out": {"type": Path, "metavar": "DIR", "help": "checkpoint folder of `python -m train --out DIR`"},
+    "seed": {"type": int, "metavar": "S", "help": "use the networks of `python -m train --seed S`"},
+    "catalog": {"type": Path, "metavar": "FILE.py", "help": "a catalog file of your own, in addition to the zoo's"},
 }
 
 
 def add_options(parser: ArgumentParser, names: Iterable[str] = OPTIONS) -> None:
-    """Add arguments to a parser, in this order: all, or those of some names."""
+    """Add the options called `names` to a parser, in this order; all of them by default."""
     for name in names:
         parser.add_argument(f"--{name}", **OPTIONS[name])

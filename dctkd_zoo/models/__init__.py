@@ -102,7 +102,7 @@ def create_model(
     if not isinstance(pretrained, bool | str | os.PathLike | None):
         raise TypeError(f"pretrained is {pretrained!r:.60}: True, False, a folder, or 'hf-hub:ORG/NAME'")
     if num_classes is not None and (isinstance(num_classes, bool) or not isinstance(num_classes, int)):
-        raise TypeError(f"num_classes is {num_classes!r:.60}, it should be a whole number")
+        raise TypeError(f"num_classes is {num_classes!r:.60} but should be a whole number")
     if num_classes is not None and not 0 <= num_classes <= weights.MOST:
         raise ValueError(f"num_classes is {num_classes:,}: 0, for no head, to {weights.MOST:,}")
     entry = registry.get_entry(name)
@@ -171,7 +171,7 @@ def _complete(model: nn.Module, config: Mapping[str, Any], kinds: Mapping[str, s
         raise ValueError(f"tensors of the network are missing: {', '.join(missing[:3])}{more}")
     for name in own.keys() & kinds.keys():
         if own[name].is_floating_point() and not kinds[name].startswith(("F", "BF")):
-            raise ValueError(f"{name} is of {kinds[name]}, it should be of floating-point numbers")
+            raise ValueError(f"{name} is of {kinds[name]} but should be of floating-point numbers")
     return model
 
 

@@ -244,7 +244,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 def _check_types(path: Path, told: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
     for name, expected in fields.items():
         if not fits(told.get(name), expected):
-            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60}, it should be {expected}")
+            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60} but should be {expected}")
 
 
 def _check_preprocessing(path: Path, told: Mapping[str, Any]) -> None:
@@ -252,14 +252,14 @@ def _check_preprocessing(path: Path, told: Mapping[str, Any]) -> None:
     _check_types(path, told, PREPROCESSING)
     size, mean, std = (told.get(name) for name in ("input_size", "mean", "std"))
     if size is not None and not (len(size) == 3 and all(0 < side <= MOST_PX for side in size)):
-        raise CorruptWeights(f"{path}: input_size is {size}, it should be channels, height and width in px")
+        raise CorruptWeights(f"{path}: input_size is {size} but should be channels, height and width in px")
     for name, values in (("mean", mean), ("std", std)):
         if values is not None and len(values) != (size[0] if size else 3):
-            raise CorruptWeights(f"{path}: {name} is {values}, it should be a number for each channel")
+            raise CorruptWeights(f"{path}: {name} is {values} but should be a number for each channel")
     if std is not None and min(std) <= 0:
-        raise CorruptWeights(f"{path}: std is {std}, it should be above 0")
+        raise CorruptWeights(f"{path}: std is {std} but should be above 0")
     if not 0 < (told.get("crop_pct") or 1) <= 2:
-        raise CorruptWeights(f"{path}: crop_pct is {told['crop_pct']}, it should be a share of the image")
+        raise CorruptWeights(f"{path}: crop_pct is {told['crop_pct']} but should be a share of the image")
     for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
         if told.get(name) is not None and told[name] not in known:
-            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60}, it should be one of {', '.join(known)}")
+            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60} but should be one of {', '.join(known)}")

@@ -80,7 +80,7 @@ def _damage(path: Path, expected: str | None) -> str:
     """How a file differs from what it should be; empty where it does not, or where nothing is known."""
     if expected is None or (result := hashing.like(expected, path)) == expected:
         return ""
-    return f"its hash is {result}, it should be {expected}"
+    return f"its hash is {result} but should be {expected}"
 
 
 def _kept_under(path: Path) -> str | None:

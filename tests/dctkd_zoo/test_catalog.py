@@ -92,7 +92,7 @@ def test_a_malformed_name_is_refused(name: str) -> None:
         ("r18_kd_ade20k", {"weights": {"ce": 1.0}}, "weights are for"),
         ("r18_ade20k", {"weights": {"ce": 1.0, "kd": 1.0}}, "weights are for"),
         ("r18_ade20k", {"weights": {}}, "weights are for"),
-        ("r18_ade20k", {"weights": {"ce": 1.0}, "options": {"dctkd": {}}}, "no such term"),
+        ("r18_ade20k", {"weights": {"ce": 1.0}, "options": {"dctkd": {}}}, "not among its terms"),
         ("r18_kd_ade20k", {"weights": {"ce": 0.1, "kd": 0.8}}, "need a teacher"),
     ],
 )

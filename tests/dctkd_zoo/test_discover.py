@@ -78,12 +78,12 @@ def test_adding_a_file_is_all_it_takes(shapes):
 def test_an_unknown_name_is_told_the_close_ones_and_all(shapes):
     with pytest.raises(ValueError) as error:
         discover.load("shapes", "crcle")
-    assert str(error.value) == ("shapes has no 'crcle'. Did you mean 'circle'? There is: circle, pair, shape, square")
+    assert str(error.value) == ("shapes has no 'crcle'. Did you mean 'circle'? Available: circle, pair, shape, square")
 
 
 @pytest.mark.parametrize("name", ["zzz", "_private", "../shapes", "circle.Circle", ""])
 def test_only_public_modules_can_be_named(shapes, name):
-    with pytest.raises(ValueError, match=r"has no .* There is: circle"):
+    with pytest.raises(ValueError, match=r"has no .* Available: circle"):
         discover.load("shapes", name)
 
 
@@ -101,5 +101,5 @@ def test_only_passes_over_the_base_and_what_is_imported(shapes):
 @pytest.mark.parametrize(("name", "defined"), [("shape", "none"), ("pair", "Left, Right")])
 def test_only_insists_on_one(shapes, name, defined):
     base = discover.load("shapes", "shape").Shape
-    with pytest.raises(AssertionError, match=f"must define one Shape, it defines {defined}"):
+    with pytest.raises(AssertionError, match=f"must define one Shape but defines {defined}"):
         discover.only(discover.load("shapes", name), base)

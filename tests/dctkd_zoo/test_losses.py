@@ -453,7 +453,7 @@ def test_names_are_terms():
 
 
 def test_an_unknown_name_is_answered_with_close_ones():
-    with pytest.raises(ValueError, match=r"no 'dctk'.*Did you mean 'dctkd'.*There is: at, ce, ckd, crd, dctkd"):
+    with pytest.raises(ValueError, match=r"no 'dctk'.*Did you mean 'dctkd'.*Available: at, ce, ckd, crd, dctkd"):
         losses.create("dctk")
 
 

@@ -296,7 +296,7 @@ class TestArguments:
             with pytest.raises(ValueError, match=f"num_classes is {value:,}: 0, for no head, to 1,000,000"):
                 dctkd_zoo.create_model("r20_synthscenes", pretrained=pretrained, num_classes=value)
         for wrong in (True, 3.0, "3"):
-            with pytest.raises(TypeError, match=r"num_classes is .*, it should be a whole number"):
+            with pytest.raises(TypeError, match=r"num_classes is .* but should be a whole number"):
                 dctkd_zoo.create_model("r20_synthscenes", pretrained=pretrained, num_classes=wrong)  # type: ignore[arg-type]
 
 

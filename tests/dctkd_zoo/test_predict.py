@@ -246,7 +246,7 @@ def test_a_list_on_standard_input(capsys, monkeypatch, end):
 def test_an_empty_list_is_an_error(capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
     assert main(["predict", NAME, "-"]) == 1
-    assert "error: no images: standard input lists none" in capsys.readouterr().err
+    assert "error: no images: the list on standard input is empty" in capsys.readouterr().err
 
 
 def test_overlays_show_each_level_with_the_hot_spot_where_the_map_is_greatest(capsys):

@@ -48,7 +48,7 @@ class TestEntry:
             dctkd_zoo.get_entry("zzz")
 
     def test_unknown_dataset(self):
-        with pytest.raises(DatasetError, match=r"unknown dataset 'imagenet'; there are .*ade20k"):
+        with pytest.raises(DatasetError, match=r"unknown dataset 'imagenet'; available: .*ade20k"):
             registry.get_dataset("imagenet")
 
     def test_tables_cannot_be_changed(self):

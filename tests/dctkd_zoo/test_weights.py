@@ -268,7 +268,7 @@ class TestPublished:
         name = "r20_at_synthscenes"
         where = f"hf-hub:acme/flipped-twice@{session.commits['acme/flipped-twice']}: {weights.WEIGHTS}"
         assert session.online[name].startswith(f"CorruptWeights: {where}: its hash is ")
-        assert f"it should be {session.digest}; the file was removed from the cache" in session.online[name]
+        assert f"but should be {session.digest}; the file was removed from the cache" in session.online[name]
         kept = [Path(path).name for path in session.online[f"{name} blobs"] if "flipped-twice" in path]
         assert len(kept) == 1 and session.digest not in kept  # the config alone
         assert session.online[f"{name} again"] is True

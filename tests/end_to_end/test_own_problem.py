@@ -270,11 +270,11 @@ def test_a_resnet_is_trained_by_a_vit_that_sees_larger_images(name):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("ENTRIES", "ENTRY"), "ENTRIES is None, it should be"),
-        (('"mnv4_dctkd_myscenes"', '"mnv5_dctkd_myscenes"'), "no architecture 'mnv5'"),
-        (('"mnv4_dctkd_myscenes"', '"mnv4_dctkd_scenes"'), "no dataset 'scenes'"),
-        (('source="folders"', 'source="folder"'), "no source 'folder'; there are"),
-        (("dctkd", "dctk"), "no loss term dctk; there are at, ce"),
+        (("ENTRIES", "ENTRY"), "ENTRIES is None but should be"),
+        (('"mnv4_dctkd_myscenes"', '"mnv5_dctkd_myscenes"'), "unknown architecture 'mnv5'"),
+        (('"mnv4_dctkd_myscenes"', '"mnv4_dctkd_scenes"'), "unknown dataset 'scenes'"),
+        (('source="folders"', 'source="folder"'), "unknown source 'folder'; available:"),
+        (("dctkd", "dctk"), "unknown loss term dctk; available: at, ce"),
         (('teacher="cnx_myscenes"', 'teacher="cnx_myscene"'), "teacher 'cnx_myscene' is neither an entry"),
         (('"cnx": Arch', '"r18": Arch'), "two architectures are called 'r18'"),
     ],

@@ -52,7 +52,7 @@ LOGIN_PAGE = Fault(status=200, headers={"Content-Type": "text/html"})
 TO_LOGIN_PAGE = Fault(status=302, headers={"Location": "http://localhost:9/login"})
 DISABLED = Fault(status=403, headers={"X-Error-Message": "Access to this resource is disabled."})
 
-DAMAGED = "it should be"
+DAMAGED = "but should be"
 SILENT = "does not answer, or breaks off: try again later, or set HF_ENDPOINT to a mirror"
 OFFLINE = "HF_HUB_OFFLINE is set: unset it, or fetch what is needed once where there is a network"
 
@@ -168,7 +168,7 @@ class TestFetch:
     def test_other_files_than_the_catalog_s_are_refused(self, hub, user, good):
         other = hub.put(good.repo, OTHER)
         said = user(weights.from_hub, good.repo, other, SHA256[WEIGHTS], hashlib.sha256(OTHER[CONFIG]).hexdigest())
-        said.refused("CorruptWeights", f"hf-hub:{good.repo}@{other}: {WEIGHTS}", f"it should be {SHA256[WEIGHTS]}")
+        said.refused("CorruptWeights", f"hf-hub:{good.repo}@{other}: {WEIGHTS}", f"but should be {SHA256[WEIGHTS]}")
 
     def test_pinned_and_cached_needs_no_request(self, hub, fetch):
         fetch().get()
@@ -264,7 +264,7 @@ class TestColdCache:
         hub.fail("body", FLIPPED, FLIPPED, repo=good.repo, file=file)
         said = fetch("main", wanted).refused("CorruptWeights", f"{file}: its hash is ", "removed from the cache")
         expected = wanted[file] or hub.state.repos[good.repo].commits[good.commit].files[file].etag
-        assert said.startswith(f"hf-hub:{good.repo}@") and f"it should be {expected};" in said
+        assert said.startswith(f"hf-hub:{good.repo}@") and f"but should be {expected};" in said
         assert_sound(user.cached(good.repo))
         assert contents(fetch("main", wanted).get()) == FILES
         assert hub.asked("body", good.repo, file) == 3
@@ -273,7 +273,7 @@ class TestColdCache:
         hub.fail("body", FLIPPED, repo=good.repo, file=WEIGHTS)
         hub.fail("head", FINE, Fault(before=hub.down, drop=True), repo=good.repo, file=WEIGHTS)
         try:
-            fetch().refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}", SILENT, "removed from the cache")
+            fetch().refused("CorruptWeights", f"but should be {SHA256[WEIGHTS]}", SILENT, "removed from the cache")
         finally:
             hub.up()
         assert_sound(user.cached(good.repo))
@@ -377,7 +377,7 @@ class TestWarmCache:
         blob.symlink_to(os.path.relpath(stored, blob.parent))
         assert contents(fetch("main", UNKNOWN, by=offline).get()) == FILES
         damage(folder / WEIGHTS)
-        fetch("main", UNKNOWN, by=offline).refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
+        fetch("main", UNKNOWN, by=offline).refused("CorruptWeights", f"but should be {SHA256[WEIGHTS]}")
         assert not stored.exists()
         assert contents(fetch("main", UNKNOWN).get()) == FILES
 
@@ -389,7 +389,7 @@ class TestWarmCache:
         (folder / WEIGHTS).symlink_to(blob)
         assert contents(fetch("main", UNKNOWN, by=offline).get()) == FILES
         blob.write_bytes(OTHER[WEIGHTS])
-        fetch("main", by=offline).refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
+        fetch("main", by=offline).refused("CorruptWeights", f"but should be {SHA256[WEIGHTS]}")
 
     @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
     @pytest.mark.parametrize("file", FILES)
@@ -416,7 +416,7 @@ class TestWarmCache:
         path.unlink()
         path.symlink_to(kept)
         hub.fail("body", FLIPPED, repo=good.repo, file=WEIGHTS)
-        fetch().refused("CorruptWeights", f"it should be {SHA256[WEIGHTS]}")
+        fetch().refused("CorruptWeights", f"but should be {SHA256[WEIGHTS]}")
         assert kept.read_bytes() == b"something else of mine"
         assert contents(fetch().get()) == FILES
         assert kept.read_bytes() == b"something else of mine"

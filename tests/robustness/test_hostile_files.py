@@ -110,10 +110,10 @@ def test_what_is_no_json_object_is_refused(folder, text):
         ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "model_args has checkpoint_path, which are no arguments"),
         ({"model_args": {"pretrained_cfg_overlay": {"file": "x"}}}, "model_args has pretrained_cfg_overlay"),
         ({"model_args": {"features_only": True}}, "model_args has features_only"),
-        ({"pretrained_cfg": {"mean": [0.5, 0.5]}}, "mean is .*, it should be a number for each channel"),
+        ({"pretrained_cfg": {"mean": [0.5, 0.5]}}, "mean is .* but should be a number for each channel"),
         ({"pretrained_cfg": {"mean": ["0.5"] * 3}}, "mean is"),
         ({"pretrained_cfg": {"mean": 0.5}}, "mean is 0.5"),
-        ({"pretrained_cfg": {"std": [0.2, 0.0, 0.2]}}, "std is .*, it should be above 0"),
+        ({"pretrained_cfg": {"std": [0.2, 0.0, 0.2]}}, "std is .* but should be above 0"),
         ({"pretrained_cfg": {"std": [float("nan")] * 3}}, "NaN is no finite number"),
         ({"pretrained_cfg": {"input_size": [3, 0, 32]}}, "input_size is"),
         ({"pretrained_cfg": {"input_size": [32, 32]}}, "input_size is"),
@@ -123,7 +123,7 @@ def test_what_is_no_json_object_is_refused(folder, text):
         ({"pretrained_cfg": {"crop_pct": True}}, "crop_pct is True"),
         (
             {"pretrained_cfg": {"interpolation": "evil"}},
-            "interpolation is 'evil', it should be one of nearest",
+            "interpolation is 'evil' but should be one of nearest",
         ),
         ({"pretrained_cfg": {"interpolation": 3}}, "interpolation is 3"),
         ({"pretrained_cfg": {"crop_mode": "evil"}}, "crop_mode is 'evil'"),
@@ -183,7 +183,7 @@ def test_tensors_of_another_kind_of_number(folder, dtype, taken):
     if taken:
         assert loaded(folder).state_dict()["fc.weight"].dtype == torch.float32
     else:
-        with pytest.raises(CorruptWeights, match=r"fc\.weight is of I8, it should be of floating-point numbers"):
+        with pytest.raises(CorruptWeights, match=r"fc\.weight is of I8 but should be of floating-point numbers"):
             loaded(folder)
 
 
