@@ -14,7 +14,7 @@ COMMANDS = (listing, predict, data, verify, publish, cards)
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
-    parser = argparse.ArgumentParser(prog="python -m dctkd_zoo", description=__doc__)
+    parser = shell.Parser(prog="python -m dctkd_zoo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = common.shared()
     for command in COMMANDS:
@@ -29,6 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
+    shell.remember(options)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dctkd_zoo").setLevel(logging.INFO)
     if options.catalog:

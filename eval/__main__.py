@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.shell import add_options
+from dctkd_zoo.cli.shell import Parser, add_options, seeds
 from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
 
 if TYPE_CHECKING:
@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line parser; flags say where, the entry says what."""
-    parser = argparse.ArgumentParser(prog="python -m eval", description=__doc__)
+    parser = Parser(prog="python -m eval", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns such as 'r20_*'")
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
-    add_options(parser)
+    add_options(parser, ("data", "device", "out"))
+    parser.add_argument("--seed", type=seeds, metavar="S", help="networks trained with seed 3, or with 0,1,2 or 0-4")
+    add_options(parser, ("catalog",))
     parser.add_argument("--limit", type=_count, metavar="N", help="evaluate only N images, spread over the test set")
     parser.add_argument(
         "--protocol",
@@ -73,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
+    shell.remember(options)
     if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
     if options.write and options.limit:
@@ -83,6 +86,8 @@ def _command(arguments: list[str]) -> int:
         command.error("--no-images applies to the report: give both --report DIR and --no-images")
     if options.from_results and not options.report:
         command.error("--from-results makes the report: give both --report DIR and --from-results")
+    if options.report and len(options.seed or ()) > 1 and not options.from_results:
+        command.error("--report shows networks of one seed: leave out --report, or give one --seed, or --from-results")
     unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write") if getattr(options, name)]
     if options.from_results and unused:
         command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
@@ -91,7 +96,9 @@ def _command(arguments: list[str]) -> int:
         if options.catalog:
             registry.include(options.catalog)
         entries = [
-            registry.get_entry(name).with_seed(options.seed) for name in registry.resolve(options.names or ["*"])
+            registry.get_entry(name).with_seed(seed)
+            for name in registry.resolve(options.names or ["*"])
+            for seed in options.seed or [None]
         ]
         entries.sort(key=lambda entry: entry.dataset)  # so that each dataset is read once
         config = _config(options)
@@ -149,7 +156,10 @@ def _run(entries: list[Entry], config: EvalConfig, options: argparse.Namespace) 
     finally:  # show what has been measured, whatever ends the run: Ctrl-C, a lost rank, a full disk
         if primary:
             incomplete |= not _show(records, results, config, options)
-    return int(incomplete or any(record["status"] == Status.FAILED for record in records))
+    failed = any(record["status"] == Status.FAILED for record in records)
+    evaluated = {record["name"] for record in records if record["status"] == Status.EVALUATED}
+    missing = any(not evaluated.intersection(registry.resolve([name])) for name in options.names)
+    return int(incomplete or failed or missing)
 
 
 def _write(record: Record, path: Path) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line parser."""
-    parser = argparse.ArgumentParser(prog="python -m eval compare", description=__doc__)
+    parser = shell.Parser(prog="python -m eval compare", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="the baseline, then the entries to compare with it")
     add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write all differences as JSON to FILE (- for standard output)")
@@ -35,6 +35,7 @@ def main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
+    shell.remember(options)
     names = list(dict.fromkeys(options.names))
     if len(names) < 2:
         command.error("give at least two entries: the baseline and one to compare with it")

@@ -6,18 +6,24 @@ import argparse
 import logging
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.shell import add_options
+from dctkd_zoo.cli.shell import Parser, add_options, seeds
 from dctkd_zoo.errors import ZooError, reason_of
+
+if TYPE_CHECKING:
+    from dctkd_zoo.spec import Entry
+    from train.config import TrainConfig
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser: flags say where to read and write, the entry says what to train."""
-    parser = argparse.ArgumentParser(prog="python -m train", description=__doc__)
+    parser = Parser(prog="python -m train", description=__doc__)
     which = parser.add_mutually_exclusive_group(required=True)
     which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entry names or shell patterns")
     which.add_argument("--all", action="store_true", help="train every entry, teachers before students")
@@ -54,17 +60,6 @@ def positive(text: str) -> int:
     return int(text)
 
 
-def seeds(text: str) -> list[int]:
-    """Return the seeds in `text`: `3` -> [3], `0,2` -> [0, 2], `0-4` -> [0, 1, 2, 3, 4]."""
-    result: dict[int, None] = {}
-    for part in text.split(","):
-        first, dash, last = part.partition("-")
-        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
-            raise argparse.ArgumentTypeError(f"{text!r} is not a list of seeds; write 3, 0,1,2 or 0-4")
-        result |= dict.fromkeys(range(int(first), int(last or first) + 1))
-    return [*result]
-
-
 def pair(text: str) -> tuple[str, int | str]:
     """Return the key and value in `text`: `time=240` -> ("time", 240)."""
     key, _, value = text.partition("=")
@@ -80,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
+    shell.remember(options)
     logging.basicConfig(format="%(message)s")
     for package in ("dctkd_zoo", "train"):
         logging.getLogger(package).setLevel(logging.INFO)
@@ -105,6 +101,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
 
     device.keep_memory()
     chosen, failed = device.choose(options.device), 0
+    trained: list[Entry] = []
     resume = options.resume or distributed.restarted()
     config = TrainConfig(options.data, options.out or checkpoints(), chosen, resume, options.out, options.teacher_cache)
     with distributed.process_group(chosen), device.full_float32():
@@ -121,11 +118,28 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
                 message = reason_of(error).strip().partition(chr(10))[0]
                 shell.complain(f"{type(error).__name__}: {message} (traceback: {path})", entry.run_name)
             else:
+                trained.append(entry)
                 continue
             if distributed.world_size() > 1:  # the other ranks would wait for this one forever
                 return 1
             failed += 1  # continue with the remaining entries
+        for line in next_steps(trained, config):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     return int(failed > 0)
+
+
+def next_steps(entries: Sequence[Entry], config: TrainConfig) -> list[str]:
+    """Return what to do with the trained entries: commands and calls that can be pasted."""
+    if not entries:
+        return []
+    names = " ".join(dict.fromkeys(entry.name for entry in entries))
+    seeds = ",".join(dict.fromkeys(str(entry.recipe.seed) for entry in entries))
+    seed = f" --seed {seeds}" if any(entry.run_name != entry.name for entry in entries) else ""
+    folder = config.out / entries[-1].run_name
+    return [
+        f"next: {shell.suggest(f'python -m eval {names}{seed}')}",
+        f"      timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)",
+    ]
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ def fetch_data(options: Namespace) -> int:
     dataset = registry.get_dataset(options.dataset)
     folder = data_root(options.data) / dataset.name
     fetch(dataset, folder)
-    print(f"{dataset.title} is in {folder}; check it with `python -m dctkd_zoo data check {dataset.name}`")
+    check = shell.suggest(f"python -m dctkd_zoo data check {dataset.name}")
+    print(f"{dataset.title} is in {folder}; check it with `{check}`")
     return 0
 
 

@@ -10,6 +10,7 @@ from types import ModuleType
 
 from dctkd_zoo import discover
 from dctkd_zoo._io.paths import data_root
+from dctkd_zoo.cli import shell
 from dctkd_zoo.data import filelist, sources
 from dctkd_zoo.data.filelist import incomplete
 from dctkd_zoo.data.fingerprint import duplicates
@@ -42,7 +43,7 @@ def way_on(dataset: Dataset, root: Path) -> Iterator[None]:
     try:
         yield
     except DatasetMissing as error:
-        fetch = f"To fetch the dataset: python -m dctkd_zoo data fetch {dataset.name}"
+        fetch = f"To fetch the dataset: {shell.suggest(f'python -m dctkd_zoo data fetch {dataset.name}')}"
         by_hand = f"There is nothing to fetch it by: it comes from {dataset.url}, its place is {root}"
         raise DatasetMissing(f"{error}\n{fetch if dataset.archives else by_hand}") from error
 

@@ -7,7 +7,7 @@ import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from dctkd_zoo._io import atomic, csv_rows, json_file
 from dctkd_zoo._io.hashing import sha256
 from dctkd_zoo._io.paths import checkpoints
 from dctkd_zoo._io.typecheck import fits
+from dctkd_zoo.cli import shell
 from dctkd_zoo.errors import CorruptFile, CorruptWeights, WeightsNotFound
 from dctkd_zoo.spec import HUB, Entry
 from dctkd_zoo.weights import hub
@@ -138,13 +139,18 @@ def find(entry: Entry, trained: Path | None = None) -> Weights:
         row = published()[name]
         return from_hub(row["repo"], row["revision"], row["sha256"], row["config_sha256"])
     if is_complete(checkpoints() / name):
-        log.info("%s is not published: using the checkpoint trained on this machine, %s", name, checkpoints())
+        _note_once(checkpoints())
         return from_folder(checkpoints() / name, "trained here")
     raise WeightsNotFound(
         f"no weights of {name}: not bundled, not published, not in {trained or checkpoints()}. Either train it "
-        f"(`{entry.train_command}`), point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold it, "
+        f"(`{shell.suggest(entry.train_command)}`), point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold it, "
         f"or publish it and update this package."
     )
+
+
+@cache
+def _note_once(folder: Path) -> None:
+    log.info("not published, so checkpoints trained on this machine are used: %s", folder)
 
 
 def locate(source: str | Path) -> Weights:

@@ -1,4 +1,4 @@
-"""Outcomes to what a terminal shows: a leaderboard per dataset, and what could not be evaluated and why."""
+"""Leaderboards in the terminal, one per dataset, and what could not be evaluated and why."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -21,12 +22,13 @@ from eval.run import results_csv
 from eval.run.attempt import Status
 from eval.run.result_row import Record
 from eval.run.results_csv import Row
+from eval.stats.seeds import distinct, over_seeds
 
 NAMED = 3  # entries without a result that are named one by one; more are counted
 
 
 def render(records: Sequence[Record]) -> Group:
-    """A table per dataset, then a line for each kind of absence, then the failures."""
+    """Return a table per dataset, then a line per kind of absence, then the failures."""
     rows = [record["row"] for record in records if record["row"]]
     datasets = sorted({row["dataset"] for row in rows}, key=natural_key)
     tables = [board([row for row in rows if row["dataset"] == dataset]) for dataset in datasets]
@@ -35,22 +37,27 @@ def render(records: Sequence[Record]) -> Group:
 
 
 def board(rows: Sequence[Row]) -> Grid:
-    """One dataset's rows, the best first; the best student is bold."""
-    rows = sorted(rows, key=lambda row: row["top1"], reverse=True)
-    best = next((row for row in rows if row["teacher"]), None)
+    """Return a table of one dataset's rows, best first and the best student in bold; seeds of an entry are averaged."""
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        groups[row["name"]].append(row)
+    ranked = sorted(groups.values(), key=lambda group: mean(row["top1"] for row in group), reverse=True)
+    best = next((group for group in ranked if group[0]["teacher"]), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
     title = Text(f"{dataset}: {count:,} test images, protocol {rows[0]['protocol']}", style="bold")
     chosen = columns.of("terminal", rows)
     headings = [*(column.heading or column.title for column in chosen), "params"]
-    cells = [[Text(cell, "bold" if row is best else "") for cell in _cells(row, chosen)] for row in rows]
+    cells = [[Text(cell, "bold" if group is best else "") for cell in _cells(group, chosen)] for group in ranked]
     spare = ("params", *headings[1:-1])  # where there is no room the last are left out first
     titles = [Column("entry"), *(Column(heading, right=True) for heading in headings)]
     return Grid(titles, cells, title, caption(rows, chosen), spare, "--json FILE has all of it")
 
 
-def _cells(row: Row, chosen: Iterable[columns.Column]) -> list[str]:
-    name = f"{row['name']}, seed {row['seed']}" if row["seed"] else row["name"]
-    return [name, *(column.text(row.get(column.name)) for column in chosen), f"{row['parameters'] / 1e6:.2f} M"]
+def _cells(group: Sequence[Row], chosen: Iterable[columns.Column]) -> list[str]:
+    first, several = group[0], len(group) > 1
+    seeds = f", {len(group)} seeds" if several else f", seed {first['seed']}" if first["seed"] else ""
+    values = (over_seeds(group, column) if several else column.text(first.get(column.name)) for column in chosen)
+    return [f"{first['name']}{seeds}", *values, f"{first['parameters'] / 1e6:.2f} M"]
 
 
 def caption(rows: Sequence[Row], chosen: Sequence[columns.Column]) -> Text:
@@ -59,28 +66,30 @@ def caption(rows: Sequence[Row], chosen: Sequence[columns.Column]) -> Text:
     percent = ", ".join(title for title, column in titles.items() if column.unit == "%")
     lower = ", ".join(title for title, column in titles.items() if column.lower_is_better)
     lines = [f"In %: {percent}. Lower is better: {lower}. Bold: best student."]
+    if len({row["seed"] for row in rows}) > 1:
+        lines.append(f"Mean ± sd over training seeds {distinct(rows, 'seed')}; --json FILE has each.")
     teachers = sorted({row["teacher"] for row in rows if row["teacher_sha256"]}, key=natural_key)
     if teachers:
         lines.append(
             f"SSIM of attention maps and CKA of features: mean over the levels, against {', '.join(teachers)}."
         )
-        lines.append("skill: SSIM above chance, where 0 is what maps of two different images score, and 1 is the best.")
+        lines.append("skill: SSIM above chance: 0 is the score of maps of two different images, 1 the best.")
     lines.append(f"Weights: {_origins(rows)}.")
     reach = [(row["top1.high"] - row["top1.low"]) / 2 for row in rows if row.get("top1.low") is not None]
     if reach:
         lines.append(
             f"Top-1 ± {max(reach):.1f} (95 % CI over test images); `python -m eval compare A B` tests a difference."
         )
-    broken = max(row["failed"] for row in rows)
+    broken, dataset = max(row["failed"] for row in rows), rows[0]["dataset"]
     if broken:
-        look = f"`python -m dctkd_zoo data check {rows[0]['dataset']}`"
+        look = f"`{shell.suggest(f'python -m dctkd_zoo data check {dataset}')}`"
         lines.append(f"{broken:,} test images do not decode and were left out: {look} names them.")
     lines += [f"{row['name']}: {row['note']}" for row in rows if row["note"]]
     return Text("\n".join(map(printable, lines)), style="dim")
 
 
 def _origins(rows: Iterable[Row]) -> str:
-    """`bundled`, or where weights are from several places `bundled (a, b); trained here (c)`."""
+    """Return the origin of the weights: `bundled`, or of several `bundled (a, b); trained here (c)`."""
     groups: defaultdict[str, list[str]] = defaultdict(list)
     for row in rows:
         groups[row["weights_origin"].partition(":")[0]].append(row["name"])
@@ -88,7 +97,7 @@ def _origins(rows: Iterable[Row]) -> str:
 
 
 def absent(records: Iterable[Record]) -> list[Text]:
-    """A line per dataset and kind of absence with the command that ends it, and one per failure."""
+    """Return a line per dataset and kind of absence with the command that helps, and one per failure."""
     groups: defaultdict[tuple[str, str], list[Record]] = defaultdict(list)
     failures = []
     for record in records:
@@ -106,18 +115,18 @@ def _absence(status: str, dataset: str, group: Sequence[Record]) -> Text:
     names = [record["name"] for record in group]
     who = ", ".join(names) if len(names) <= NAMED else f"{len(names)} entries"
     if status == Status.NO_WEIGHTS:
-        return Text(f"  {dataset}: {who} have no weights: python -m train NAME")
+        return Text(f"  {dataset}: {who} have no weights: {shell.suggest('python -m train NAME')}")
     what, *_, way_on = group[0]["reason"].splitlines()
     return Text(printable(f"  {dataset}: {who} have no data. {what}")).append(f"\n    {printable(way_on)}", style="dim")
 
 
 def console(json: str | None) -> Console:
-    """For tables: on the error stream where JSON goes to -, standard output."""
+    """Return the console for tables: standard error if JSON is written to standard output (`-`)."""
     return shell.console(sys.stderr if json == "-" else sys.stdout)
 
 
 def write_json(path: str, document: Any) -> None:
-    """Write a document as JSON to a file, or for - to standard output, whose encoding may be any."""
+    """Write a document as JSON to a file, or to standard output for `-`, in ASCII."""
     if path == "-":
         print(results_csv.as_json(document, ascii=True), end="", flush=True)
     else:

@@ -162,20 +162,18 @@ COLUMNS = (
     Column("recorded", right=True),
     Column("measured", right=True),
     Column("tolerance"),
-    Column("result"),
 )
-WORDS = {True: ("match", ""), False: ("MISMATCH", "red"), None: ("not checked", "yellow")}
 
 
 def render(verified: Verified) -> Grid:
-    """Return the checks as a table under a summary; mismatches are red, checks that were not made yellow."""
+    """Return a summary in one line, and below it a table of the checks that do not match."""
     total, wrong, left = len(verified.checks), verified.wrong, verified.left
     summary = f"{wrong} of {total} do not match" if wrong else f"{'all ' * (not left)}{total - left} match"
     title = Text(f"{verified.entry.run_name}: {summary}", style="bold red" if wrong else "bold green")
     title.append(f"; {left} not checked: {printable(verified.note)}" if left else "", style="yellow")
     rows = []
     for check in verified.checks:
-        result, style = WORDS[check.ok]
-        cells = (check.name, check.recorded, check.found, check.tolerance, result)
-        rows.append([Text(printable(cell), style) for cell in cells])
+        if check.ok is False:
+            cells = (check.name, check.recorded, check.found, check.tolerance)
+            rows.append([Text(printable(cell), "red") for cell in cells])
     return Grid(COLUMNS, rows, title, spare=("tolerance",))

@@ -5,23 +5,28 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from rich.text import Text
 
+import dctkd_zoo
+from dctkd_zoo import __main__ as zoo_main
 from dctkd_zoo import registry
 from dctkd_zoo.__main__ import main
 from dctkd_zoo.cli import publish, shell
 from dctkd_zoo.data import validate
 from dctkd_zoo.errors import ZooError
+from eval import __main__ as eval_main
 from eval.publish import Plan
 from eval.run import terminal, verify
 from eval.run.attempt import Status
 from eval.stats import compare
 from tests.eval.test_compare import table
 from tests.eval.test_eval import record
+from train import __main__ as train_main
 from train import progress
 from train.checkpoint import Progress
 from train.launch import board
@@ -33,7 +38,7 @@ WIDTHS = (40, 60, 80, 120)
 BODY = """
 import sys
 from pathlib import Path
-from dctkd_zoo import shell
+from dctkd_zoo.cli import shell
 
 def body():
     for line in range(20_000):
@@ -196,3 +201,52 @@ def test_json_on_a_stream_of_any_encoding_is_json(monkeypatch):
 
     assert shell.run(body) == 0
     assert json.loads(stream.getvalue()) == {"name": "Küche – 😀"}
+
+
+class TestParser:
+    @pytest.mark.parametrize(
+        ("arguments", "close"),
+        [
+            (["--sed", "1"], "--seed"),
+            (["list", "--catalogue", "x"], "--catalog"),
+            (["predict", "r8", "--overly", "x"], "--overlay"),
+        ],
+    )
+    def test_a_misspelt_flag_gets_a_suggestion(self, capsys, arguments, close):
+        parser = eval_main.parser() if arguments[0] == "--sed" else zoo_main.parser()
+        with pytest.raises(SystemExit) as stop:
+            parser.parse_args(arguments)
+        assert stop.value.code == 2
+        assert f"; did you mean {close}?" in capsys.readouterr().err
+
+    def test_a_flag_like_no_other_gets_none(self, capsys):
+        with pytest.raises(SystemExit):
+            eval_main.parser().parse_args(["--xyzzy"])
+        assert "did you mean" not in capsys.readouterr().err
+
+    @pytest.mark.parametrize("module", [zoo_main, eval_main, train_main])
+    def test_version(self, capsys, module):
+        with pytest.raises(SystemExit) as stop:
+            module.parser().parse_args(["--version"])
+        assert stop.value.code == 0
+        assert capsys.readouterr().out == f"dctkd_zoo {dctkd_zoo.__version__}\n"
+
+
+class TestSuggestions:
+    @pytest.fixture(autouse=True)
+    def forgotten(self):
+        yield
+        shell.remember(Namespace())
+
+    def test_a_suggested_command_has_the_places_of_the_running_one(self):
+        shell.remember(Namespace(catalog=Path("my scenes.py"), data=Path("d"), out=None, seed=3))
+        assert shell.suggest("python -m train NAME") == "python -m train NAME --catalog 'my scenes.py' --data d"
+        shell.remember(Namespace(out=Path("runs"), data=None))
+        assert shell.suggest("python -m train NAME") == "python -m train NAME --out runs"
+        assert shell.suggest("python -m dctkd_zoo data fetch x") == "python -m dctkd_zoo data fetch x"
+
+    def test_messages_have_them(self, tmp_path, monkeypatch, capsys):
+        monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+        assert eval_main.main(["r18_dctkd_ade20k", "--data", str(tmp_path / "data")]) == 1
+        printed = " ".join(capsys.readouterr().out.split())
+        assert f"`python -m train r18_dctkd_ade20k --data {tmp_path / 'data'}`" in printed

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dctkd_zoo import registry, weights
+from dctkd_zoo.cli.shell import seeds
 from dctkd_zoo.errors import WeightsNotFound, ZooError
 from dctkd_zoo.spec import Entry
 from train import launch
-from train.__main__ import main, pair, parser, seeds
+from train.__main__ import main, pair, parser
 from train.launch import estimate, plan
 from train.launch.board import Row, Status, line, table
 from train.launch.estimate import Measured, Work

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from dctkd_zoo import registry
+from dctkd_zoo.cli import shell
 from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.spec import EXTERNAL, Entry
 
@@ -69,7 +70,7 @@ def _needed(entry: Entry) -> Entry | None:
 def _missing_message(missing: Sequence[Entry], needs: dict[str, Entry | None]) -> str:
     lines = [
         f"{needed.run_name}, needed by {', '.join(name for name, n in needs.items() if n == needed)}: "
-        f"`{needed.train_command}`"
+        f"`{shell.suggest(needed.train_command)}`"
         for needed in missing[:SHOWN]
     ]
     more = f"\n  and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
