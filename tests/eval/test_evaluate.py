@@ -291,7 +291,7 @@ def test_a_network_whose_answers_are_no_numbers_fails(home, monkeypatch, tmp_pat
     assert evaluate(home, "r8_kd_animals", "--out", str(spoilt(home, name, tmp_path / "out", value)), *meta) == 1
     (entry,) = json.loads((tmp_path / "r.json").read_text())["entries"]
     assert entry["status"] == "failed" and entry["row"] is None
-    assert entry["reason"].startswith(f"{who}answers that are no finite numbers on 90 of 90 images")
+    assert entry["reason"].startswith(f"{who}outputs are not finite for 90 of 90 images")
     assert not results_csv.RESULTS.exists() and not list((tmp_path / "cache").rglob("*.npz"))
 
 
@@ -680,7 +680,7 @@ def test_compare_tells_which_entry_fails_and_compares_the_others(home, tmp_path,
     assert main(["compare", *names, "--json", str(path), *places(home)]) == 1
     assert [(item["a"], item["b"]) for item in json.loads(path.read_text())] == [("r8_animals", "r14_animals")]
     shown = capsys.readouterr()
-    assert "error: no weights of r20_animals" in shown.err and "B r14_animals: 90 test images" in shown.out
+    assert "error: no weights for r20_animals" in shown.err and "B r14_animals: 90 test images" in shown.out
 
 
 def test_a_file_that_cannot_be_written_is_an_error(home, tmp_path, capsys):

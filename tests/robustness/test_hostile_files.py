@@ -107,7 +107,7 @@ def test_what_is_no_json_object_is_refused(folder, text):
         ({"num_classes": float("inf")}, "Infinity is no finite number"),
         ({"label_names": [0, 1]}, r"label_names is \[0, 1\]"),
         ({"model_args": []}, r"model_args is \[\]"),
-        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "model_args has checkpoint_path, which are no arguments"),
+        ({"model_args": {"checkpoint_path": "/etc/passwd"}}, "model_args has checkpoint_path, which are not arguments"),
         ({"model_args": {"pretrained_cfg_overlay": {"file": "x"}}}, "model_args has pretrained_cfg_overlay"),
         ({"model_args": {"features_only": True}}, "model_args has features_only"),
         ({"pretrained_cfg": {"mean": [0.5, 0.5]}}, "mean is .* but should be a number for each channel"),
@@ -159,7 +159,7 @@ def test_a_folder_cannot_ask_for_fewer_tensors_than_the_network_has(folder, clas
     kept = {name: tensor for name, tensor in load_file(BUNDLED / "model.safetensors").items() if name != lost}
     save_file(kept, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(CONFIG | {"model_args": {"pretrained_strict": False}}))
-    with pytest.raises(CorruptWeights, match=rf"model\.safetensors: tensors of the network are missing: {lost}"):
+    with pytest.raises(CorruptWeights, match=rf"model\.safetensors: missing tensors: {lost}"):
         models._built(weights.from_folder(folder, "given folder"), num_classes=classes)
     (folder / "config.json").write_text(json.dumps(CONFIG))
     with pytest.raises(CorruptWeights, match="Missing key"):
@@ -183,7 +183,7 @@ def test_tensors_of_another_kind_of_number(folder, dtype, taken):
     if taken:
         assert loaded(folder).state_dict()["fc.weight"].dtype == torch.float32
     else:
-        with pytest.raises(CorruptWeights, match=r"fc\.weight is of I8 but should be of floating-point numbers"):
+        with pytest.raises(CorruptWeights, match=r"fc\.weight has dtype I8 but should be floating point"):
             loaded(folder)
 
 
@@ -240,7 +240,7 @@ def test_a_header_that_lies_is_refused(folder, name):
 def test_a_head_of_the_size_that_a_config_says_is_not_even_made(folder, monkeypatch):
     (folder / "config.json").write_text(json.dumps(CONFIG | {"num_classes": 999_999}))
     monkeypatch.setattr("dctkd_zoo.models.timm.create_model", None)
-    with pytest.raises(CorruptWeights, match="says 999,999 classes, no tensor has as many rows"):
+    with pytest.raises(CorruptWeights, match="says 999,999 classes, but no tensor has that many rows"):
         loaded(folder)
 
 
