@@ -59,12 +59,13 @@ class CacheFormat:
 
 @dataclass(frozen=True)
 class TeacherCache:
-    """Outputs for one view of N images: root activation maps (N, H, W) per level, logits (N, K), embedding (N, D).
+    """Outputs for one view of N images: maps (N, H, W) per level, logits (N, K), embedding (N, D).
 
-    The maps are square roots. The rows are those images that decoded, in order. `means` (N, C) of the features are stored on request.
+    The rows are those images that decoded, in order. `means` (N, C) of the features are stored on request.
 
-    The maps stand in for features of one channel: the mean of their squares is the activation map again, so any term
-    that reads maps, logits or embeddings works with an `Output` from here as with the teacher's own.
+    The maps are square roots of the activation maps and stand in for features of one channel: the mean of their squares
+    is the activation map again, so any term that reads maps, logits or embeddings works with an `Output` from here as
+    with the teacher's own.
     """
 
     maps: tuple[Tensor, ...]
@@ -87,7 +88,7 @@ class TeacherCache:
 
 
 def to_arrays(output: Output, *, means: bool) -> dict[str, Tensor]:
-    """Return the arrays to store: `map.1` (B, H, W), `mean.1` (B, C), ... from the shallowest, `logits`, `embedding`."""
+    """Return the arrays to store: `map.1` (B, H, W), `mean.1` (B, C), ... shallowest first, `logits`, `embedding`."""
     roots = {f"map.{level}": m[:, 0] for level, m in enumerate(compact(output).maps, start=1)}
     pooled = {f"mean.{level}": m for level, m in enumerate(output.pooled() if means else (), start=1)}
     return {**roots, **pooled, "logits": output.logits, "embedding": output.embedding}
