@@ -94,8 +94,8 @@ def check_classes(name: str, checkpoint: Weights, count: int, classes: tuple[str
     """Refuse a teacher with other classes than the student's, or, if it names them, in another order."""
     if count != len(classes):
         raise TeacherMismatch(
-            f"teacher {name} has {count} classes, the student {len(classes)}; to use its weights all the same, "
-            "add an entry that starts from them (`pretrained` in its recipe) and train that first"
+            f"teacher {name} has {count} classes, the student {len(classes)}; to start from its weights, "
+            "make an entry of your own that has them as `pretrained` in its recipe, and train that first"
         )
     names = weights.read_config(checkpoint.folder).get("label_names")
     if not isinstance(names, list):  # many timm networks have none

@@ -54,9 +54,9 @@ def _receive_all(archive: Archive, part: Path, advance: Advance) -> None:
         failures = 0 if _size(part) > most else failures + 1
         most = max(most, _size(part))
         if failures == TRIES:
-            kept = f"{_size(part):,} bytes are kept, run the same command again to resume"
+            hint = f"{_size(part):,} bytes are kept, run the same command again to resume"
             raise DatasetError(
-                f"{archive.url}: gave up after {TRIES} attempts: {reason_of(reason)}; {kept}"
+                f"{archive.url}: gave up after {TRIES} attempts: {reason_of(reason)}; {hint}"
             ) from reason
         time.sleep(PAUSE * failures)
 

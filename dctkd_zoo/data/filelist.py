@@ -165,11 +165,11 @@ def composed(name: str) -> str:
 
 def _in_other_form(root: Path, name: str) -> bool:
     """Return whether a path exists below `root` in another Unicode form, with accents composed or decomposed."""
-    here = ""
+    current = ""
     for part in name.split("/"):
-        alike = (path for path in _inside(root, here) if composed(path.rpartition("/")[2]) == composed(part))
-        here = next(alike, "")
-        if not here:
+        matches = (path for path in _inside(root, current) if composed(path.rpartition("/")[2]) == composed(part))
+        current = next(matches, "")
+        if not current:
             return False
     return True
 

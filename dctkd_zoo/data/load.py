@@ -66,9 +66,9 @@ def without_leaks(splits: dict[str, Split]) -> dict[str, Split]:
     """Return the splits without the test images whose bytes also occur in the training set."""
     train, test = splits["train"], splits["test"]
     leaked = duplicates(train, test)
-    kept = [index for index in range(len(test)) if index not in leaked]
+    remaining = [index for index in range(len(test)) if index not in leaked]
     log.info("left out %d of %d test images: their bytes also occur in train", len(leaked), len(test))
-    return {"train": train, "test": test.take(kept)}
+    return {"train": train, "test": test.take(remaining)}
 
 
 def without_images(split: Split) -> list[str]:

@@ -95,30 +95,34 @@ def derive_seed(seed: int, *purpose: object) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
 
 
-def random_crops(store: PixelCache, recipe: Recipe, generator: torch.Generator) -> CropParams:
+def random_crops(pixel_cache: PixelCache, recipe: Recipe, generator: torch.Generator) -> CropParams:
     """Draw a random crop position for each image, and a horizontal flip for half of them."""
-    count = len(store.heights)
+    count = len(pixel_cache.heights)
     tops, lefts = (
         (torch.rand(count, generator=generator, dtype=torch.float64) * (sides.cpu() - recipe.crop + 1)).long()
-        for sides in (store.heights, store.widths)
+        for sides in (pixel_cache.heights, pixel_cache.widths)
     )
     flips = torch.rand(count, generator=generator) < 0.5
     return CropParams(tops, lefts, flips if recipe.flip else torch.zeros_like(flips))
 
 
-def centre_crops(store: PixelCache, recipe: Recipe) -> CropParams:
+def centre_crops(pixel_cache: PixelCache, recipe: Recipe) -> CropParams:
     """Return centre crops of each image, rounded like torchvision's `CenterCrop`, without flips."""
-    tops, lefts = (((sides.cpu() - recipe.crop).double() / 2).round().long() for sides in (store.heights, store.widths))
+    tops, lefts = (
+        ((sides.cpu() - recipe.crop).double() / 2).round().long() for sides in (pixel_cache.heights, pixel_cache.widths)
+    )
     return CropParams(tops, lefts, torch.zeros_like(tops, dtype=torch.bool))
 
 
-def crop(store: PixelCache, ids: Tensor, windows: CropParams, size: int) -> Tensor:
+def crop(pixel_cache: PixelCache, ids: Tensor, windows: CropParams, size: int) -> Tensor:
     """Crop square windows of the images `ids` (B,) as uint8 (B, size, size, 3), on the device of the pixels."""
-    tops, lefts, widths, offsets = (t.cpu()[ids] for t in (windows.tops, windows.lefts, store.widths, store.offsets))
+    tops, lefts, widths, offsets = (
+        t.cpu()[ids] for t in (windows.tops, windows.lefts, pixel_cache.widths, pixel_cache.offsets)
+    )
     starts = offsets + (tops * widths + lefts) * 3
-    if store.pixels[0].device.type == "cpu":
-        return _copied(store.pixels, starts, widths, size)
-    return _gathered(store.pixels[0], starts, widths, size)
+    if pixel_cache.pixels[0].device.type == "cpu":
+        return _copied(pixel_cache.pixels, starts, widths, size)
+    return _gathered(pixel_cache.pixels[0], starts, widths, size)
 
 
 def _copied(pieces: tuple[Tensor, ...], starts: Tensor, widths: Tensor, size: int) -> Tensor:

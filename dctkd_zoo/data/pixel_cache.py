@@ -81,11 +81,11 @@ def open_pixel_cache(split: Split, recipe: Recipe, cache: Path) -> PixelCache:
     return PixelCache(pixels, lengths.cumsum(0) - lengths, heights, widths, failed, content)
 
 
-def resident(store: PixelCache, device: torch.device) -> PixelCache:
+def resident(pixel_cache: PixelCache, device: torch.device) -> PixelCache:
     """Move the pixels into GPU memory if they fit into a third of what is free there."""
-    if device.type != "cuda" or sum(map(len, store.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
-        return store
-    return replace(store, pixels=(joined(store.pixels, device),))
+    if device.type != "cuda" or sum(map(len, pixel_cache.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
+        return pixel_cache
+    return replace(pixel_cache, pixels=(joined(pixel_cache.pixels, device),))
 
 
 def joined(pixels: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -204,10 +204,10 @@ def _compare(api: HfApi, folder: Path, repo: str, commit: str) -> None:
 def tag(repo: str, commit: str, version: str) -> str:
     """Tag a commit `v<version>`, or `v<version>-2` and so on if that is taken; return the tag, also if it had one."""
     with _explained(repo) as api:
-        taken = {ref.name for ref in api.list_repo_refs(repo).tags}
+        existing = {ref.name for ref in api.list_repo_refs(repo).tags}
         for number in count(1):
             name = f"v{version}" + (f"-{number}" if number > 1 else "")
-            if name not in taken:
+            if name not in existing:
                 api.create_tag(repo, tag=name, revision=commit)
                 return name
             if api.model_info(repo, revision=name).sha == commit:
