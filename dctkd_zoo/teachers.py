@@ -126,7 +126,7 @@ def check_knowledge(top1: float, labels: torch.Tensor, name: str, seen: str = ""
 
     count, correct = len(labels), round(top1 / 100 * len(labels))
     commonest = torch.bincount(labels).max().item() / count
-    limit = min(int(binom.isf(SURE, count, commonest)), count - 1)  # guessing exceeds this with probability SURE
+    limit = min(int(binom.isf(SURE, count, commonest)), count - 1)  # guessing exceeds it with probability SURE at most
     if correct <= limit:
         raise TeacherMismatch(
             f"teacher {name} has {top1:.2f} % top-1{seen}, no better than chance (up to {100 * limit / count:.2f} % "

@@ -36,7 +36,7 @@ def over_batch(correct: Tensor) -> Tensor:
 
 
 def over_correct(correct: Tensor) -> Tensor:
-    """Return images per image that the teacher gets right, (B,) -> (): makes a mean over the batch one over those."""
+    """Return the ratio of all images to correct ones, (B,) -> (): a mean over the batch becomes one over the latter."""
     correct = distributed.all_gather_with_grad(correct.float())
     return len(correct) / correct.sum().clamp(min=1)
 
