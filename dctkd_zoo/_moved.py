@@ -191,7 +191,7 @@ _RENAMED = {name.rpartition(".")[0] for name in NAMES}
 
 
 def lookup(module: str, name: str) -> Any:
-    """Return what was called `name` in the earlier `module`; `AttributeError` where nothing was.
+    """Return what was called `name` in the earlier `module`; `AttributeError` if nothing was.
 
     A package that was a module before asks here for its submodules too, which the import system finds.
     """
@@ -207,14 +207,14 @@ def lookup(module: str, name: str) -> Any:
 
 
 class _Earlier(Loader):
-    """Loads a module that is no longer there: empty, but for the lookup of names."""
+    """Loader of a module that no longer exists: empty except for the lookup of names."""
 
     def exec_module(self, module: ModuleType) -> None:
         module.__getattr__ = lambda name: lookup(module.__name__, name)  # type: ignore[method-assign]
 
 
 class _Renamed(SourceFileLoader):
-    """Loads a module some of whose names have changed, with a lookup of the earlier ones."""
+    """Loader of a module some of whose names have changed, with a lookup of the earlier ones."""
 
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)

@@ -1,4 +1,4 @@
-"""Feature maps to activation maps: where a network responds."""
+"""Activation maps: where a network responds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch.autograd.function import FunctionCtx
 
 from dctkd_zoo.features import to_fp32
 
-CONSTANT = 1e-30  # a map of a smaller range is constant: the gradient of a range below it leaves float32
+CONSTANT = 1e-30  # maps of a smaller range count as constant: the gradient of the range would overflow float32
 
 
 def activation_map(features: Tensor, counts: Tensor | None = None) -> Tensor:
-    """Mean over channels of the squared features (B, C, H, W) -> (B, H, W), at least float32.
+    """Return the mean over channels of the squared features (B, C, H, W) -> (B, H, W), at least float32.
 
     The abstract speaks of maximum activation maps; the released code computes this mean (docs/method.md).
     Images for which `counts` (B,) is False get a zero gradient, also where their features are not finite.
@@ -24,11 +24,11 @@ def activation_map(features: Tensor, counts: Tensor | None = None) -> Tensor:
 
 
 class _MeanSquare(torch.autograd.Function):
-    """Reads the features once each way: the plain formula writes a widened and a squared copy of them."""
+    """Mean square that reads the features once per direction; the plain formula writes widened and squared copies."""
 
     @staticmethod
     def forward(ctx: FunctionCtx, features: Tensor, counts: Tensor | None) -> Tensor:
-        ctx.save_for_backward(features, counts)  # type: ignore[arg-type]  # which takes None
+        ctx.save_for_backward(features, counts)  # type: ignore[arg-type]  # it accepts None
         if features.is_contiguous(memory_format=torch.channels_last):
             dtype = torch.promote_types(features.dtype, torch.float32)
             length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
@@ -46,18 +46,18 @@ class _MeanSquare(torch.autograd.Function):
 
 
 def minmax(maps: Tensor) -> Tensor:
-    """Each map (B, H, W) moved and scaled onto [0, 1]; a constant map becomes zero."""
+    """Scale each map (B, H, W) to [0, 1]; a constant map becomes zero."""
     low, high = amin_amax(maps)
     return safe_divide(maps - low, high - low)
 
 
 def amin_amax(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Smallest and largest value of each map (B, H, W), both (B, 1, 1)."""
+    """Return the minimum and maximum of each map (B, H, W), both (B, 1, 1)."""
     return maps.amin(dim=(1, 2), keepdim=True), maps.amax(dim=(1, 2), keepdim=True)
 
 
 def safe_divide(numerator: Tensor, denominator: Tensor) -> Tensor:
-    """A quotient that is zero, with a zero gradient, where the denominator (not negative) is at most `CONSTANT`."""
+    """Divide; where the denominator (not negative) is at most `CONSTANT`, the quotient and its gradient are zero."""
     zero = denominator <= CONSTANT
     quotient = numerator / torch.where(zero, 1, denominator)
     return torch.where(zero, 0, quotient)

@@ -27,12 +27,17 @@ VIRIDIS = (
     (173, 220, 48),
     (253, 231, 37),
 )
-OPACITY = 0.7  # of the colours: the least that tells high from low on a bright image
+OPACITY = 0.7  # of the colours: the lowest that separates high from low on a bright image
 
 Colour = tuple[int, int, int]
 INK, PAPER = (31, 35, 40), (255, 255, 255)
 LETTERS = 13  # px
-SIDE, GAP, LINE, MARGIN = 200, 4, 22, 8  # px: least width of a panel, between panels, of a line of words, around all
+SIDE, GAP, LINE, MARGIN = (
+    200,
+    4,
+    22,
+    8,
+)  # px: minimum panel width, gap between panels, height of a text line, margin around all
 
 
 def overlay(image: Image.Image, heat: Tensor, opacity: float = OPACITY) -> Image.Image:
@@ -56,14 +61,14 @@ def colours(values: NDArray[np.floating]) -> NDArray[np.uint8]:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels of one size from left to right, and the caption above them in parts, each of a colour."""
+    """Panels of one size from left to right, with a caption above them in coloured parts."""
 
     panels: Sequence[Image.Image]
     caption: Sequence[tuple[str, Colour]] = ()
 
 
 def grid(rows: Sequence[Row], header: Sequence[str] = (), margin: int = MARGIN) -> Image.Image:
-    """Draw rows of panels below each other, under a `header` with the words of each column."""
+    """Draw rows of panels below each other, under a `header` with the title of each column."""
     width, height = rows[0].panels[0].size
     columns, lines = len(rows[0].panels), max((words.count("\n") + 1 for words in header), default=0)
     size = (2 * margin + columns * (width + GAP) - GAP, 2 * margin + lines * LINE - GAP)
@@ -77,8 +82,8 @@ def grid(rows: Sequence[Row], header: Sequence[str] = (), margin: int = MARGIN) 
     for row in rows:
         share = (size[0] - 2 * margin) // max(1, len(row.caption))
         for part, (words, colour) in enumerate(row.caption):
-            place = (margin + part * share, top + LINE // 2)
-            pen.text(place, shortened(words, share - LETTERS), colour, font(), anchor="lm")
+            position = (margin + part * share, top + LINE // 2)
+            pen.text(position, shortened(words, share - LETTERS), colour, font(), anchor="lm")
         top += LINE * bool(row.caption)
         for column, panel in enumerate(row.panels):
             picture.paste(panel, (margin + column * (width + GAP), top))
@@ -99,11 +104,11 @@ def strip(image: Image.Image, maps: Sequence[Tensor], caption: str) -> Image.Ima
 
 
 def shortened(words: str, room: float) -> str:
-    """Cut words to at most `room` px, with an ellipsis."""
-    shown, end = words, ""
-    while shown and font().getlength(shown + end) > room:
-        shown, end = shown[:-1], "…"
-    return shown + end
+    """Cut text to at most `room` px, with an ellipsis."""
+    short, end = words, ""
+    while short and font().getlength(short + end) > room:
+        short, end = short[:-1], "…"
+    return short + end
 
 
 @cache

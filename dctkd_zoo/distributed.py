@@ -1,6 +1,6 @@
-"""The processes of one run, as torchrun starts them: a batch divided over its ranks, and their rows put together.
+"""torch.distributed helpers: process group, shards of a batch, gathering and reducing over ranks.
 
-In a process of its own everything here is the identity, and costs nothing. Nothing is pickled between ranks.
+In a single process everything here is the identity and costs nothing. Nothing is pickled between ranks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.distributed.rendezvous import rendezvous
 from dctkd_zoo._io import lock
 from dctkd_zoo.errors import RankLost
 
-# How long a rank waits for another, which may be making a pixel store; one that has died is noticed at once.
+# How long a rank waits for another, which may be building a pixel cache; one that has died is noticed at once.
 TIMEOUT = timedelta(hours=12)
 
 LOST = ("Connection closed", "Connection reset", "Broken pipe", "NCCL", "Timed out", "timed out")
@@ -28,32 +28,32 @@ LOST = ("Connection closed", "Connection reset", "Broken pipe", "NCCL", "Timed o
 T = TypeVar("T")
 
 _size, _rank = 1, 0
-_apart = False
-_host: dist.ProcessGroup | None = None  # what numbers on the host go by: NCCL knows the GPU's memory alone
+_alone = False
+_host: dist.ProcessGroup | None = None  # the group for CPU tensors: NCCL only handles GPU memory
 
 
 def world_size() -> int:
-    """How many ranks work on a batch together."""
-    return 1 if _apart else _size
+    """Return how many ranks share a batch."""
+    return 1 if _alone else _size
 
 
 def rank() -> int:
-    """The number of this process among them, from 0."""
-    return 0 if _apart else _rank
+    """Return the rank of this process, from 0."""
+    return 0 if _alone else _rank
 
 
 def is_primary() -> bool:
-    """Whether this process is the one that writes and shows what they all found."""
+    """Return whether this process writes and prints the results of all ranks."""
     return _rank == 0
 
 
 def local_rank() -> int:
-    """The number of this process on its machine: that of its GPU."""
+    """Return the rank of this process on its machine, the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
 def restarted() -> bool:
-    """Whether torchrun started this run again after a rank had died."""
+    """Return whether torchrun restarted this run after a rank had died."""
     return _attempt() != "0"
 
 
@@ -62,38 +62,38 @@ def _attempt() -> str:
 
 
 def is_lost(error: Exception) -> bool:
-    """Whether an error is what torch says where another rank has died."""
+    """Return whether an error is what torch raises if another rank has died."""
     return _size > 1 and isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST)
 
 
 @contextmanager
 def lost_rank_errors() -> Iterator[None]:
-    """Inside, what torch says where another rank has died is a `RankLost`."""
+    """Turn errors that torch raises if another rank has died into `RankLost` inside."""
     try:
         yield
     except RuntimeError as error:
         if not is_lost(error):
             raise
         reason = str(error).strip().splitlines()[0]
-        raise RankLost(f"another rank has stopped; go on with --resume ({reason})") from error
+        raise RankLost(f"another rank has stopped; continue with --resume ({reason})") from error
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[None]:
-    """Join the other ranks inside, where torchrun started this process; by NCCL on GPUs, by gloo on CPUs."""
+    """Join the other ranks inside if torchrun started this process; with NCCL on GPUs, gloo on CPUs."""
     global _size, _rank, _host
     started_by_torchrun = "MASTER_ADDR" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
     if not started_by_torchrun or dist.is_initialized():
         yield
         return
     store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
-    # A run that torchrun starts again would else find the addresses of those that have died.
+    # A run restarted by torchrun would otherwise find the addresses of the ranks that have died.
     store = dist.distributed_c10d.PrefixStore(f"attempt {_attempt()}", store)
     backend = "nccl" if device.type == "cuda" else "gloo"
     dist.init_process_group(backend, timeout=TIMEOUT, store=store, rank=number, world_size=count)
     _size, _rank = count, number
     if backend == "nccl":
-        _host = dist.new_group(backend="gloo", timeout=TIMEOUT)  # type: ignore[assignment]  # as a member we get one
+        _host = dist.new_group(backend="gloo", timeout=TIMEOUT)  # type: ignore[assignment]  # a member gets a group
     try:
         yield
     finally:
@@ -102,26 +102,26 @@ def process_group(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def local_only(really: bool = True) -> Iterator[None]:
-    """Inside, each rank works for itself: on a batch with fewer images than ranks, which all of them see whole."""
-    global _apart
-    before, _apart = _apart, really
+def local_only(enabled: bool = True) -> Iterator[None]:
+    """Make each rank work on its own inside: for a batch with fewer images than ranks, which all get whole."""
+    global _alone
+    before, _alone = _alone, enabled
     try:
         yield
     finally:
-        _apart = before
+        _alone = before
 
 
 def local_slice(ids: Tensor) -> Tensor:
-    """This rank's part of the images (B,) of a batch, in order; all of them where there are fewer than ranks."""
+    """Return this rank's part of a batch's images (B,), in order; all of them if there are fewer than ranks."""
     return ids if len(ids) < world_size() else ids.tensor_split(world_size())[rank()]
 
 
 def shard(items: Sequence[T]) -> Iterator[tuple[T, bool]]:
-    """This rank's items, one a round: every `size()`-th. In the last round some ranks have none of their own.
+    """Yield this rank's items and True, one per round: every `world_size()`-th.
 
-    They get the first again, with False, so that all take part in what the ranks do together; its result is
-    nobody's.
+    A rank that has none left in the last round gets the first item and False, so that all ranks take part in
+    collective operations; its result is to be ignored.
     """
     for start in range(0, len(items), world_size()):
         index = start + rank()
@@ -129,9 +129,9 @@ def shard(items: Sequence[T]) -> Iterator[tuple[T, bool]]:
 
 
 def all_gather_with_grad(rows: Tensor, *, equal: bool = False) -> Tensor:
-    """The rows (b, ...) of all ranks in order, (B, ...); a gradient goes back to the rank that a row came from.
+    """Gather the rows (b, ...) of all ranks in order, (B, ...); gradients flow back to the rank that a row came from.
 
-    `equal` spares the ranks telling each other how many they have, where that is known.
+    `equal` skips exchanging the numbers of rows, if all ranks are known to have the same.
     """
     if world_size() == 1:
         return rows
@@ -140,13 +140,13 @@ def all_gather_with_grad(rows: Tensor, *, equal: bool = False) -> Tensor:
 
 
 def local_rows(rows: Tensor, count: int) -> Tensor:
-    """Those `count` of all ranks' rows (B, ...) that are this rank's."""
+    """Return the `count` rows of all ranks' rows (B, ...) that are this rank's."""
     start = sum(_counts(count)[: rank()]) if world_size() > 1 else 0
     return rows[start : start + count]
 
 
 def all_gather_uneven(rows: Tensor) -> list[Tensor]:
-    """The rows (b, ...) of each rank, without gradient; ranks may have different numbers of them, also none."""
+    """Gather the rows (b, ...) of each rank, without gradient; ranks may have different numbers of rows, even none."""
     if world_size() == 1:
         return [rows]
     counts = _counts(len(rows))
@@ -156,22 +156,22 @@ def all_gather_uneven(rows: Tensor) -> list[Tensor]:
 
 
 def all_gather(tensor: Tensor) -> list[Tensor]:
-    """The tensor of each rank, all of one shape, without gradient."""
+    """Gather the tensor of each rank, all of one shape, without gradient."""
     if world_size() == 1:
         return [tensor.detach()]
-    own = tensor.detach().contiguous()
-    result = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(result, own, _group(own))
+    local = tensor.detach().contiguous()
+    result = [torch.empty_like(local) for _ in range(world_size())]
+    dist.all_gather(result, local, _group(local))
     return result
 
 
 def all_reduce_mean(values: Tensor) -> Tensor:
-    """The mean of a tensor over the ranks, without gradient."""
+    """Return the mean of a tensor over the ranks, without gradient."""
     return all_reduce_sum(values) / world_size()
 
 
 def all_reduce_sum(values: Tensor) -> Tensor:
-    """The sum of a tensor over the ranks, without gradient."""
+    """Return the sum of a tensor over the ranks, without gradient."""
     if world_size() > 1:
         values = values.detach().clone()
         dist.all_reduce(values, group=_group(values))
@@ -179,7 +179,7 @@ def all_reduce_sum(values: Tensor) -> Tensor:
 
 
 def any_rank(*flags: bool) -> tuple[bool, ...]:
-    """For each of some flags, whether any rank has it set: what they all then go by."""
+    """Return, for each flag, whether any rank has it set."""
     if world_size() == 1:
         return flags
     return tuple(bool(count) for count in all_reduce_sum(torch.tensor(flags, dtype=torch.int32)).tolist())
@@ -187,13 +187,13 @@ def any_rank(*flags: bool) -> tuple[bool, ...]:
 
 @contextmanager
 def primary_lock(path: Path, *, wait: bool = True, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Keep other runs from writing `path` inside, as `lock.held` does; of several ranks the first does, for all."""
+    """Keep other runs from writing `path` inside, as `lock.held` does; the primary rank holds the lock for all."""
     with lock.held(path, wait=wait, waiting=waiting) if is_primary() else nullcontext():
         yield
 
 
 def barrier() -> None:
-    """Go on when every rank has come this far."""
+    """Wait until every rank has come this far."""
     any_rank(False)
 
 
@@ -206,7 +206,7 @@ def _group(tensor: Tensor) -> dist.ProcessGroup | None:
 
 
 class _Gather(torch.autograd.Function):
-    """The rows of all ranks, whose gradients are summed over the ranks that used them."""
+    """Gathering of the rows of all ranks; their gradients are summed over the ranks that used them."""
 
     @staticmethod
     def forward(ctx: Any, rows: Tensor, equal: bool) -> Tensor:

@@ -1,4 +1,4 @@
-"""Images through a network once: logits, feature maps and the pooled embedding."""
+"""Logits, feature maps and pooled embedding of a network, in one forward pass."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ LEVELS = 4
 
 
 class Output(NamedTuple):
-    """What one pass gives: logits (B, K), maps of (B, C, H, W) from shallow to deep, embedding (B, D).
+    """Outputs of one forward pass: logits (B, K), maps (B, C, H, W) from shallow to deep, embedding (B, D).
 
-    `means` of the maps over their pixels, (B, C) each, are kept where the maps themselves are not (`pooled`).
+    `means` of the maps over their pixels, (B, C) each, are given where the maps themselves are not kept (`pooled`).
     """
 
     logits: Tensor
@@ -26,64 +26,66 @@ class Output(NamedTuple):
     means: tuple[Tensor, ...] = ()
 
     def pooled(self) -> tuple[Tensor, ...]:
-        """Each level's features averaged over their pixels, (B, C)."""
+        """Return each level's features averaged over their pixels, (B, C)."""
         return self.means or tuple(features.mean(dim=(2, 3)) for features in self.maps)
 
     def tensors(self) -> tuple[Tensor, ...]:
-        """All that there is, each (B, ...)."""
+        """Return all tensors, each (B, ...)."""
         return (self.logits, *self.maps, self.embedding, *self.means)
 
 
 def run(model: nn.Module, images: Tensor) -> Output:
-    """Run a timm model on images (B, 3, S, S); `UnsupportedNetwork` says what keeps a model from being used.
+    """Run a timm model on images (B, 3, S, S); `UnsupportedNetwork` says why a model cannot be used.
 
-    The maps are those that `taps` names. Where the head sees one of other channels, that is the deepest:
-    for MobileNetV2 the 1280-channel map after `conv_head`, as released. Elsewhere it is the last block's,
-    before a final norm: one over channels (MaxViT) would level the activation map.
-    Where the head sees tokens or channels last (ViT, Swin), the embedding is the head's own pooled vector.
+    The maps are those of `out_indices`. If the head's input has another number of channels, it is the deepest map:
+    for MobileNetV2 the 1280-channel map after `conv_head`, as released. Otherwise the deepest map is the last block's,
+    before a final norm: a norm over channels (MaxViT) would flatten the activation map.
+    If the head's input is tokens or channels last (ViT, Swin), the embedding is the head's own pooled vector.
     """
     if not hasattr(model, "forward_intermediates"):
-        raise UnsupportedNetwork(f"{_called(model)} has no forward_intermediates: its feature maps cannot be had")
+        raise UnsupportedNetwork(
+            f"{_called(model)} has no forward_intermediates, so its feature maps are not accessible"
+        )
     try:
         return _run(model, images)
     except (UnsupportedNetwork, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:  # a network's own code may fail in any way
-        if distributed.is_lost(error):  # its batch statistics are of all ranks
+        if distributed.is_lost(error):  # batch statistics are taken over all ranks
             raise
         raise UnsupportedNetwork(f"{_called(model)} {_why(model, images, error)}") from error
 
 
 def _run(model: Any, images: Tensor) -> Output:
-    seen, maps = model.forward_intermediates(images, indices=out_indices(model))
+    features, maps = model.forward_intermediates(images, indices=out_indices(model))
     if not maps or not all(isinstance(item, Tensor) and item.dim() == 4 for item in maps):
-        raise UnsupportedNetwork(f"{_called(model)} has no feature maps (B, C, H, W), one a level, to compare")
-    if not isinstance(seen, Tensor):
-        raise UnsupportedNetwork(f"{_called(model)} has several last feature maps, one (B, C, H, W) is needed")
-    logits = model.forward_head(seen)
+        raise UnsupportedNetwork(f"{_called(model)} has no feature maps of shape (B, C, H, W), one per level")
+    if not isinstance(features, Tensor):
+        raise UnsupportedNetwork(f"{_called(model)} has several last feature maps, but one (B, C, H, W) is needed")
+    logits = model.forward_head(features)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
-        shape = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"a {type(logits).__name__} of them"
-        raise UnsupportedNetwork(f"{_called(model)} gives logits of {shape}, (B, K) is needed")
-    if seen.dim() == 4 and seen.shape[2:] == maps[-1].shape[2:]:
+        shape = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
+        raise UnsupportedNetwork(f"{_called(model)} returns logits of {shape}, but (B, K) is needed")
+    if features.dim() == 4 and features.shape[2:] == maps[-1].shape[2:]:
         # Not the head's `pre_logits`: in training, those of MobileNetV2 have gone through dropout.
-        deepest = maps[-1] if seen.shape == maps[-1].shape else seen
-        return Output(logits, (*maps[:-1], deepest), seen.mean(dim=(2, 3)))
-    return Output(logits, tuple(maps), model.forward_head(seen, pre_logits=True))
+        deepest = maps[-1] if features.shape == maps[-1].shape else features
+        return Output(logits, (*maps[:-1], deepest), features.mean(dim=(2, 3)))
+    return Output(logits, tuple(maps), model.forward_head(features, pre_logits=True))
 
 
 def _called(model: nn.Module) -> str:
-    """A network's name in timm, or its class."""
-    known = getattr(model, "pretrained_cfg", None) or {}
-    return str(known.get("architecture") or type(model).__name__)
+    """Return a network's name in timm, or its class."""
+    config = getattr(model, "pretrained_cfg", None) or {}
+    return str(config.get("architecture") or type(model).__name__)
 
 
 def channels(count: int) -> str:
-    """`1 channel`, `3 channels`."""
+    """Return `1 channel`, `3 channels`."""
     return f"{count} channel{'s' if count != 1 else ''}"
 
 
 def _why(model: nn.Module, images: Tensor, error: Exception) -> str:
-    """What went wrong in a network's own code, in words."""
+    """Return what went wrong in a network's own code."""
     stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
     if stem is not None and stem.in_channels != images.shape[1]:
         return f"takes images of {channels(stem.in_channels)}, these have {images.shape[1]}"
@@ -92,10 +94,10 @@ def _why(model: nn.Module, images: Tensor, error: Exception) -> str:
 
 
 def out_indices(model: nn.Module) -> list[int]:
-    """Which of a timm model's feature maps are taken, from shallow to deep.
+    """Return the indices of the feature maps to use of a timm model, from shallow to deep.
 
-    The last of each resolution, and of these the four deepest. A network of one resolution (a ViT) is
-    cut into four equal parts.
+    These are the last map of each resolution, at most the four deepest. A network of one resolution (a ViT) is cut
+    into four equal parts.
     """
     reductions = [info["reduction"] for info in model.feature_info]  # type: ignore[union-attr]
     last = sorted({reduction: index for index, reduction in enumerate(reductions)}.values())
@@ -106,34 +108,34 @@ def out_indices(model: nn.Module) -> list[int]:
 
 
 class FeatureExtractor(nn.Module):
-    """A model whose `forward` is `run`, for what wraps or compiles a module's forward."""
+    """A module whose `forward` is `run`, for code that wraps or compiles a module."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, images: Tensor) -> Output:
-        """Images (B, 3, S, S) -> `Output`."""
+        """Return the `Output` for images (B, 3, S, S)."""
         return run(self.model, images)
 
 
 def finite(tensors: Iterable[Tensor]) -> Tensor:
-    """Which images (B,) have finite numbers alone in all of some tensors (B, ...): those of an output."""
+    """Return which images (B,) have only finite values in all tensors (B, ...) of an output."""
     return torch.stack([tensor.flatten(1).isfinite().all(dim=1) for tensor in tensors]).all(dim=0)
 
 
 def refuse_non_finite(wrong: int, total: int, who: str = "") -> None:
-    """`NonFiniteAnswers` where a network's outputs of some images are not `finite`: none of its figures means anything.
+    """Raise `NonFiniteAnswers` if a network's outputs for some images are not finite, which makes metrics meaningless.
 
-    `who` begins the message where it is not clear which network is meant.
+    `who` begins the message, to say which network is meant.
     """
     if wrong:
         raise NonFiniteAnswers(
-            f"{who}answers that are no finite numbers on {wrong:,} of {total:,} images: "
-            "its weights are damaged, or overflowed in training; train it again"
+            f"{who}outputs are not finite for {wrong:,} of {total:,} images: "
+            "the weights are damaged or overflowed in training; train it again"
         )
 
 
 def to_fp32(tensor: Tensor) -> Tensor:
-    """At least float32: half types are widened, float64 is left as it is."""
+    """Convert half types to float32; leave float32 and float64 as they are."""
     return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

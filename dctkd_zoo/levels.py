@@ -1,4 +1,4 @@
-"""Outputs of two networks to what is compared of them, level by level."""
+"""Pairs of student and teacher features and activation maps, level by level."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Pairs = tuple[tuple[Tensor, Tensor], ...]
 
 
 def feature_pairs(student: Output, teacher: Output) -> Pairs:
-    """Features (B, C, H, W) of student and teacher at each level both have, counted from the deepest."""
+    """Return student and teacher features (B, C, H, W) at each level that both have, counted from the deepest."""
     count = min(len(student.maps), len(teacher.maps))
     return tuple(zip(student.maps[-count:], teacher.maps[-count:], strict=True))
 
 
 def map_pairs(student: Output, teacher: Output, keep: int | None = None, counts: Tensor | None = None) -> Pairs:
-    """Activation maps (B, H, W) of each level, the two of a level at one size; at most `keep` px a side.
+    """Return each level's two activation maps (B, H, W), resampled to one size of at most `keep` px a side.
 
     Only images for which `counts` (B,) is True, or all for None, get a gradient.
     """
@@ -28,7 +28,7 @@ def map_pairs(student: Output, teacher: Output, keep: int | None = None, counts:
 
 
 def pooled(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-    """Two features (B, C, H, W) of any sizes, averaged to the smaller height and the smaller width."""
+    """Average-pool two features (B, C, H, W) of any sizes to the smaller height and the smaller width."""
     height, width = (min(x, y) for x, y in zip(a.shape[2:], b.shape[2:], strict=True))
     return _averaged(a, height, width), _averaged(b, height, width)
 

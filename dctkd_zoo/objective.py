@@ -1,4 +1,4 @@
-"""The weighted sum of an entry's terms."""
+"""Weighted sum of an entry's loss terms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dctkd_zoo.losses import Term
 
 
 class Objective(nn.Module):
-    """Terms by name with their weights: `L = sum over terms of weight * mean over the batch`."""
+    """Loss terms by name with their weights: `L = sum over terms of weight * mean over the batch`."""
 
     def __init__(self, weights: Mapping[str, float], options: Mapping[str, Mapping[str, Any]]) -> None:
         super().__init__()
@@ -27,7 +27,7 @@ class Objective(nn.Module):
         return any(term.needs_teacher for term in self._terms().values())
 
     def reading_features(self) -> list[str]:
-        """Names of the terms that read the teacher's whole feature maps."""
+        """Return the names of the terms that read the teacher's whole feature maps."""
         return [name for name, term in self._terms().items() if term.needs_features]
 
     def _terms(self) -> dict[str, Term]:
@@ -39,5 +39,5 @@ class Objective(nn.Module):
             term.setup(student, teacher, labels)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> dict[str, Tensor]:
-        """The weighted value of each term, scalars; their sum is the loss."""
+        """Return the weighted value of each term, scalars; their sum is the loss."""
         return {name: self.weights[name] * term(student, teacher, batch).mean() for name, term in self._terms().items()}

@@ -1,4 +1,4 @@
-"""Images in files to what a network says of each: a probability per class, and where it looked, level by level."""
+"""Predictions for image files: class probabilities and the activation maps of each level."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ BATCH_SIZE = 64  # as in evaluation
 
 @dataclass(frozen=True)
 class Predictor:
-    """A network on a device, the names of its outputs, and how images are prepared for it.
+    """A network on a device, with its class names and preprocessing.
 
-    That is how its weights were evaluated: `transform` is the one that their `config.json` tells.
+    `transform` is the preprocessing its weights were evaluated with, from their `config.json`.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Predictor:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network makes of the image `path`: probabilities (K,) float64, activation maps (H, W) by level.
+    """A network's output for the image `path`: probabilities (K,) float64 and an activation map (H, W) per level.
 
-    `image` is what the network sees of it; `notes` say what a user might not expect of that.
+    `image` is the preprocessed image; `notes` say what may be unexpected about it.
     """
 
     path: Path
@@ -57,14 +57,14 @@ class Prediction:
     notes: tuple[str, ...]
 
     def top(self, count: int) -> list[tuple[int, float]]:
-        """The `count` likeliest classes and their probabilities; all, where there are fewer."""
+        """Return the `count` most likely classes and their probabilities; all of them if there are fewer."""
         values, labels = self.probabilities.topk(min(count, len(self.probabilities)))
         return list(zip(labels.tolist(), values.tolist(), strict=True))
 
 
 @dataclass(frozen=True)
 class Failure:
-    """An image of which nothing can be said, and why."""
+    """An image that could not be classified, and why."""
 
     path: Path
     reason: str
@@ -72,7 +72,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class _Opened:
-    """An image as the network takes it."""
+    """An image prepared for the network."""
 
     path: Path
     tensor: Tensor
@@ -80,61 +80,62 @@ class _Opened:
 
 
 def load(entry: Entry, device: torch.device, source: str | None = None) -> Predictor:
-    """An entry with its own weights, or those of a folder or `hf-hub:org/name@rev`.
+    """Load an entry with its own weights, or with those of a folder or `hf-hub:org/name@rev`.
 
-    `WeightsNotFound` where there are none, or they tell another number of classes than the entry.
+    `WeightsNotFound` if there are none, or if they have another number of classes than the entry.
     """
-    result = weights.find(entry) if source is None else weights.locate(source)
-    model = models.load(entry.arch, result)
+    checkpoint = weights.find(entry) if source is None else weights.locate(source)
+    model = models.load(entry.arch, checkpoint)
     expected, count = registry.get_dataset(entry.dataset).num_classes, int(model.num_classes)  # type: ignore[arg-type]
     if count != expected:
         raise WeightsNotFound(
-            f"{entry.name} tells {expected:,} classes, {result.folder} {count:,}: they are not its weights"
+            f"{entry.name} has {expected:,} classes, but the weights in {checkpoint.folder} have {count:,}"
         )
-    meta = resolve_model_data_config(model)
+    config = resolve_model_data_config(model)
     network = FeatureExtractor(to_device(model, device)).eval()
-    transform = create_transform(**meta, is_training=False)
-    return Predictor(entry.name, network, result, _classes(result, count), transform, meta["mean"], meta["std"], device)
+    transform = create_transform(**config, is_training=False)
+    classes = _classes(checkpoint, count)
+    return Predictor(entry.name, network, checkpoint, classes, transform, config["mean"], config["std"], device)
 
 
-def _classes(found: Weights, count: int) -> tuple[str, ...]:
-    """What the outputs are called; networks of others often do not say."""
-    meta = weights.read_config(found.folder).get("label_names")
-    if not isinstance(meta, list):
+def _classes(checkpoint: Weights, count: int) -> tuple[str, ...]:
+    """Return the names of the outputs, which networks from elsewhere often lack."""
+    names = weights.read_config(checkpoint.folder).get("label_names")
+    if not isinstance(names, list):
         return tuple(f"output {label}" for label in range(count))
-    if len(meta) != count:
-        raise CorruptWeights(f"{found.folder / weights.CONFIG}: {len(meta):,} label_names for {count:,} classes")
-    return tuple(map(str, meta))
+    if len(names) != count:
+        raise CorruptWeights(f"{checkpoint.folder / weights.CONFIG}: {len(names):,} label_names for {count:,} classes")
+    return tuple(map(str, names))
 
 
 def predict(predictor: Predictor, paths: Sequence[Path]) -> Iterator[Prediction | Failure]:
-    """What the network says of each image, in order; what cannot be read or answered is a `Failure`."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow lets go of the interpreter while it decodes
+    """Yield a prediction for each image in order, or a `Failure` if it cannot be read or its output is not finite."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow releases the GIL while it decodes
         for start in range(0, len(paths), BATCH_SIZE):
             chunk = list(pool.map(lambda path: _open(predictor, path), paths[start : start + BATCH_SIZE]))
-            answers = _run(predictor, [item for item in chunk if isinstance(item, _Opened)])
+            predictions = _run(predictor, [item for item in chunk if isinstance(item, _Opened)])
             for item in chunk:
-                yield item if isinstance(item, Failure) else next(answers)
+                yield item if isinstance(item, Failure) else next(predictions)
 
 
 def _open(predictor: Predictor, path: Path) -> _Opened | Failure:
     try:
-        seen = decode.read(path)
-        return _Opened(path, predictor.transform(seen.image), seen.notes)
-    except Exception as error:  # whatever its bytes or its shape lead to, the other images go on
+        picture = decode.read(path)
+        return _Opened(path, predictor.transform(picture.image), picture.notes)
+    except Exception as error:  # whatever goes wrong with one image, the others go on
         return Failure(path, _reason(path, error))
 
 
 def _reason(path: Path, error: Exception) -> str:
     match error.__cause__:
-        case OSError(strerror=str(words)):
-            return words
+        case OSError(strerror=str(reason)):
+            return reason
         case _:
             return reason_of(error).removeprefix(f"{path}: ")
 
 
 def _run(predictor: Predictor, opened: Sequence[_Opened]) -> Iterator[Prediction | Failure]:
-    """One pass for all, in float32 as evaluation computes."""
+    """Run one batch in float32, as in evaluation."""
     if not opened:
         return
     images = torch.stack([item.tensor for item in opened])
@@ -142,17 +143,17 @@ def _run(predictor: Predictor, opened: Sequence[_Opened]) -> Iterator[Prediction
         output = predictor.network(images.to(predictor.device, memory_format=torch.channels_last))
         probabilities = output.logits.double().softmax(dim=1).cpu()
         maps = [activation_map(level).cpu() for level in output.maps]
-        answered = finite(output.tensors()).tolist()
+        is_finite = finite(output.tensors()).tolist()
     for row, item in enumerate(opened):
-        if not answered[row]:
-            yield Failure(item.path, "the network's answer is not a finite number")
+        if not is_finite[row]:
+            yield Failure(item.path, "the network's output is not finite")
             continue
-        seen = _pixels(item.tensor, predictor)
-        yield Prediction(item.path, probabilities[row], tuple(level[row] for level in maps), seen, item.notes)
+        image = _pixels(item.tensor, predictor)
+        yield Prediction(item.path, probabilities[row], tuple(level[row] for level in maps), image, item.notes)
 
 
 def _pixels(tensor: Tensor, predictor: Predictor) -> Image.Image:
-    """A normalised image (3, H, W) back to the picture it was."""
+    """Convert a normalised tensor (3, H, W) back to an image."""
     mean, std = (torch.tensor(value).view(3, 1, 1) for value in (predictor.mean, predictor.std))
     values = (tensor * std + mean).mul(255).round().clamp(0, 255).byte()
     return Image.fromarray(values.permute(1, 2, 0).numpy())

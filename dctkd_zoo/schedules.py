@@ -20,7 +20,7 @@ class Step(Checked):
         self.positive("every", "gamma")
 
     def factor(self, epoch: float, epochs: int) -> float:
-        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        """Return the multiplier of the base learning rate at `epoch` (fractional) of `epochs`."""
         return self.gamma ** int(epoch // self.every)
 
 
@@ -36,23 +36,23 @@ class MultiStep(Checked):
         self.positive("gamma")
 
     def factor(self, epoch: float, epochs: int) -> float:
-        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        """Return the multiplier of the base learning rate at `epoch` (fractional) of `epochs`."""
         return self.gamma ** sum(epoch >= milestone for milestone in self.at)
 
 
 @dataclass(frozen=True)
 class Cosine(Checked):
-    """Linear rise over the share `warmup` of the run, then half a cosine to zero."""
+    """Linear warm-up over the fraction `warmup` of the run, then half a cosine to zero."""
 
     warmup: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup {self.warmup} is no share of a run: 0 or more, below 1")
+            raise ValueError(f"warmup {self.warmup} is not a fraction of the run in [0, 1)")
 
     def factor(self, epoch: float, epochs: int) -> float:
-        """Multiplier of the base rate at `epoch` (fractional) of `epochs`."""
+        """Return the multiplier of the base learning rate at `epoch` (fractional) of `epochs`."""
         progress = epoch / epochs
         if progress < self.warmup:
             return progress / self.warmup

@@ -1,10 +1,9 @@
-"""Activation maps to normalised spectra: the frequency transforms of the DCT loss, as matrix products.
+"""Frequency transforms of the DCT loss, from activation maps to normalised spectra, as matrix products.
 
-The maps are small (7 to 56 px), so a transform is two products with a constant matrix, in
-float32 whatever the autocast. The three transforms of the loss remove the map's mean first and
-bring the coefficients to [0, 1] per image, which makes the loss blind to the scale of the
-features; two ablations leave that out, step by step. Maps of different sizes are compared over
-the frequencies that both have: cropping a DCT spectrum is resampling the map.
+The maps are small (7 to 56 px), so a transform is two products with a constant matrix, in float32 even under
+autocast. The three transforms of the loss subtract the map's mean first and scale the coefficients to [0, 1] per
+image, which makes the loss invariant to the scale of the features; two ablations leave that out, step by step.
+Maps of different sizes are compared over the frequencies that both have: cropping a DCT spectrum resamples the map.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _constant(function: F) -> F:
-    """Made once for each argument; a compiled graph, which holds no cache, makes it in place."""
-    # Outside of inference mode: a kept inference tensor could never take part in training.
-    kept = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
+    """Cache a function of hashable arguments; a compiled graph, which holds no cache, computes it in place."""
+    # Outside of inference mode: a cached inference tensor could never take part in training.
+    cached = lru_cache(maxsize=64)(torch.inference_mode(False)(function))
 
     def constant(*arguments: Any) -> Any:
-        return function(*arguments) if torch.compiler.is_compiling() else kept(*arguments)
+        return function(*arguments) if torch.compiler.is_compiling() else cached(*arguments)
 
     return cast(F, constant)
 
 
 @_constant
 def _dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Orthonormal DCT-II matrix (size, size), rows are frequencies."""
+    """Return the orthonormal DCT-II matrix (size, size), rows are frequencies."""
     n = torch.arange(size, dtype=torch.float64)
     matrix = torch.cos(math.pi * n[:, None] * (2 * n + 1) / (2 * size)) * math.sqrt(2 / size)
     matrix[0] /= math.sqrt(2)
@@ -45,14 +44,14 @@ def _dct_matrix(size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
 
 @_constant
 def _dft_matrices(size: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine matrices (size, size) of the DFT; the phase is reduced to stay exact."""
+    """Return the cosine and sine matrices (size, size) of the DFT; the phase is reduced to stay exact."""
     n = torch.arange(size)
     phase = (n[:, None] * n % size).double() * (2 * math.pi / size)
     return phase.cos().to(device, dtype), phase.sin().to(device, dtype)
 
 
 def dct2_coefficients(maps: Tensor) -> Tensor:
-    """Orthonormal 2-D DCT-II of mean-free maps, (B, H, W) -> (B, H, W)."""
+    """Return the orthonormal 2-D DCT-II of mean-free maps, (B, H, W) -> (B, H, W)."""
     height, width = maps.shape[1:]
     with torch.autocast(maps.device.type, enabled=False):
         rows = _dct_matrix(height, maps.dtype, maps.device)
@@ -61,7 +60,7 @@ def dct2_coefficients(maps: Tensor) -> Tensor:
 
 
 def dft_coefficients(maps: Tensor) -> Tensor:
-    """Real part of the 2-D DFT of mean-free maps, (B, H, W) -> (B, H, W): `Re FFT2(A) = C A C - S A S`."""
+    """Return the real part of the 2-D DFT of mean-free maps, (B, H, W) -> (B, H, W): `Re FFT2(A) = C A C - S A S`."""
     height, width = maps.shape[1:]
     with torch.autocast(maps.device.type, enabled=False):
         cos_rows, sin_rows = _dft_matrices(height, maps.dtype, maps.device)
@@ -72,16 +71,16 @@ def dft_coefficients(maps: Tensor) -> Tensor:
 
 @_constant
 def _resampling_matrix(size: int, fewer: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """`fewer` frequencies of `size` samples, sampled anew: (fewer, size), each row of sum 1."""
+    """Return the matrix (fewer, size) that resamples by the `fewer` lowest frequencies; each row sums to 1."""
     to, back = (_dct_matrix(n, torch.float64, torch.device("cpu")) for n in (size, fewer))
     return (math.sqrt(fewer / size) * back.T @ to[:fewer]).to(device, dtype)
 
 
 def resample(maps: Tensor, height: int, width: int) -> Tensor:
-    """The `height` x `width` lowest frequencies of maps (B, H, W) as maps (B, height, width) of the same mean.
+    """Resample maps (B, H, W) to (B, height, width) by their lowest frequencies; the mean stays the same.
 
-    The DCT-II of the result is the corner of the DCT-II of `maps`, up to a factor. Nothing is
-    added: neither side may grow.
+    The DCT-II of the result is the corner of the DCT-II of `maps`, up to a factor. Nothing is added: neither side may
+    grow.
     """
     if maps.shape[1:] == (height, width):
         return maps
@@ -93,9 +92,9 @@ def resample(maps: Tensor, height: int, width: int) -> Tensor:
 
 
 def common(a: Tensor, b: Tensor, keep: int | None = None) -> tuple[Tensor, Tensor]:
-    """Two maps (B, H, W) of any sizes, both at the smaller height and the smaller width.
+    """Resample two maps (B, H, W) of any sizes to the smaller height and the smaller width.
 
-    With `keep`, at most that many frequencies along each axis are left.
+    With `keep`, at most that many frequencies remain along each axis.
     """
     sides = [*zip(a.shape[1:], b.shape[1:], strict=True)]
     height, width = (min(x, y) if keep is None else min(x, y, keep) for x, y in sides)
@@ -108,38 +107,38 @@ def _mean_free(maps: Tensor) -> Tensor:
 
 
 def _lowest(maps: Tensor) -> Tensor:
-    # Means and sums of equal values can be off by a rounding: from the minimum on, a constant map is exactly zero.
+    # Means and sums of equal values can be off by rounding; less its minimum, a constant map is exactly zero.
     return maps.amin(dim=(1, 2), keepdim=True).detach()
 
 
 def dct2(maps: Tensor) -> Tensor:
-    """The true DCT-II, min-max normalised: what the loss is named for."""
+    """Return the true DCT-II, min-max normalised: what the loss is named after."""
     return minmax(dct2_coefficients(maps))
 
 
 def dft_abs(maps: Tensor) -> Tensor:
-    """Magnitude of the real DFT over its largest: what produced the reported tables (docs/method.md, D-1, D-2)."""
+    """Return the magnitude of the real DFT over its maximum, as in the reported tables (docs/method.md, D-1, D-2)."""
     magnitudes = dft_coefficients(maps).abs()
     low, high = amin_amax(magnitudes)
     return safe_divide(magnitudes - low, high)
 
 
 def dft_signed(maps: Tensor) -> Tensor:
-    """Real part of the DFT, min-max normalised: the released main branch (docs/method.md, D-2)."""
+    """Return the real part of the DFT, min-max normalised: the released main branch (docs/method.md, D-2)."""
     return minmax(dft_coefficients(maps))
 
 
 def dct2_raw(maps: Tensor) -> Tensor:
-    """`dct2` without normalised coefficients, of the map on [0, 1]: an ablation.
+    """Return `dct2` of the map scaled to [0, 1], without normalising the coefficients: an ablation.
 
-    The DCT-II is orthonormal, so a distance of two such spectra is the distance of the two
-    mean-free maps (Parseval): no frequency has a part in it (docs/method.md, Fact 5).
+    The DCT-II is orthonormal, so the distance between two such spectra is the distance between the two mean-free maps
+    (Parseval): frequencies play no part in it (docs/method.md, Fact 5).
     """
     return dct2_coefficients(minmax(maps))
 
 
 def l2_minmax(maps: Tensor) -> Tensor:
-    """No transform, the map on [0, 1] with its mean: an ablation, the authors' early loss."""
+    """Return the map scaled to [0, 1] with its mean, without a transform: an ablation, the authors' early loss."""
     return minmax(maps)
 
 

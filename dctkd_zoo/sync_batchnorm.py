@@ -1,4 +1,4 @@
-"""Batch normalisation over the batch of all ranks, so that a batch means the same on one device as on many."""
+"""Synchronised batch norm on GPUs and CPUs: statistics over the batch of all ranks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from dctkd_zoo.features import to_fp32
 
 
 def to_sync_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
-    """The module with the statistics of its batch normalisations taken over all ranks; its state keeps its names.
+    """Return the module with its batch norms synchronised over all ranks; names in its state dict stay the same.
 
-    By torch's own `SyncBatchNorm` on GPUs; on a CPU, where torch has none, by `SyncedBatchNorm`.
+    Uses torch's `SyncBatchNorm` on GPUs and `SyncedBatchNorm` on CPUs, where torch has none.
     """
     if distributed.world_size() == 1:
         return module
@@ -26,10 +26,10 @@ def to_sync_batchnorm(module: nn.Module, device: torch.device) -> nn.Module:
 
 
 def accept_single_values(module: nn.Module) -> None:
-    """Let batch normalisations train on a single value per channel, by their running statistics.
+    """Let batch norms train on a single value per channel, with their running statistics.
 
-    The last batch of an epoch may be one image, and some networks normalise its pooled vector. One value has no
-    spread: torch raises `ValueError` for it. All other batches are normalised as ever.
+    The last batch of an epoch may be one image, and some networks normalise its pooled vector. A single value has no
+    variance, and torch raises `ValueError` for it. All other batches are normalised as usual.
     """
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
@@ -38,7 +38,7 @@ def accept_single_values(module: nn.Module) -> None:
 
 
 def _by_running_statistics(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    """Before a layer runs in training: a single value per channel is normalised as in evaluation."""
+    """Switch a layer to evaluation mode if its input is a single value per channel (forward pre-hook)."""
     images = inputs[0]
     layer.single = layer.training and distributed.world_size() == 1 and images.numel() == images.shape[1]  # type: ignore[assignment]
     if layer.single:
@@ -46,7 +46,7 @@ def _by_running_statistics(layer: nn.Module, inputs: tuple[Tensor, ...]) -> None
 
 
 def _by_batch_statistics(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    """After it: the layer trains on."""
+    """Switch the layer back to training mode (forward hook)."""
     if layer.single:
         layer.training = True
 
@@ -60,7 +60,7 @@ def _converted(module: nn.Module) -> nn.Module:
 
 
 class SyncedBatchNorm(nn.Module):
-    """A `BatchNorm1d` to `3d`, or timm's with an activation behind it, with the statistics of all ranks' images."""
+    """A `BatchNorm1d` to `3d`, or timm's with an activation, with statistics over the images of all ranks."""
 
     def __init__(self, plain: nn.modules.batchnorm._BatchNorm) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class SyncedBatchNorm(nn.Module):
         self.weight, self.bias = plain.weight, plain.bias
         for name, buffer in plain.named_buffers(recurse=False):
             self.register_buffer(name, buffer)
-        # timm's BatchNormAct2d: what follows the normalisation has no state.
+        # timm's BatchNormAct2d: the layers after the normalisation have no state.
         self.after = [getattr(plain, name) for name in ("drop", "act") if hasattr(plain, name)]
         self.train(plain.training)
 
@@ -77,7 +77,7 @@ class SyncedBatchNorm(nn.Module):
     num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, ...) -> (B, C, ...)."""
+        """Normalise (B, C, ...) -> (B, C, ...)."""
         mean, variance = self._statistics(to_fp32(x)) if self.training else (self.running_mean, self.running_var)
         scale = torch.rsqrt(variance + self.eps)
         if self.weight is not None:
@@ -85,26 +85,26 @@ class SyncedBatchNorm(nn.Module):
         shift = (0 if self.bias is None else self.bias) - mean * scale
         along = (-1, *(1 for _ in x.shape[2:]))
         x = (to_fp32(x) * scale.view(along) + shift.view(along)).to(x.dtype)
-        for item in self.after:
-            x = item(x)
+        for layer in self.after:
+            x = layer(x)
         return x
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and biased variance (C,) over all ranks' images; the running ones follow."""
+        """Return mean and biased variance (C,) over all ranks' images, and update the running ones."""
         variance, mean = torch.var_mean(x, dim=(0, *range(2, x.dim())), correction=0)
-        own = torch.stack([mean, variance, torch.full_like(mean, x.numel() / x.shape[1])])
-        every = distributed.all_gather_with_grad(own[None], equal=True)
-        means, variances, counts = every[:, 0], every[:, 1], every[:, 2].detach()
+        local = torch.stack([mean, variance, torch.full_like(mean, x.numel() / x.shape[1])])
+        gathered = distributed.all_gather_with_grad(local[None], equal=True)
+        means, variances, counts = gathered[:, 0], gathered[:, 1], gathered[:, 2].detach()
         total = counts.sum(dim=0)
         share = counts / total
         mean = (share * means).sum(dim=0)
         variance = (share * (variances + (means - mean).square())).sum(dim=0)
-        if total[0] == 1:  # a single value has no spread
+        if total[0] == 1:  # a single value has no variance
             return self.running_mean, self.running_var
-        self._follow(mean.detach(), variance.detach() * (total / (total - 1)))
+        self._update_running(mean.detach(), variance.detach() * (total / (total - 1)))
         return mean, variance
 
-    def _follow(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         self.num_batches_tracked += 1
         momentum: Any = self.momentum if self.momentum is not None else 1 / self.num_batches_tracked
         self.running_mean.lerp_(mean, momentum)

@@ -1,4 +1,4 @@
-"""A teacher's outputs for fixed views of a split, kept in mapped files: what it knows, without its network."""
+"""Teacher cache: a teacher's outputs for fixed views of a split, in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.features import Output, finite, refuse_non_finite
 from dctkd_zoo.teachers import Teacher
 
-WAITING = "waiting for another process that makes %s"
+WAITING = "waiting for another process to build %s"
 INDEX = "index.json"
-# Files of this package that an image passes on its way to an output.
+# Source files of this package that determine an output.
 CODE = ("*.py", "data/**/*.py", "models/*.py", "weights/*.py")
 LIBRARIES = ("torch", "torchvision", "timm")
 
 log = logging.getLogger(__name__)
 
-Report = Callable[[int, int], None]  # images done, of how many
+Report = Callable[[int, int], None]  # called with the images done, and how many there are
 
 
 @dataclass(frozen=True)
 class FixedView:
-    """One view of every image: where it is cropped and whether it is mirrored, and what tells it from others."""
+    """One fixed view of every image, its crop and horizontal flip, and a name that identifies it."""
 
     name: str
     windows: CropParams
@@ -50,7 +50,7 @@ class FixedView:
 
 @dataclass(frozen=True)
 class CacheFormat:
-    """How a teacher is run and what is kept of it: its precision, the files' dtype, and whether features' means too."""
+    """Precision a teacher is run in, dtype of the files, and whether mean features are stored too."""
 
     precision: torch.dtype
     dtype: torch.dtype
@@ -59,12 +59,13 @@ class CacheFormat:
 
 @dataclass(frozen=True)
 class TeacherCache:
-    """Of one view of N images: roots of the activation maps (N, H, W) per level, logits (N, K), embedding (N, D).
+    """Outputs for one view of N images: maps (N, H, W) per level, logits (N, K), embedding (N, D).
 
-    The rows are those images that decoded, in order. `means` (N, C) of the features are kept where they were asked for.
+    The rows are those images that decoded, in order. `means` (N, C) of the features are stored on request.
 
-    The maps stand for features of one channel: the mean of their squares is the activation map again,
-    so every term that reads maps, logits or embeddings takes an `Output` from here for the teacher's own.
+    The maps are square roots of the activation maps and stand in for features of one channel: the mean of their squares
+    is the activation map again, so any term that reads maps, logits or embeddings works with an `Output` from here as
+    with the teacher's own.
     """
 
     maps: tuple[Tensor, ...]
@@ -73,11 +74,11 @@ class TeacherCache:
     means: tuple[Tensor, ...] = ()
 
     def output(self, batch: Batch) -> Output:
-        """What the teacher makes of this view of the batch's images, in float32, on their device."""
+        """Return the teacher's output for this view of the batch's images, in float32, on their device."""
         return self.rows(batch.ids, batch.images.device)
 
     def rows(self, ids: Tensor, device: torch.device) -> Output:
-        """The same of the images in the rows `ids` (B,) of the files."""
+        """Return the teacher's output for the images in the rows `ids` (B,) of the files, in float32."""
         ids = ids.cpu()
         maps, means, logits, embedding = (
             tuple(tensor[ids].to(device, torch.float32) for tensor in tensors)
@@ -87,37 +88,44 @@ class TeacherCache:
 
 
 def to_arrays(output: Output, *, means: bool) -> dict[str, Tensor]:
-    """An output as it is kept: `map.1` (B, H, W) and `mean.1` (B, C) on from the shallowest, `logits`, `embedding`."""
+    """Return the arrays to store: `map.1` (B, H, W), `mean.1` (B, C), ... shallowest first, `logits`, `embedding`."""
     roots = {f"map.{level}": m[:, 0] for level, m in enumerate(compact(output).maps, start=1)}
     pooled = {f"mean.{level}": m for level, m in enumerate(output.pooled() if means else (), start=1)}
     return {**roots, **pooled, "logits": output.logits, "embedding": output.embedding}
 
 
 def compact(output: Output) -> Output:
-    """The output with features of one channel in place of many, of the same activation maps."""
+    """Return the output with one-channel features that have the same activation maps."""
     roots = tuple(activation_map(m).sqrt()[:, None] for m in output.maps)
     return Output(output.logits, roots, output.embedding, output.means)
 
 
-def size(output: Output, images: int, kept: CacheFormat) -> int:
-    """Bytes that one view of so many images takes on disk; `output` shows the shapes."""
-    numbers = sum(math.prod(part.shape[1:]) for part in to_arrays(output, means=kept.means).values())
-    return numbers * images * kept.dtype.itemsize
+def size(output: Output, images: int, cache_format: CacheFormat) -> int:
+    """Return the bytes that one view of `images` images takes on disk; `output` provides the shapes."""
+    numbers = sum(math.prod(part.shape[1:]) for part in to_arrays(output, means=cache_format.means).values())
+    return numbers * images * cache_format.dtype.itemsize
 
 
 @cache
 def made_by() -> list[str]:
-    """The code that turns images into outputs, as JSON can hold it: this package's, and the libraries' versions."""
+    """Return what turns images into outputs, as JSON data: a hash of this package's code, and library versions."""
     return [hashing.of_files(Path(__file__).parent, CODE), *map(version, LIBRARIES)]
 
 
-def folder(teacher: Teacher, views: ImageLoader, view: FixedView, kept: CacheFormat, cache: Path) -> Path:
-    """Where the knowledge of a view lies: whatever changes what a teacher says of it changes the place.
+def folder(teacher: Teacher, views: ImageLoader, view: FixedView, cache_format: CacheFormat, cache: Path) -> Path:
+    """Return the folder of a cached view: anything that changes the teacher's outputs changes the folder.
 
-    That is the teacher and its config, the images and how they are seen, precision, device and code.
+    That is the teacher and its config, the images and their preprocessing, precision, device and code.
     """
-    meta = teachers.facts(teacher.name, teacher.weights)
-    facts = [made_by(), meta, views.cache_key(), view.name, *map(str, astuple(kept)), kind(views.device)]
+    teacher_facts = teachers.facts(teacher.name, teacher.weights)
+    facts = [
+        made_by(),
+        teacher_facts,
+        views.cache_key(),
+        view.name,
+        *map(str, astuple(cache_format)),
+        kind(views.device),
+    ]
     return cache / "knowledge" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
@@ -125,90 +133,90 @@ def open_teacher_cache(
     teacher: Teacher,
     views: ImageLoader,
     view: FixedView,
-    kept: CacheFormat,
+    cache_format: CacheFormat,
     path: Path,
     report: Report,
     fresh: bool = False,
 ) -> TeacherCache:
-    """The knowledge in the folder `place`, made by running the teacher over the view where there is none.
+    """Open the cached view in the folder `path`; build it by running the teacher over the view if there is none.
 
-    If `fresh`, it is made in any case. `report` hears of a run after each batch. `CorruptCache` where files are not
-    what was written, `NonFiniteAnswers` where the teacher's are no numbers to learn from.
+    `fresh` builds it in any case. `report` is called after each batch of a build. `CorruptCache` if files have changed
+    since they were written, `NonFiniteAnswers` if the teacher's outputs are not finite.
     """
-    there = path.exists() and not fresh
-    with nullcontext() if there else distributed.primary_lock(path, waiting=lambda: log.info(WAITING, path)):
+    exists = path.exists() and not fresh
+    with nullcontext() if exists else distributed.primary_lock(path, waiting=lambda: log.info(WAITING, path)):
         if distributed.any_rank(distributed.is_primary() and (fresh or not path.exists()))[0]:
-            _build(teacher, views, view, kept, path, report)
+            _build(teacher, views, view, cache_format, path, report)
     distributed.barrier()
-    return _open(path, kept.dtype)
+    return _open(path, cache_format.dtype)
 
 
 def _open(path: Path, dtype: torch.dtype) -> TeacherCache:
     files: dict[str, dict[str, Any]] = json_file.read_sealed(path / INDEX)
-    tensors = {name: _mapped(path / f"{name}.bin", dtype, **meta) for name, meta in files.items()}
+    tensors = {name: _mapped(path / f"{name}.bin", dtype, **facts) for name, facts in files.items()}
     maps, means = (tuple(t for name, t in tensors.items() if name.startswith(kind)) for kind in ("map.", "mean."))
     return TeacherCache(maps, tensors["logits"], tensors["embedding"], means)
 
 
 def _mapped(path: Path, dtype: torch.dtype, shape: list[int], sha256: str) -> Tensor:
-    expected, result = math.prod(shape) * dtype.itemsize, path.stat().st_size
-    if result != expected:
-        raise CorruptCache(
-            f"{path}: {result:,} bytes where {expected:,} are due; delete {path.parent} to have it made anew"
-        )
+    expected, actual = math.prod(shape) * dtype.itemsize, path.stat().st_size
+    if actual != expected:
+        raise CorruptCache(f"{path}: {actual:,} bytes instead of {expected:,}; delete {path.parent} to have it rebuilt")
     if hashing.sha256(path) != sha256:
-        raise CorruptCache(f"{path}: damaged, its sha256 is not {sha256}; delete {path.parent} to have it made anew")
+        raise CorruptCache(f"{path}: damaged, its sha256 is not {sha256}; delete {path.parent} to have it rebuilt")
     return torch.from_file(str(path), shared=False, size=math.prod(shape), dtype=dtype).view(shape)
 
 
 def _build(
-    teacher: Teacher, views: ImageLoader, view: FixedView, kept: CacheFormat, path: Path, report: Report
+    teacher: Teacher, views: ImageLoader, view: FixedView, cache_format: CacheFormat, path: Path, report: Report
 ) -> None:
-    """Write beside its place, then rename: a build that is killed leaves nothing that looks whole."""
-    rows = _outputs(teacher, views, view, kept)
+    """Build into a temporary folder, then rename it: a killed build leaves nothing that looks complete."""
+    rows = _outputs(teacher, views, view, cache_format)
     if not distributed.is_primary():
-        for _ in rows:  # a part of which this rank makes
+        for _ in rows:  # this rank computes its part of them
             pass
         return
-    for left in path.parent.glob(f".{path.name}.*/"):  # by one that was: the lock is ours
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in path.parent.glob(f".{path.name}.*/"):  # of killed builds: this one holds the lock
+        shutil.rmtree(leftover, ignore_errors=True)
     path.parent.mkdir(parents=True, exist_ok=True)
-    others = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    staging = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
-        new, old = others / "new", others / "old"
+        new, old = staging / "new", staging / "old"
         new.mkdir()
         json_file.write_sealed(new / INDEX, _write(rows, new, len(views.labels), report))
         if path.exists():
             path.rename(old)
         new.rename(path)
     finally:
-        shutil.rmtree(others, ignore_errors=True)
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 @torch.inference_mode()
-def _outputs(teacher: Teacher, views: ImageLoader, view: FixedView, kept: CacheFormat) -> Iterator[dict[str, Tensor]]:
-    """What is kept of each batch, on the CPU; of several ranks each runs some batches, and all have all of them.
+def _outputs(
+    teacher: Teacher, views: ImageLoader, view: FixedView, cache_format: CacheFormat
+) -> Iterator[dict[str, Tensor]]:
+    """Yield the arrays of each batch on the CPU; ranks share the batches, and all of them get all arrays.
 
-    `NonFiniteAnswers` at the end, where any of it is no finite number: some that are lie above what float16 holds.
+    `NonFiniteAnswers` at the end if any value is not finite, be it only for exceeding the range of float16.
     """
     wrong = total = 0
     for batch, own in views.iter_sharded(view.windows, views.recipe.batch_size):
-        with autocast(batch.images.device, kept.precision):
+        with autocast(batch.images.device, cache_format.precision):
             output = teacher.network(batch.images)
-        result = to_arrays(output, means=kept.means)
-        every = {
-            name: torch.cat(distributed.all_gather_uneven(rows if own else rows[:0])) for name, rows in result.items()
+        arrays = to_arrays(output, means=cache_format.means)
+        gathered = {
+            name: torch.cat(distributed.all_gather_uneven(rows if own else rows[:0])) for name, rows in arrays.items()
         }
-        rows = {name: part.to("cpu", kept.dtype).contiguous() for name, part in every.items()}
+        rows = {name: part.to("cpu", cache_format.dtype).contiguous() for name, part in gathered.items()}
         wrong += int((~finite(rows.values())).sum())
         total += len(rows["logits"])
         yield rows
-    how = "" if kept.dtype == torch.float32 else f", kept in {str(kept.dtype).removeprefix('torch.')}"
+    how = "" if cache_format.dtype == torch.float32 else f", stored as {str(cache_format.dtype).removeprefix('torch.')}"
     refuse_non_finite(wrong, total, f"teacher {teacher.name}{how}: ")
 
 
-def _write(rows: Iterable[dict[str, Tensor]], beside: Path, images: int, report: Report) -> dict[str, Any]:
-    """Append the rows of each batch to a file a part; the shape and sha256 of each file."""
+def _write(rows: Iterable[dict[str, Tensor]], target: Path, images: int, report: Report) -> dict[str, Any]:
+    """Append the rows of each batch to one file per array; return the shape and sha256 of each file."""
     done, shapes = 0, {}
     hashes: dict[str, Any] = {}
     for batch in rows:
@@ -217,7 +225,7 @@ def _write(rows: Iterable[dict[str, Tensor]], beside: Path, images: int, report:
             shapes[name] = [done, *values.shape[1:]]
             data = values.numpy().tobytes()
             hashes.setdefault(name, hashlib.sha256()).update(data)
-            with (beside / f"{name}.bin").open("ab") as file:
+            with (target / f"{name}.bin").open("ab") as file:
                 file.write(data)
         report(done, images)
     return {name: {"shape": shape, "sha256": hashes[name].hexdigest()} for name, shape in shapes.items()}

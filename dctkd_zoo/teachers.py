@@ -1,4 +1,4 @@
-"""A teacher's name to a network that takes its student's batches."""
+"""Teacher networks: loading, adapting to a student's images, and checks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from dctkd_zoo.weights import Weights
 
 @dataclass(frozen=True)
 class Teacher:
-    """A frozen network in evaluation mode, `images -> Output`, and the weights that it has."""
+    """A frozen network in evaluation mode, `images -> Output`, and its weights."""
 
     name: str
     network: FeatureExtractor
@@ -30,7 +30,7 @@ class Teacher:
 
 
 class Adapted(FeatureExtractor):
-    """A network fed with its student's images, at the size (H, W) and normalised as its own `config.json` tells."""
+    """A network that takes its student's images, resized to (H, W) and normalised as in its own `config.json`."""
 
     scale: Tensor
     shift: Tensor
@@ -38,10 +38,10 @@ class Adapted(FeatureExtractor):
     def __init__(self, model: nn.Module, dataset: Dataset) -> None:
         super().__init__(model)
         config: Any = model.pretrained_cfg
-        taken, given = len(config["mean"]), len(dataset.mean)
-        if taken != given:
-            called = config.get("architecture")
-            raise UnsupportedNetwork(f"{called} takes images of {channels(taken)}, {dataset.name} has {given}")
+        expected, actual = len(config["mean"]), len(dataset.mean)
+        if expected != actual:
+            arch = config.get("architecture")
+            raise UnsupportedNetwork(f"{arch} takes images of {channels(expected)}, {dataset.name} has {actual}")
         mean, std, own_mean, own_std = (
             torch.tensor(v).view(1, 3, 1, 1) for v in (dataset.mean, dataset.std, config["mean"], config["std"])
         )
@@ -50,7 +50,7 @@ class Adapted(FeatureExtractor):
         self.size = tuple(config["input_size"][1:])
 
     def forward(self, images: Tensor) -> Output:
-        """Images (B, 3, S, S), normalised as the data set says, of any size -> `Output`."""
+        """Return the `Output` for images (B, 3, S, S) of any size, normalised as the dataset's."""
         images = images * self.scale + self.shift
         if images.shape[2:] != self.size:
             images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
@@ -58,74 +58,76 @@ class Adapted(FeatureExtractor):
 
 
 def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.device, trained: Path | None) -> Teacher:
-    """The entry `name`, or the network of `hf-hub:` or `local-dir:`, on a device, for images of `dataset`.
+    """Load the teacher `name`, an entry or a network of `hf-hub:` or `local-dir:`, for images of `dataset`.
 
-    `trained` is a folder of runs to look in first. `WeightsNotFound` where there are none,
-    `TeacherMismatch` where it tells other classes, or numbers them otherwise.
+    `trained` is a folder of runs to look in first. `WeightsNotFound` if it has no weights, `TeacherMismatch` if its
+    classes are others than the student's or in another order.
     """
     return build(name, find(name, trained), dataset, classes, device)
 
 
-def build(name: str, found: Weights, dataset: Dataset, classes: Iterable[str], device: torch.device) -> Teacher:
-    """The teacher `name` of the weights that were found of it; `TeacherMismatch` as `load` says."""
+def build(name: str, checkpoint: Weights, dataset: Dataset, classes: Iterable[str], device: torch.device) -> Teacher:
+    """Build the teacher `name` from its weights; `TeacherMismatch` as in `load`."""
     external = name.startswith(EXTERNAL)
     network = Adapted(
-        models.load_any(found) if external else models.load(registry.get_entry(name).arch, found), dataset
+        models.load_any(checkpoint) if external else models.load(registry.get_entry(name).arch, checkpoint), dataset
     )
-    check_classes(name, found, network.model.num_classes, tuple(classes))  # type: ignore[arg-type]
+    check_classes(name, checkpoint, network.model.num_classes, tuple(classes))  # type: ignore[arg-type]
     to_device(network.requires_grad_(False), device)
-    return Teacher(name, network.eval(), found)
+    return Teacher(name, network.eval(), checkpoint)
 
 
 def find(name: str, trained: Path | None) -> Weights:
-    """The weights of the teacher `name`, in whichever of the two ways it is named."""
+    """Find the weights of the teacher `name`, an entry or a network outside the catalog."""
     return weights.locate(name) if name.startswith(EXTERNAL) else weights.find(registry.get_entry(name), trained)
 
 
-def facts(name: str, found: Weights) -> list[Any]:
-    """What decides how the teacher `name` answers, as JSON can hold it: its values, config, code and where it is named.
+def facts(name: str, checkpoint: Weights) -> list[Any]:
+    """Return what determines the outputs of the teacher `name` as JSON data: weights, config, code, whether external.
 
-    Its config tells how it is built, and size and normalisation of what it is fed with.
+    Its config says how it is built, and the size and normalisation of its images.
     """
-    return [found.sha256, found.config_sha256, models.code(found), name.startswith(EXTERNAL)]
+    return [checkpoint.sha256, checkpoint.config_sha256, models.code(checkpoint), name.startswith(EXTERNAL)]
 
 
-def check_classes(name: str, found: Weights, count: int, classes: tuple[str, ...]) -> None:
-    """Refuse a teacher of other classes than the student's; where it names them, the order counts too."""
+def check_classes(name: str, checkpoint: Weights, count: int, classes: tuple[str, ...]) -> None:
+    """Refuse a teacher with other classes than the student's, or, if it names them, in another order."""
     if count != len(classes):
         raise TeacherMismatch(
-            f"teacher {name} tells {count} classes, the student {len(classes)}; to start from its weights, "
-            "make it an entry of your own whose recipe has them as `pretrained`, and train that first"
+            f"teacher {name} has {count} classes, the student {len(classes)}; to start from its weights, "
+            "make an entry of your own that has them as `pretrained` in its recipe, and train that first"
         )
-    meta = weights.read_config(found.folder).get("label_names")
-    if not isinstance(meta, list):  # many networks of timm do not say
+    names = weights.read_config(checkpoint.folder).get("label_names")
+    if not isinstance(names, list):  # many timm networks have none
         return
-    for label, (teacher, student) in enumerate(zip(meta, classes, strict=True)):
-        if teacher != student:
-            raise TeacherMismatch(f"teacher {name}: output {label} means {teacher!r}, in the data it is {student!r}")
+    for label, (actual, expected) in enumerate(zip(names, classes, strict=True)):
+        if actual != expected:
+            raise TeacherMismatch(f"teacher {name}: output {label} is {actual!r}, but {expected!r} in the data")
 
 
-SURE = 0.01  # the chance of taking an ignorant teacher for one that knows something, at most
+SURE = 0.01  # significance level: the probability of accepting a teacher that only guesses
 
 
 def check_cacheable(objective: Objective) -> None:
-    """Refuse terms that read more of a teacher than a cache keeps."""
+    """Refuse terms that need more of a teacher's outputs than a cache holds."""
     whole = objective.reading_features()
     if whole:
-        raise ZooError(f"{', '.join(whole)}: compares whole feature maps, which no teacher cache keeps; leave it out")
+        raise ZooError(
+            f"{', '.join(whole)}: compares whole feature maps, which a teacher cache does not hold; leave it out"
+        )
 
 
 def check_knowledge(top1: float, labels: torch.Tensor, name: str, seen: str = "") -> None:
-    """Refuse a teacher that is not clearly better than always guessing the commonest class: an exact binomial test.
+    """Refuse a teacher that is not significantly better than guessing the commonest class (exact binomial test).
 
-    However few the images, one without a mistake is taken. `seen` adds to the message what it saw of them.
+    A teacher without a mistake passes, however few the images. `seen` adds to the message how it saw them.
     """
     from scipy.stats import binom
 
-    count, right = len(labels), round(top1 / 100 * len(labels))
-    share = torch.bincount(labels).max().item() / count
-    limit = min(int(binom.isf(SURE, count, share)), count - 1)  # what guessing gets right in all but so few cases
-    if right <= limit:
+    count, correct = len(labels), round(top1 / 100 * len(labels))
+    commonest = torch.bincount(labels).max().item() / count
+    limit = min(int(binom.isf(SURE, count, commonest)), count - 1)  # guessing exceeds it with probability SURE at most
+    if correct <= limit:
         raise TeacherMismatch(
             f"teacher {name} has {top1:.2f} % top-1{seen}, no better than chance (up to {100 * limit / count:.2f} % "
             "here); train it first"
@@ -133,12 +135,12 @@ def check_knowledge(top1: float, labels: torch.Tensor, name: str, seen: str = ""
 
 
 def seen(network: nn.Module, crop: int) -> str:
-    """What a teacher sees of its student's images of `crop` px where that is another size than its own, in words."""
+    """Return a note on how a teacher sees its student's images of `crop` px; empty if that is its own size."""
     size = network.size if isinstance(network, Adapted) else (crop, crop)
     return "" if size == (crop, crop) else f" (sees the student's {crop} px resized to its own {size[0]}x{size[1]} px)"
 
 
 def shapes(output: Output) -> str:
-    """The classes and maps of an output in words: `12 classes, maps of 40x40, 20x20, 10x10 px`."""
+    """Return a summary of an output: `12 classes, maps of 40x40, 20x20, 10x10 px`."""
     sides = ", ".join(f"{m.shape[-2]}x{m.shape[-1]}" for m in output.maps)
     return f"{output.logits.shape[1]} classes, maps of {sides} px"

@@ -1,1 +1,1 @@
-"""Reading and writing files: atomic replacement, locks, hashes, CSV and JSON that are checked."""
+"""File reading and writing: atomic replacement, locks, hashes, checked CSV and JSON."""

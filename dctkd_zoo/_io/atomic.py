@@ -1,4 +1,4 @@
-"""Bytes -> a file that is there whole or not at all: written beside, flushed to disk, then renamed."""
+"""Atomic file writes: to a temporary file, flushed to disk, then renamed."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-LEFT = re.compile(r"\.[0-9a-f]{8}\.")  # how the name of a temporary file begins
+TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.")  # prefix of temporary files
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path to write to; it becomes `path` when the block ends, and is removed when the block raises."""
+    """Yield a temporary path to write to; it becomes `path` when the block ends, and is removed if the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: numpy and others append their own where they do not find it.
+    # The suffix stays last: numpy and others append their own if it is missing.
     temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
     try:
         yield temporary
@@ -26,33 +26,33 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Make `data` the content of `path`."""
+    """Write `data` to `path` atomically."""
     with replacing(path) as temporary:
         temporary.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Make `text`, as UTF-8 with its own line ends, the content of `path`."""
+    """Write `text` to `path` atomically, as UTF-8 with its line ends unchanged."""
     write_bytes(path, text.encode())
 
 
 def settle(written: Path, path: Path) -> None:
-    """Give a finished file its name, so that a power cut leaves either the old content or the new."""
+    """Flush a finished file and rename it to `path`, so that a power cut leaves either the old content or the new."""
     flush(written)
     written.replace(path)
-    if os.name == "posix":  # elsewhere a folder cannot be opened
+    if os.name == "posix":  # other systems cannot open a folder
         _flush(path.parent, os.O_RDONLY)
 
 
 def flush(path: Path) -> None:
-    """Have the disk hold what was written to a file."""
-    _flush(path, os.O_RDWR)  # one opened for reading alone cannot be flushed everywhere
+    """Flush a file to disk."""
+    _flush(path, os.O_RDWR)  # some systems cannot flush a file that is open for reading only
 
 
 def sweep(folder: Path) -> None:
-    """Remove what writers that were killed left in a folder; for whoever alone writes there."""
+    """Remove temporary files of killed writers from a folder; only for the sole writer there."""
     for path in folder.glob(".*"):
-        if LEFT.match(path.name):
+        if TEMPORARY.match(path.name):
             path.unlink(missing_ok=True)
 
 

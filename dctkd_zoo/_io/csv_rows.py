@@ -1,4 +1,4 @@
-"""Rows to the text of a CSV file, and back; whatever is no such file to an error that names the line."""
+"""CSV files as rows of dicts; errors name the line of a damaged file."""
 
 from __future__ import annotations
 
@@ -14,62 +14,62 @@ from typing import Any
 from dctkd_zoo.errors import CorruptFile
 
 Numbered = list[tuple[int, dict[str, str]]]
-END = "\r\n"  # what csv puts cells into quotes for; our lines end as those of any text
-FORMULA = re.compile(r"'*[=+\-@\t\r]")  # how what a spreadsheet takes for one begins, also behind our quote
+END = "\r\n"  # makes csv quote cells with either character; the lines written end in \n
+FORMULA = re.compile(r"'*[=+\-@\t\r]")  # start of a cell that a spreadsheet runs as a formula, also after our quote
 NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 
 def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
-    """Rows as CSV, a line each; of a column that a row lacks the cell is empty.
+    """Return rows as CSV text, one line each; a cell that a row lacks is empty.
 
-    Words that a spreadsheet would run as a formula get a quote before them, which `read` takes away again.
+    Text that a spreadsheet would run as a formula gets a leading quote, which `read` removes.
     """
     lines: list[str] = []
     writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator=END)
-    writer.writerow(map(_inert, columns))
-    writer.writerows([_inert(row.get(name, "")) for name in columns] for row in rows)
+    writer.writerow(map(_escaped, columns))
+    writer.writerows([_escaped(row.get(name, "")) for name in columns] for row in rows)
     return "".join(f"{line.removesuffix(END)}\n" for line in lines)
 
 
-def _inert(cell: Any) -> Any:
+def _escaped(cell: Any) -> Any:
     if isinstance(cell, str) and FORMULA.match(cell) and not NUMBER.fullmatch(cell):
         return f"'{cell}"
     return cell
 
 
-def _told(cell: str) -> str:
+def _unescaped(cell: str) -> str:
     return cell[1:] if cell.startswith("'") and FORMULA.match(cell) else cell
 
 
 def read(path: Path, expected: Collection[str], way_on: str) -> Numbered:
-    """The rows of a CSV file by column, each with the number of its last line; blank lines are none.
+    """Read the rows of a CSV file by column, each with the number of its last line; blank lines are skipped.
 
-    `CorruptFile`, which ends with the `way_on`, where the first line does not name each of its columns once and those
-    of `due` among them, a row has another number of fields, the last line no end, or the file is not CSV in UTF-8.
+    `CorruptFile`, which ends with `way_on`, if the header repeats a column or lacks one of `expected`, a row has
+    another number of fields, the last line is not terminated, or the file is not CSV in UTF-8.
     """
     line = 1
     try:
         text = path.read_bytes().decode()
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        header = [*map(_told, next(reader, []))]
+        header = [*map(_unescaped, next(reader, []))]
         _check(path, header, expected, way_on)
         rows: Numbered = []
         for cells in reader:
             line = reader.line_num
             if cells and len(cells) != len(header):
-                meta = f"{len(cells):,} fields, the first line names {len(header):,}"
-                raise CorruptFile(f"{path}, line {line:,}: {meta}: the file was torn or edited: {way_on}")
-            rows += [(line, dict(zip(header, map(_told, cells), strict=True)))] if cells else []
+                counts = f"{len(cells):,} fields, but the header has {len(header):,}"
+                raise CorruptFile(f"{path}, line {line:,}: {counts}: the file was truncated or edited: {way_on}")
+            rows += [(line, dict(zip(header, map(_unescaped, cells), strict=True)))] if cells else []
     except (csv.Error, UnicodeDecodeError) as error:
-        raise CorruptFile(f"{path}, after line {line:,}: no CSV in UTF-8 ({error}): {way_on}") from error
+        raise CorruptFile(f"{path}, after line {line:,}: not CSV in UTF-8 ({error}): {way_on}") from error
     if not text.endswith("\n"):
-        raise CorruptFile(f"{path}, line {line:,}: it has no end: the file was torn: {way_on}")
+        raise CorruptFile(f"{path}, line {line:,}: it is not terminated: the file was truncated: {way_on}")
     return rows
 
 
 def _check(path: Path, header: list[str], expected: Collection[str], way_on: str) -> None:
-    doubled = [name for name, count in Counter(header).items() if count > 1 or not name]
-    lost = [name for name in expected if name not in header]
-    if doubled or lost:
-        what = f"names {doubled[0]!r} twice or not at all" if doubled else f"does not name {', '.join(lost)}"
-        raise CorruptFile(f"{path}, line 1: it {what}: {way_on}")
+    repeated = [name for name, count in Counter(header).items() if count > 1 or not name]
+    missing = [name for name in expected if name not in header]
+    if repeated or missing:
+        what = f"repeated or empty column {repeated[0]!r}" if repeated else f"no column {', '.join(missing)}"
+        raise CorruptFile(f"{path}, line 1: {what}: {way_on}")

@@ -1,4 +1,4 @@
-"""A path to the right to write there: one process has it at a time, and loses it when it ends, however it ends."""
+"""Locks between processes that write the same file or folder, released however a process ends."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from dctkd_zoo.errors import Busy
 
 
 def lock_path(path: Path) -> Path:
-    """Where the lock of a file or folder lies: beside it, hidden."""
+    """Return the path of the lock of a file or folder, hidden next to it."""
     return path.with_name(f".{path.name}.lock")
 
 
 @contextmanager
 def held(path: Path, *, wait: bool = True, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock of `path` inside; `Busy` where another process has it and there is no `wait`.
+    """Hold the lock of `path` inside; `Busy` if another process has it and `wait` is false.
 
-    `waiting` is called once before a wait begins. The lock is the operating system's: that of a process which
-    was killed is free.
+    `waiting` is called once before a wait begins. The operating system holds the lock, and frees that of a killed
+    process.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_path(path))
@@ -29,7 +29,7 @@ def held(path: Path, *, wait: bool = True, waiting: Callable[[], None] | None = 
         lock.acquire(blocking=False)
     except Timeout:
         if not wait:
-            raise Busy(f"{path} is being written by another process; wait until it has ended") from None
+            raise Busy(f"{path} is being written by another process; wait until it has finished") from None
         if waiting is not None:
             waiting()
         lock.acquire()

@@ -1,4 +1,4 @@
-"""A dataclass whose fields must hold what they are annotated with: for facts that users write."""
+"""Type checks of dataclass fields, for values that users write."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 
 
 class Checked:
-    """What a dataclass inherits from to refuse a value of another type than its field's with a `TypeError`."""
+    """Base class of dataclasses that raise `TypeError` for a value of another type than its field's annotation."""
 
     def __post_init__(self) -> None:
         kind: Any = type(self)
         for name, expected in _annotations(kind).items():
             value = getattr(self, name)
             if not fits(value, expected):
-                meta = (
+                type_name = (
                     getattr(expected, "__name__", str(expected))
                     if isinstance(expected, type)
                     else str(expected).replace("typing.", "")
                 )
-                raise TypeError(f"{type(self).__name__}: {name} is {_brief(value)} but should be {meta}")
+                raise TypeError(f"{type(self).__name__}: {name} is {_brief(value)} but should be {type_name}")
 
     def positive(self, *names: str) -> None:
-        """Refuse a field that is not above 0 with a `ValueError`."""
+        """Raise `ValueError` for a field that is not above 0."""
         for name in names:
             value = getattr(self, name)
             if not value > 0:
@@ -35,8 +35,8 @@ class Checked:
 
 @cache
 def _annotations(kind: Any) -> dict[str, Any]:
-    meta = typing.get_type_hints(kind)
-    return {field.name: meta[field.name] for field in fields(kind)}
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in fields(kind)}
 
 
 def _brief(value: object) -> str:
@@ -45,7 +45,7 @@ def _brief(value: object) -> str:
 
 
 def fits(value: object, expected: Any) -> bool:
-    """Whether a value is of an annotated type; a whole number is a `float` too if it is finite, a bool is no number."""
+    """Return whether a value has an annotated type; an int is a `float` too if finite, a bool is not a number."""
     origin, parts = typing.get_origin(expected), typing.get_args(expected)
     if expected is Any:
         return True

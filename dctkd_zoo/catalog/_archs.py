@@ -1,4 +1,4 @@
-"""Short names of architectures to timm's."""
+"""Short names of architectures and their timm networks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dctkd_zoo.spec import Arch
 
-_RESNET = {"zero_init_last": False}  # the released students start as torchvision's do
+_RESNET = {"zero_init_last": False}  # the released students are initialised like torchvision's
 
 ARCHS: Mapping[str, Arch] = {
     "r18": Arch("resnet18", scratch=_RESNET),

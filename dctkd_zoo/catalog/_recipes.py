@@ -1,4 +1,4 @@
-"""Names to entries as the released code trains them: what the datasets of the paper share."""
+"""Recipes and loss weights of the released code, shared by the datasets of the paper."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from dctkd_zoo.spec import Entry, Recipe, Reported
 
 Options = Mapping[str, Mapping[str, Any]]
 
-# The release calls these ImageNet's. They are those of torchvision's video models (docs/method.md, D-8).
+# The release calls these ImageNet's, but they are those of torchvision's video models (docs/method.md, D-8).
 SCENE_MEAN = (0.43216, 0.394666, 0.37645)
 SCENE_STD = (0.22803, 0.22145, 0.216989)
 
-# The release's main branch, which the README's tables come from. Review is on dev alone, where 1 was its first weight.
+# The release's main branch, which its README's tables come from. Review is only on dev, where 1 was its first weight.
 ALPHA = {"dctkd": 1.0, "at": 1000.0, "pkt": 30000.0, "vid": 1.0, "crd": 0.8, "ckd": 400.0, "review": 1.0, "kd": 0.8}
-# Its dev branch, after a search of the rivals' weights on the test set.
+# Its dev branch, after a search of the other methods' weights on the test set.
 TUNED = {"at": 1100.0, "pkt": 54000.0, "vid": 1.5, "crd": 1.4, "review": 1.8}
 
-# What a variant's name means where the recipe does not show it.
+# Meaning of a variant's name, if the recipe does not show it.
 VARIANTS = {"tuned": "The weight of its method is where the authors' search ended, which chose it on the test set"}
 
-# What made the reported tables: a DFT, rivals without level 1 or most negatives (docs/method.md, D-1, 2, 7 and 12).
+# Options of the reported tables: a DFT, others without level 1 or most negatives (docs/method.md, D-1, 2, 7, 12).
 RELEASED: Options = {
     "dctkd": {"transform": "dft_abs", "guided": True},
     "vid": {"levels": "released"},
     "ckd": {"levels": "released"},
     "crd": {"negatives": "released"},
 }
-# What the names say: a true DCT, and the rivals at their defaults, which have those levels and negatives.
+# Options as the names say: a true DCT, and the other methods at their defaults, with those levels and negatives.
 CORRECTED: Options = {"dctkd": {"transform": "dct2", "guided": True}}
-# The release's main branch as it is now, of which no figure was reported.
+# The release's main branch as it is now, for which no value was reported.
 SIGNED: Options = {"dctkd": {"transform": "dft_signed", "guided": True}}
-# The corrected loss on the lowest frequencies of the maps alone, 4 x 4 and 2 x 2 of them.
+# The corrected loss on only the lowest 4 x 4 or 2 x 2 frequencies of the maps.
 LOW4: Options = {"dctkd": {**CORRECTED["dctkd"], "keep": 4}}
 LOW2: Options = {"dctkd": {**CORRECTED["dctkd"], "keep": 2}}
 
@@ -50,21 +50,21 @@ SCRATCH = Recipe(
     crop=224,
     weight_decay=1e-4,
 )
-# Review had 60 images a batch on MIT67 and SUN397 (063ae01).
+# Review had a batch size of 60 on MIT67 and SUN397 (063ae01).
 SCRATCH_REVIEW = replace(SCRATCH, batch_size=60)
-# A rate of 0.01 as the configuration says; the README's command leaves it at 0.1 (docs/method.md, D-25).
+# The learning rate is 0.01 as in the configuration; the README's command leaves it at 0.1 (docs/method.md, D-25).
 FINETUNE = replace(SCRATCH, lr=0.01, pretrained="tv_in1k")
-# ResNet-152 had 55 images a batch when the README's tables were made (81525b4), and 80 half a year later (063ae01).
+# ResNet-152 had a batch size of 55 for the README's tables (81525b4), and 80 half a year later (063ae01).
 FINETUNE_R152 = replace(FINETUNE, batch_size=55)
 
 
 def _read_reported(path: Path) -> dict[str, tuple[Reported, ...]]:
-    """The csv file of reported figures -> those of each entry, in the order of the file."""
+    """Read the CSV file of reported values; return those of each entry, in the order of the file."""
     result: dict[str, tuple[Reported, ...]] = {}
     with path.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            figure = Reported(row["metric"], float(row["value"]), row["protocol"], row["source"], row["note"])
-            result[row["entry"]] = (*result.get(row["entry"], ()), figure)
+            value = Reported(row["metric"], float(row["value"]), row["protocol"], row["source"], row["note"])
+            result[row["entry"]] = (*result.get(row["entry"], ()), value)
     return result
 
 
@@ -72,7 +72,7 @@ REPORTED = _read_reported(Path(__file__).with_name("reported.csv"))
 
 
 def paper_weights(terms: tuple[str, ...], alpha: Mapping[str, float]) -> dict[str, float]:
-    """Terms beside cross-entropy -> the weight of each and of `ce` (docs/method.md)."""
+    """Return the weight of each distillation term and of `ce` (docs/method.md)."""
     match terms:
         case ():
             return {"ce": 1.0}
@@ -82,7 +82,9 @@ def paper_weights(terms: tuple[str, ...], alpha: Mapping[str, float]) -> dict[st
             return {"ce": 1.0, method: alpha[method]}
         case (method, "kd") if method in alpha and method != "kd":
             return {"ce": 0.1, method: alpha[method], "kd": 1.0}
-    raise ValueError(f"no weights for the terms {terms} among {', '.join(alpha)}: an Entry(...) can name its own")
+    raise ValueError(
+        f"no weights for the terms {terms}, only for {', '.join(alpha)}: use Entry(...), which takes any weights"
+    )
 
 
 def entry(
@@ -93,7 +95,7 @@ def entry(
     options: Options = RELEASED,
     alpha: Mapping[str, float] = ALPHA,
 ) -> Entry:
-    """The entry called `name`: weights from `alpha`, of `options` those of its terms, and what was reported of it."""
+    """Return the entry `name` with weights from `alpha`, the `options` of its terms and its reported values."""
     terms = tuple(name.partition(".")[0].split("_")[1:-1])
     return Entry(
         name,

@@ -1,7 +1,7 @@
 """ADE20K by its scene labels: the dataset and its entries.
 
-1,055 classes with a long tail: 383 of them have no test image, and 15 test images show scenes that
-training never does, so 99.25 % top-1 is the most there is.
+There are 1,055 classes with a long tail: 383 of them have no test image, and 15 test images are of classes without a
+training image, so the highest possible top-1 is 99.25 %.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from_r50 = partial(entry, recipe=SCRATCH, teacher="r50_ade20k")
 from_r152 = partial(entry, recipe=SCRATCH, teacher="r152_ade20k")
 
 ENTRIES = (
-    # The teachers, and the students trained on labels alone.
+    # The teachers and the supervised baselines.
     entry("r50_ade20k", FINETUNE),
     entry("r152_ade20k", FINETUNE_R152),
     baseline("r18_ade20k"),
@@ -81,7 +81,7 @@ ENTRIES = (
     from_r50("mbv2_ckd_kd_ade20k"),
     from_r50("mbv2_dctkd_ade20k"),
     from_r50("mbv2_dctkd_kd_ade20k"),
-    # The weight of the loss; at 1 it is r18_dctkd_ade20k.
+    # The weight of the loss; r18_dctkd_ade20k has 1.
     from_r50("r18_dctkd_ade20k.a0p1", alpha={"dctkd": 0.1}),
     from_r50("r18_dctkd_ade20k.a0p2", alpha={"dctkd": 0.2}),
     from_r50("r18_dctkd_ade20k.a0p3", alpha={"dctkd": 0.3}),

@@ -21,5 +21,5 @@ DATASET = Dataset(
     tags=(),
 )
 
-# No network was trained here and none was reported: the release's grid is examples/catalogs/cifar100.py.
+# No network was trained or reported: the release's grid is in examples/catalogs/cifar100.py.
 ENTRIES: tuple[Entry, ...] = ()

@@ -1,4 +1,4 @@
-"""Intel Image Classification, six kinds of outdoor scene: what the teacher of 15-Scene is trained on first."""
+"""Intel Image Classification, six kinds of outdoor scene: pretraining of the teacher of 15-Scene."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DATASET = Dataset(
     notes="Its owners state no licence: what weights that come from it may be used for is not settled.",
 )
 
-# Small crops of many images: this network is only begun with.
+# Small crops of many images: this network only serves as initial weights.
 TEACHER = Recipe(
     epochs=12,
     batch_size=64,

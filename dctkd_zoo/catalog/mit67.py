@@ -30,7 +30,7 @@ from_r50 = partial(entry, recipe=SCRATCH, teacher="r50_mit67")
 from_r152 = partial(entry, recipe=SCRATCH, teacher="r152_mit67")
 
 ENTRIES = (
-    # The teachers, and the students trained on labels alone.
+    # The teachers and the supervised baselines.
     entry("r50_mit67", FINETUNE),
     entry("r152_mit67", FINETUNE_R152),
     baseline("r18_mit67"),

@@ -25,8 +25,8 @@ DATASET = Dataset(
     "byte for byte, and are left out.",
 )
 
-# Sized for two CPU cores: half the paper's geometry and a short schedule in small batches. Rates were chosen for labels
-# alone, on a part of the training set (docs/tuning.md); all terms of an architecture have that of its baseline.
+# Sized for two CPU cores: half the paper's geometry and a short schedule in small batches. Learning rates were chosen
+# for the supervised baselines, on a part of the training set (docs/tuning.md); all terms of an architecture share them.
 STUDENT = Recipe(
     epochs=8,
     batch_size=32,
@@ -46,7 +46,7 @@ student = partial(entry, recipe=STUDENT, teacher="r50_scene15", options=CORRECTE
 mobile = partial(student, recipe=MOBILE)
 
 ENTRIES = (
-    # The teacher, and the students trained on labels alone.
+    # The teacher and the supervised baselines.
     entry("r50_scene15", TEACHER),
     baseline("r18_scene15"),
     baseline("mbv2_scene15", recipe=MOBILE),
@@ -83,7 +83,7 @@ ENTRIES = (
     student("r18_dctkd_scene15.abs", options=RELEASED),
     mobile("mbv2_dctkd_scene15.signed", options=SIGNED),
     mobile("mbv2_dctkd_scene15.abs", options=RELEASED),
-    # The loss on the lowest frequencies alone.
+    # The loss on only the lowest frequencies.
     student("r18_dctkd_scene15.low4", options=LOW4),
     student("r18_dctkd_scene15.low2", options=LOW2),
     # As many epochs as the teacher has.

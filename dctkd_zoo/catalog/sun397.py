@@ -31,7 +31,7 @@ from_r50 = partial(entry, recipe=SCRATCH, teacher="r50_sun397")
 from_r152 = partial(entry, recipe=SCRATCH, teacher="r152_sun397")
 
 ENTRIES = (
-    # The teachers, and the students trained on labels alone.
+    # The teachers and the supervised baselines.
     entry("r50_sun397", FINETUNE),
     entry("r152_sun397", FINETUNE_R152),
     baseline("r18_sun397"),

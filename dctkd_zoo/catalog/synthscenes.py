@@ -38,14 +38,14 @@ STUDENT = Recipe(
     weight_decay=5e-4,
 )
 LONG = replace(STUDENT, epochs=24)
-# At this rate and on these features a weight of 100 already ends in NaN within an epoch, the paper's 400 sooner.
+# At this learning rate, a weight of 100 already ends in NaN within an epoch, and the paper's 400 sooner.
 CKD = {**ALPHA, "ckd": 4.0}
 
 baseline = partial(entry, recipe=STUDENT)
 student = partial(entry, recipe=STUDENT, teacher="r56_synthscenes", options=CORRECTED)
 
 ENTRIES = (
-    # The teacher, and the students trained on labels alone.
+    # The teacher and the supervised baselines.
     entry("r56_synthscenes", LONG),
     baseline("r20_synthscenes"),
     baseline("r8_synthscenes"),
@@ -69,7 +69,7 @@ ENTRIES = (
     # The loss under the transforms of the release.
     student("r20_dctkd_synthscenes.signed", options=SIGNED),
     student("r20_dctkd_synthscenes.abs", options=RELEASED),
-    # The loss on the lowest frequencies alone.
+    # The loss on only the lowest frequencies.
     student("r20_dctkd_synthscenes.low4", options=LOW4),
     student("r20_dctkd_synthscenes.low2", options=LOW2),
     # As many epochs as the teacher has.

@@ -146,7 +146,7 @@ def _listed() -> list[Path]:
 
 def overlay_names(paths: Iterable[PurePath]) -> list[PurePath]:
     """Return unique overlay paths for image paths: the second `a.png` gets `a-2.attention.png`."""
-    taken: set[str] = set()
+    used: set[str] = set()
     counts: Counter[str] = Counter()
     names = []
     for path in paths:
@@ -155,9 +155,9 @@ def overlay_names(paths: Iterable[PurePath]) -> list[PurePath]:
             counts[first] += 1
             more = f"-{counts[first]}" if counts[first] > 1 else ""
             name = path.with_name(f"{path.stem}{more}{OVERLAY}")
-            if str(name).casefold() not in taken:
+            if str(name).casefold() not in used:
                 break
-        taken.add(str(name).casefold())
+        used.add(str(name).casefold())
         names.append(name)
     return names
 

@@ -1,7 +1,7 @@
-"""Zip or tar archive -> its files in a folder: all of them or none, and nothing outside the folder.
+"""Unpacking of zip and tar archives into a folder: all of their files or none, and nothing outside the folder.
 
-Members are copied out one by one instead of by `extractall`: only plain files and folders are ever
-made, so no link can lead a later member astray, whatever Python's version guards against by itself.
+Members are copied out one by one instead of with `extractall`: only plain files and folders are ever created, so no
+link can redirect a later member, whatever Python's version guards against by itself.
 """
 
 from __future__ import annotations
@@ -18,18 +18,16 @@ from typing import IO, Self
 
 from dctkd_zoo.errors import DatasetError, reason_of
 
-# What the names in an archive lead to: a file where a folder is due, and names that a disk does not take.
+# Errors that the names in an archive cause: a file where a folder should be, or names that the disk does not accept.
 UNFIT = {errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 CHUNK = 1 << 20
-BLOCK = 4096  # bytes that a file takes at least
-RATIO, SMALL = (
-    200,
-    64 << 20,
-)  # what comes out, in sizes of the archive, and bytes that any may hold; images hardly shrink
-RESERVE = 256 << 20  # bytes of the disk that are left to others
-NAME, DEPTH = 1024, 64  # letters of a member's name, and folders in it
-OWN = frozenset({".fetched", ".unpacking"})  # names at the top that this package keeps for itself
-LONG_HEADER = 1 << 20  # bytes of a tar's extended header, which is read into memory
+BLOCK = 4096  # minimum bytes of a file on disk
+RATIO = 200  # maximum size of the content, relative to the archive; images hardly compress
+SMALL = 64 << 20  # bytes of content that any archive may have
+RESERVE = 256 << 20  # bytes left free on the disk
+NAME, DEPTH = 1024, 64  # maximum letters of a member's name, and folders in it
+OWN = frozenset({".fetched", ".unpacking"})  # top-level names reserved for this package
+LONG_HEADER = 1 << 20  # maximum bytes of a tar's extended header, which is read into memory
 HEADERS = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -47,7 +45,7 @@ class _Member:
 
 
 class _Header(tarfile.TarInfo):
-    """One whose extensions do not fill the memory."""
+    """A tar header whose extensions are limited in size."""
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
@@ -58,13 +56,13 @@ class _Header(tarfile.TarInfo):
 
 
 def unpack(archive: Path, folder: Path, advance: Callable[[int, int], None]) -> tuple[str, ...]:
-    """Put what is in `archive` into `folder`, replacing files of the same name; the names at its top.
+    """Unpack `archive` into `folder`, replacing files of the same name; return its top-level names.
 
-    `DatasetError` for an archive that is broken, has a member that is not a file within the folder, or holds more
-    than the disk does, or than images can: before anything of it is in the folder.
+    `DatasetError` for an archive that is broken, has a member that is not a file within the folder, or holds more than
+    the disk can take or images can expand to; then nothing of it is in the folder.
     """
     staging = folder / ".unpacking"
-    shutil.rmtree(staging, ignore_errors=True)  # a killed run may have left it
+    shutil.rmtree(staging, ignore_errors=True)  # left by a killed run
     staging.mkdir(parents=True)
     try:
         _unpack_all(archive, staging, advance)
@@ -78,14 +76,14 @@ def unpack(archive: Path, folder: Path, advance: Callable[[int, int], None]) -> 
         if error.errno is not None and error.errno not in UNFIT:
             raise
         raise DatasetError(f"{archive}: the archive is broken: {reason_of(error)}") from error
-    except Exception as error:  # the readers raise whatever damaged bytes lead them to
+    except Exception as error:  # the readers may raise anything for damaged bytes
         raise DatasetError(f"{archive}: the archive is broken: {reason_of(error)}") from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
 
 def _unpack_all(archive: Path, staging: Path, advance: Callable[[int, int], None]) -> None:
-    size, taken, chunk = archive.stat().st_size, 0, b""
+    size, written, chunk = archive.stat().st_size, 0, b""
     room = shutil.disk_usage(staging).free - RESERVE
     bound, why = max(RATIO * size, SMALL), f"{RATIO} times its own {size:,} bytes"
     if room < bound:
@@ -93,16 +91,16 @@ def _unpack_all(archive: Path, staging: Path, advance: Callable[[int, int], None
     with archive.open("rb") as raw:
         for member in _members(archive, raw):
             target = staging / _inside(archive, member.name)
-            taken += BLOCK
+            written += BLOCK
             if member.folder:
                 target.mkdir(parents=True, exist_ok=True)
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with member.open() as source, target.open("wb") as file:
-                    while taken <= bound and (chunk := source.read(CHUNK)):
-                        taken += len(chunk)
+                    while written <= bound and (chunk := source.read(CHUNK)):
+                        written += len(chunk)
                         file.write(chunk)
-            if taken > bound:
+            if written > bound:
                 raise DatasetError(f"{archive}: refused, nothing was unpacked: it holds more than {why}")
             advance(raw.tell(), size)
 
@@ -117,7 +115,9 @@ def _members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
             yield from (_tarred(archive, tar, info) for info in tar)
             assert tar.fileobj is not None
             tar.fileobj.seek(tar.offset)
-            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # iteration just ends at a bad header
+            if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(
+                tarfile.BLOCKSIZE
+            ):  # iteration ends silently at a bad header
                 raise tarfile.ReadError(f"after {tar.offset:,} bytes there is neither a member nor the mark of its end")
 
 
@@ -133,9 +133,11 @@ def _tarred(archive: Path, tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Memb
 
     def content() -> IO[bytes]:
         try:
-            file = tar.extractfile(info)  # of a link: the file in this archive that it points to
+            file = tar.extractfile(info)  # for a link, the file in this archive that it points to
         except (KeyError, RecursionError) as error:
-            raise _refused(archive, info.name, f"links to {info.linkname!r}, no file of the archive") from error
+            raise _refused(
+                archive, info.name, f"links to {info.linkname!r}, which is not a file of the archive"
+            ) from error
         if file is None:
             raise _refused(archive, info.name, f"links to the folder {info.linkname!r}")
         return file
@@ -144,13 +146,13 @@ def _tarred(archive: Path, tar: tarfile.TarFile, info: tarfile.TarInfo) -> _Memb
 
 
 def _inside(archive: Path, name: str) -> PurePosixPath:
-    path = PureWindowsPath(name)  # knows both kinds of separators, and drives
+    path = PureWindowsPath(name)  # handles both kinds of separators, and drives
     if path.anchor or ".." in path.parts:
         raise _refused(archive, name, "lies outside the archive's folder")
     if len(name) > NAME or len(path.parts) > DEPTH:
         raise _refused(archive, f"{name[:40]}...", f"has more than {NAME} letters or {DEPTH} folders in its name")
     if path.parts[:1] and path.parts[0].casefold() in OWN:
-        raise _refused(archive, name, "has a name that is kept for what is being fetched")
+        raise _refused(archive, name, "has a name reserved for downloads")
     return PurePosixPath(name)
 
 

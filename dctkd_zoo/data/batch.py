@@ -1,4 +1,4 @@
-"""What a network and a loss term are fed with."""
+"""Batches of images and labels, the input of networks and loss terms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dataset -> its archives downloaded and unpacked into a folder, each once."""
+"""Download and unpacking of a dataset's archives, each once."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ FETCHED = ".fetched"  # holds archives while they arrive, and afterwards a recor
 
 
 def fetch(dataset: Dataset, root: Path) -> None:
-    """Download and unpack what `dataset` consists of into `root`, its own folder; what is there already stays.
+    """Download and unpack the archives of `dataset` into `root`, its own folder; skip those that are there already.
 
-    `DatasetError` where it has no archives, or one cannot be had, does not fit on the disk, is not the
-    one expected, or is unsafe to unpack. What was received is kept, and the next call goes on from it.
+    `DatasetError` if it has no archives, or if one is not available, does not fit on the disk, has another hash than
+    expected, or is unsafe to unpack. What was received is kept, and the next call resumes from it.
     """
     if not dataset.archives:
         raise DatasetError(
-            f"{dataset.name} has no archive to download; it comes from {dataset.url}, its place is {root}"
+            f"{dataset.name} has no archive to download; get it from {dataset.url} and put it into {root}"
         )
     (root / FETCHED).mkdir(parents=True, exist_ok=True)
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
@@ -38,7 +38,7 @@ def fetch(dataset: Dataset, root: Path) -> None:
                 _provide(archive, root, progress)
             except OSError as error:
                 raise DatasetError(
-                    f"{archive.url}: {reason_of(error)}; the same command goes on from what is there"
+                    f"{archive.url}: {reason_of(error)}; run the same command again to resume"
                 ) from error
 
 
@@ -46,7 +46,7 @@ def _provide(archive: Archive, root: Path, progress: Progress) -> None:
     name = unquote(PurePosixPath(urlsplit(archive.url).path).name)
     record = root / FETCHED / f"{name}.json"
     if _is_done(record, archive, root):
-        progress.console.print(f"{escape(name)} is there already; to fetch it again, delete {escape(str(record))}")
+        progress.console.print(f"{escape(name)} is already there; to download it again, delete {escape(str(record))}")
         return
     target = root / FETCHED / name if archive.unpack else root / name
     content = _received(archive, target, progress)
@@ -60,14 +60,14 @@ def _provide(archive: Archive, root: Path, progress: Progress) -> None:
 def _is_done(record: Path, archive: Archive, root: Path) -> bool:
     if not record.is_file():
         return False
-    done = json.loads(record.read_text())
-    same = done["url"] == archive.url and archive.sha256 in (None, done["sha256"])
-    return same and all((root / name).exists() for name in done["names"])
+    recorded = json.loads(record.read_text())
+    same = recorded["url"] == archive.url and archive.sha256 in (None, recorded["sha256"])
+    return same and all((root / name).exists() for name in recorded["names"])
 
 
 def _received(archive: Archive, target: Path, progress: Progress) -> str:
-    """sha256 of the archive, which is at `target` afterwards."""
-    if target.is_file():  # received by a run that was stopped before it was unpacked
+    """Download the archive to `target`, unless it is there, and return its sha256."""
+    if target.is_file():  # left by a run that was stopped before unpacking it
         content = sha256(target)
         if archive.sha256 in (None, content):
             return content
@@ -80,5 +80,5 @@ def _unpacked(target: Path, root: Path, progress: Progress) -> tuple[str, ...]:
     try:
         return unpack(target, root, lambda done, total: progress.update(task, completed=done, total=total))
     except DatasetError:
-        target.unlink()  # it would be found broken each time
+        target.unlink()  # otherwise each run would find the broken archive
         raise

@@ -1,4 +1,4 @@
-"""A path to the bytes of a regular file, or a folder to what is in it; what cannot be read is `Unreadable`."""
+"""Reading of regular files and folders; whatever cannot be read raises `Unreadable`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 from dctkd_zoo.errors import Unreadable, reason_of
 
-MOST = 2**30  # bytes of a file that is read whole: an image of the largest size in 16 bits has 0.7 of them
+MOST = 2**30  # maximum bytes of a file read into memory: the largest 16-bit image has 0.7 of them
 MISSING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG, errno.EINVAL, errno.ELOOP, errno.EISDIR})
 
 
 def opened(path: Path) -> BinaryIO:
-    """A regular file, open for reading; `Unreadable` for a pipe or a device, which might never end."""
+    """Open a regular file for reading; `Unreadable` for a pipe or a device, which might never end."""
     try:
         number = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         try:
@@ -32,22 +32,22 @@ def opened(path: Path) -> BinaryIO:
 
 
 def contents(path: Path) -> bytes:
-    """All bytes of a regular file; `Unreadable` where some cannot be had, or there are more than `MOST`."""
+    """Return all bytes of a regular file; `Unreadable` if some cannot be read, or there are more than `MOST`."""
     with opened(path) as file:
         try:
             size = os.fstat(file.fileno()).st_size
             if size > MOST:
-                raise OSError(errno.EFBIG, f"{size:,} bytes, at most {MOST:,} are read")
+                raise OSError(errno.EFBIG, f"{size:,} bytes, at most {MOST:,} are allowed")
             data = file.read(size)
         except (OSError, MemoryError) as error:
             raise unreadable(path, error) from error
     if len(data) < size:
-        raise Unreadable(f"{path}: it ended after {len(data):,} of {size:,} bytes: is something writing to it?")
+        raise Unreadable(f"{path}: ended after {len(data):,} of {size:,} bytes: is something writing to it?")
     return data
 
 
 def entries(folder: Path) -> list[os.DirEntry[str]]:
-    """What is in a folder, in the order of names; `Unreadable` where that cannot be told."""
+    """Return what is in a folder, sorted by name; `Unreadable` if it cannot be listed."""
     try:
         with os.scandir(folder) as result:
             return sorted(result, key=lambda entry: entry.name)
@@ -56,23 +56,23 @@ def entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder, or a link to one; `Unreadable` where that cannot be told."""
+    """Return whether an entry is a folder or a link to one; `Unreadable` if that is unknown."""
     try:
         return entry.is_dir()
     except OSError as error:
-        if error.errno in MISSING:  # a link in a circle
+        if error.errno in MISSING:  # a circular link
             return False
         raise unreadable(Path(entry.path), error) from error
 
 
 def is_missing(error: Unreadable) -> bool:
-    """Whether a path could not be read because there is no such file."""
+    """Return whether a path could not be read because there is no such file."""
     cause = error.__cause__
     return isinstance(cause, ValueError) or (isinstance(cause, OSError) and cause.errno in MISSING)
 
 
 def unreadable(what: object, error: BaseException) -> Unreadable:
-    """The error for what could not be read, for the system's reason."""
+    """Return the error for something that could not be read, with the system's reason."""
     reason = getattr(error, "strerror", None) or reason_of(error)
     if isinstance(error, MemoryError):
         reason = "there is not enough memory to read it"

@@ -1,4 +1,4 @@
-"""Dataset -> its splits "train" and "test", checked against what the catalog says of it."""
+"""Train and test splits of a dataset, checked against its catalog entry."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from dctkd_zoo.data.split import Split
 from dctkd_zoo.errors import DatasetError, DatasetMissing
 from dctkd_zoo.spec import Dataset
 
-NAMED = 20  # classes that a message lists
+NAMED = 20  # maximum classes listed in a message
 
 log = logging.getLogger(__name__)
 
 
 def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
-    """Both splits as they lie on disk, unchecked and with every image; `DatasetError` where files are missing."""
+    """Read both splits as they are on disk, unchecked and with every image; `DatasetError` if files are missing."""
     _, _, name = dataset.source.partition("/")
     inside = (name,) if name else ()
     root = data_root(data) / dataset.name
@@ -33,25 +33,25 @@ def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
 
 
 def source_of(dataset: Dataset) -> ModuleType:
-    """The module of `dctkd_zoo.data.sources` that reads a dataset."""
+    """Return the module of `dctkd_zoo.data.sources` that reads a dataset."""
     return discover.load(sources.__name__, dataset.source.partition("/")[0])
 
 
 @contextmanager
 def way_on(dataset: Dataset, root: Path) -> Iterator[None]:
-    """Whatever is missing inside, say how the dataset is had."""
+    """Add how to get the dataset to a `DatasetMissing` raised inside."""
     try:
         yield
     except DatasetMissing as error:
         fetch = f"To fetch the dataset: {shell.suggest(f'python -m dctkd_zoo data fetch {dataset.name}')}"
-        by_hand = f"There is nothing to fetch it by: it comes from {dataset.url}, its place is {root}"
+        by_hand = f"It cannot be fetched automatically: get it from {dataset.url} and put it into {root}"
         raise DatasetMissing(f"{error}\n{fetch if dataset.archives else by_hand}") from error
 
 
 def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
-    """Both splits to train and evaluate on, without leaked test images where the dataset says so.
+    """Load both splits for training and evaluation, without leaked test images if the dataset says so.
 
-    `DatasetError` where images are missing, or classes differ in number or order.
+    `DatasetError` if images are missing, or classes differ in number or order.
     """
     splits = read(dataset, data)
     root = data_root(data) / dataset.name
@@ -64,27 +64,27 @@ def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
 
 
 def without_leaks(splits: dict[str, Split]) -> dict[str, Split]:
-    """The splits, without the test images whose bytes also stand in the training set."""
+    """Return the splits without the test images whose bytes also occur in the training set."""
     train, test = splits["train"], splits["test"]
     leaked = duplicates(train, test)
-    kept = [index for index in range(len(test)) if index not in leaked]
-    log.info("left out %d of %d test images: their bytes also stand in train", len(leaked), len(test))
-    return {"train": train, "test": test.take(kept)}
+    remaining = [index for index in range(len(test)) if index not in leaked]
+    log.info("left out %d of %d test images: their bytes also occur in train", len(leaked), len(test))
+    return {"train": train, "test": test.take(remaining)}
 
 
 def without_images(split: Split) -> list[str]:
-    """The classes that no image of a split is of."""
-    there = set(split.labels.tolist())
-    return [name for label, name in enumerate(split.classes) if label not in there]
+    """Return the classes without an image in a split."""
+    present = set(split.labels.tolist())
+    return [name for label, name in enumerate(split.classes) if label not in present]
 
 
 def wrong_classes(split: Split, expected: int) -> str:
-    """What is wrong with the number of classes, and what they are called; the empty string where nothing is."""
+    """Return what is wrong with the number of classes, with their names; empty if nothing is."""
     if len(split.classes) == expected:
         return ""
-    meta = f"{len(split.classes):,} classes, {expected:,} expected: {filelist.brief(split.classes, NAMED)}"
+    message = f"{len(split.classes):,} classes instead of {expected:,}: {filelist.brief(split.classes, NAMED)}"
     empty = without_images(split)
-    return f"{meta}; without an image: {filelist.brief(empty)}" if empty else meta
+    return f"{message}; without an image: {filelist.brief(empty)}" if empty else message
 
 
 def _check(root: Path, name: str, split: Split, expected: int, num_classes: int) -> None:
@@ -95,15 +95,19 @@ def _check(root: Path, name: str, split: Split, expected: int, num_classes: int)
 
 
 def _say(dataset: Dataset, splits: dict[str, Split]) -> None:
-    """Say what is taken as it is, though a user may not expect it."""
+    """Log what is accepted although a user may not expect it."""
     for name, expected in (("train", dataset.train), ("test", dataset.test)):
         if len(splits[name]) > expected:
             log.warning(
-                "%s: %d %s images, more than the %d of its catalog", dataset.name, len(splits[name]), name, expected
+                "%s: %d %s images, more than the %d in its catalog entry",
+                dataset.name,
+                len(splits[name]),
+                name,
+                expected,
             )
     if empty := without_images(splits["train"]):
         what = f"{'classes' if len(empty) > 1 else 'class'} {filelist.brief(empty, NAMED)}"
-        log.warning("%s: there is no training image of %s: never learned", dataset.name, what)
+        log.warning("%s: no training images of %s, which cannot be learned", dataset.name, what)
 
 
 def _check_order(root: Path, train: tuple[str, ...], test: tuple[str, ...]) -> None:

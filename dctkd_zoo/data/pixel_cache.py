@@ -1,4 +1,4 @@
-"""A split to a pixel store: every image decoded and resized once, kept as uint8 in mapped files."""
+"""Pixel cache of a split: every image decoded and resized once, as uint8 in memory-mapped files."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from dctkd_zoo.data.split import Split, digest
 from dctkd_zoo.errors import Undecodable
 from dctkd_zoo.spec import Recipe
 
-FORMAT = 4  # raise when the files' layout or the way to its pixels changes
+FORMAT = 4  # increase when the layout of the files or the computation of the pixels changes
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class PixelCache:
-    """Resized images of a split, back to back in `pixels` (uint8, H W 3 each), which are mapped, not read.
+    """Resized images of a split, back to back in `pixels` (uint8, H W 3 each), memory-mapped.
 
-    `pixels` is one sequence of bytes in pieces, and no image lies in two. Image i starts at `offsets[i]` of the
-    whole and is `heights[i]` x `widths[i]` px. `failed` names the images that did not decode, with the reason;
+    `pixels` is one sequence of bytes in pieces, and no image spans two of them. Image i starts at `offsets[i]` of the
+    whole sequence and is `heights[i]` x `widths[i]` px. `failed` names the images that did not decode, with the reason;
     their height is zero. `digest` is the split's.
     """
 
@@ -62,11 +62,11 @@ def resized(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
 
 
 def open_pixel_cache(split: Split, recipe: Recipe, cache: Path) -> PixelCache:
-    """The store of a split under a recipe's resize and padding; built in `cache` on first use, then reused.
+    """Open the pixel cache of a split for a recipe's resize and padding; built below `cache` on first use, then reused.
 
-    Its bytes are compared with their sha256 each time, those of an image when it is decoded: a `DatasetError` for one
-    that cannot be read, or has changed since it was hashed, ends the build. Several processes may build one store at
-    once, each its part; `ZooError` where it cannot be written.
+    Its bytes are compared with their sha256 each time, those of an image when it is decoded: an image that cannot be
+    read, or has changed since it was hashed, ends the build with a `DatasetError`. Several processes may build one
+    pixel cache at once, each its part; `ZooError` if it cannot be written.
     """
     known = fingerprints(split)
     content = digest(split, known)
@@ -81,18 +81,18 @@ def open_pixel_cache(split: Split, recipe: Recipe, cache: Path) -> PixelCache:
     return PixelCache(pixels, lengths.cumsum(0) - lengths, heights, widths, failed, content)
 
 
-def resident(store: PixelCache, device: torch.device) -> PixelCache:
-    """The store with its pixels in the GPU's own memory, where a third of what is free there holds them."""
-    if device.type != "cuda" or sum(map(len, store.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
-        return store
-    return replace(store, pixels=(joined(store.pixels, device),))
+def resident(pixel_cache: PixelCache, device: torch.device) -> PixelCache:
+    """Move the pixels into GPU memory if they fit into a third of what is free there."""
+    if device.type != "cuda" or sum(map(len, pixel_cache.pixels)) > torch.cuda.mem_get_info(device)[0] // 3:
+        return pixel_cache
+    return replace(pixel_cache, pixels=(joined(pixel_cache.pixels, device),))
 
 
 def joined(pixels: Sequence[Tensor], device: torch.device) -> Tensor:
-    """All pieces as one on a device, each copied once."""
+    """Return all pieces as one tensor on a device, each copied once."""
     whole = torch.empty(sum(map(len, pixels)), dtype=torch.uint8, device=device)
-    for path, piece in zip(whole.split([len(piece) for piece in pixels]), pixels, strict=True):
-        path.copy_(piece)
+    for part, piece in zip(whole.split([len(piece) for piece in pixels]), pixels, strict=True):
+        part.copy_(piece)
     return whole
 
 
@@ -107,7 +107,7 @@ def _mapped(path: Path, size: int) -> Tensor:
 
 @dataclass(frozen=True)
 class _Decoded:
-    """A resized image and the notes on it, or, without pixels, why it does not decode."""
+    """A resized image and notes on it, or, without pixels, why it did not decode."""
 
     pixels: NDArray[np.uint8]
     notes: tuple[str, ...] = ()
@@ -115,7 +115,7 @@ class _Decoded:
 
 
 def _write(split: Split, known: Sequence[str], recipe: Recipe, shard: Shard, path: Path) -> Facts:
-    """Resize the images of a shard, whose hashes are `known`, into the file `path`."""
+    """Write the resized images of a shard, whose hashes are `known`, to the file `path`."""
     heights: list[int] = []
     widths: list[int] = []
     failed: list[str] = []
@@ -142,15 +142,15 @@ def _write(split: Split, known: Sequence[str], recipe: Recipe, shard: Shard, pat
 
 
 def _decoded(split: Split, known: Sequence[str], recipe: Recipe, indices: Iterable[int]) -> Iterator[_Decoded]:
-    """Resized images in order, decoded by one thread per core (Pillow releases the GIL), a bounded number ahead."""
+    """Yield resized images in order, decoded by a thread per core (Pillow releases the GIL), a bounded number ahead."""
 
     def one(index: int) -> _Decoded:
         try:
-            seen = split.images.picture(index, verified(split, index, known[index]))
-            return _Decoded(resized(seen.image, recipe), seen.notes)
+            picture = split.images.picture(index, verified(split, index, known[index]))
+            return _Decoded(resized(picture.image, recipe), picture.notes)
         except Undecodable as error:
             return _Decoded(np.zeros((0, 0, 3), np.uint8), failed=str(error))
-        except (OSError, MemoryError) as error:  # nothing is known of the image then, so the build ends
+        except (OSError, MemoryError) as error:  # the image may be fine, so the build ends
             raise unreadable(split.ids[index], error) from error
 
     workers = os.cpu_count() or 1
@@ -163,5 +163,5 @@ def _decoded(split: Split, known: Sequence[str], recipe: Recipe, indices: Iterab
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
-        finally:  # of a build that ends early
+        finally:  # if the build ends early
             pool.shutdown(wait=False, cancel_futures=True)

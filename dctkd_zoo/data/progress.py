@@ -1,4 +1,4 @@
-"""How progress is shown: on the terminal's error stream, and not at all where there is no terminal."""
+"""Progress bars: on stderr of a terminal, and disabled elsewhere."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from dctkd_zoo import distributed
 
 
 def progress_options() -> dict[str, Any]:
-    """Keyword arguments of `rich.progress.track` and `Progress`."""
+    """Return keyword arguments for `rich.progress.track` and `Progress`."""
     console = Console(stderr=True)
     return {"console": console, "transient": True, "disable": not (console.is_terminal and distributed.is_primary())}

@@ -1,4 +1,4 @@
-"""A split of a dataset: ids, labels and images in a fixed order, whatever they lie in."""
+"""Splits of a dataset: ids, labels and images in a fixed order, however they are stored."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Images(Protocol):
     def __len__(self) -> int: ...
 
     def payload(self, index: int) -> bytes:
-        """The bytes that stand for the image: its file's, or its pixels'; raises `Unreadable` without them."""
+        """Return the bytes that identify the image, of its file or its pixels; raise `Unreadable` without them."""
         ...
 
     def picture(self, index: int, payload: bytes) -> Picture:
-        """The image of its payload as RGB, and notes on it; raises `Undecodable` where it is none."""
+        """Decode a payload to an RGB image and notes on it; raise `Undecodable` if it is not an image."""
         ...
 
     def load(self, index: int) -> Image.Image:
-        """The image as RGB: raises what `payload` and `picture` do."""
+        """Return the image as RGB; raise what `payload` and `picture` do."""
         return self.picture(index, self.payload(index)).image
 
 
@@ -41,20 +41,20 @@ class Signed(Protocol):
     """Images that can tell, without being read, whether they have changed."""
 
     def signature(self) -> str:
-        """What changes whenever an image is added, removed, renamed or written to."""
+        """Return a value that changes whenever an image is added, removed, renamed or written to."""
         ...
 
 
 def stat_of(root: Path, names: Iterable[str]) -> str:
-    """sha256 of the names, sizes and times of files below a folder; `DatasetMissing` where one is gone."""
+    """Return the sha256 of the names, sizes and times of files below a folder; `DatasetMissing` if one is gone."""
     hasher = hashlib.sha256(str(root.resolve()).encode())
     for name in names:
         try:
             stat = (root / name).stat()
         except OSError as error:
-            lost = unreadable(root / name, error)
-            lost.__cause__ = error
-            raise DatasetMissing(str(lost)) if is_missing(lost) else lost from error
+            failure = unreadable(root / name, error)
+            failure.__cause__ = error
+            raise DatasetMissing(str(failure)) if is_missing(failure) else failure from error
         hasher.update(f"\n{name}\t{stat.st_size}\t{stat.st_mtime_ns}".encode())
     return hasher.hexdigest()
 
@@ -70,15 +70,15 @@ class Files(Images):
         return len(self.names)
 
     def payload(self, index: int) -> bytes:
-        """The file's bytes."""
+        """Return the file's bytes."""
         return contents(self.root / self.names[index])
 
     def picture(self, index: int, payload: bytes) -> Picture:
-        """The file decoded as RGB."""
+        """Decode the file as RGB."""
         return decode.decode(payload, str(self.root / self.names[index]))
 
     def signature(self) -> str:
-        """What changes whenever a file is added, removed, renamed or written to."""
+        """Return a value that changes whenever a file is added, removed, renamed or written to."""
         return stat_of(self.root, self.names)
 
 
@@ -92,11 +92,11 @@ class Arrays(Images):
         return len(self.pixels)
 
     def payload(self, index: int) -> bytes:
-        """The image's raw pixels."""
+        """Return the image's raw pixels."""
         return self.pixels[index : index + 1].tobytes()
 
     def picture(self, index: int, payload: bytes) -> Picture:
-        """One image as RGB."""
+        """Decode one image as RGB."""
         return Picture(Image.fromarray(self.pixels[index]), ())
 
 
@@ -104,8 +104,8 @@ class Arrays(Images):
 class Split:
     """Images with labels; `classes[labels[i]]` is the class of `images.load(i)`, called `ids[i]`.
 
-    `masks` (N, H, W) numbers the objects that decide an image's class, from 1 on, where they are seen; elsewhere
-    it is 0. Only sets that know have one.
+    `masks` (N, H, W) numbers the visible pixels of the objects that decide an image's class, from 1 on; all other
+    pixels are 0. Only datasets where these are known have masks.
     """
 
     classes: tuple[str, ...]
@@ -118,13 +118,13 @@ class Split:
         return len(self.ids)
 
     def objects(self) -> str | None:
-        """sha256 of the masks, which `digest`, that recorded figures name, leaves out; None where there are none."""
+        """Return the sha256 of the masks, None without them; `digest`, which recorded results name, leaves them out."""
         if self.masks is None:
             return None
         return hashlib.sha256(f"{self.masks.shape}".encode() + self.masks.tobytes()).hexdigest()
 
     def take(self, keep: Sequence[int]) -> Split:
-        """The images at the positions `keep`, in that order."""
+        """Return the images at the positions `keep`, in that order."""
         masks = None if self.masks is None else self.masks[list(keep)]
         images: Images = Subset(self.images, tuple(keep))
         ids = tuple(self.ids[i] for i in keep)
@@ -133,7 +133,7 @@ class Split:
 
 @dataclass(frozen=True)
 class Subset(Images):
-    """The images at the positions `keep` of others."""
+    """The images at the positions `keep` of other images."""
 
     images: Images
     keep: tuple[int, ...]
@@ -142,21 +142,21 @@ class Subset(Images):
         return len(self.keep)
 
     def payload(self, index: int) -> bytes:
-        """The bytes that stand for the image."""
+        """Return the bytes that identify the image."""
         return self.images.payload(self.keep[index])
 
     def picture(self, index: int, payload: bytes) -> Picture:
-        """One image as RGB."""
+        """Decode one image as RGB."""
         return self.images.picture(self.keep[index], payload)
 
 
 def fingerprints(split: Split) -> list[str]:
-    """sha256 of each image's payload, in order."""
+    """Return the sha256 of each image's payload, in order."""
     return [hashlib.sha256(split.images.payload(i)).hexdigest() for i in range(len(split))]
 
 
 def digest(split: Split, prints: Sequence[str] | None = None) -> str:
-    """sha256 of a split: classes, ids, labels and contents. Two copies of a set agree, wherever they lie."""
+    """Return the sha256 of a split: classes, ids, labels and contents. It is the same for all copies of a dataset."""
     hasher = hashlib.sha256("\n".join(split.classes).encode())
     for name, label, content in zip(split.ids, split.labels, prints or fingerprints(split), strict=True):
         hasher.update(f"\n{name}\t{label}\t{content}".encode())

@@ -1,4 +1,4 @@
-"""Dataset and its splits -> a report of what is missing, broken, doubled or leaked."""
+"""Validation of a dataset: a report of missing, broken, duplicate and leaked images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from dctkd_zoo.spec import Dataset
 
 Severity = Literal["error", "warning", "note"]
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
-THREADS = 4  # decoding releases the interpreter's lock; more only crowd a disk
+THREADS = 4  # decoding releases the GIL; more threads only crowd a disk
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found: how bad, what, the first five places, and how many there are."""
+    """One finding: its severity, what it is, the first five places, and how many there are."""
 
     severity: Severity
     what: str
@@ -37,7 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What a check of a dataset found; `sizes` are its numbers of images by split."""
+    """Findings of a dataset check; `sizes` are its numbers of images by split."""
 
     dataset: str
     sizes: Mapping[str, int]
@@ -45,21 +45,21 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Whether there is no error; warnings are properties of a set that a user should know."""
+        """Whether there is no error; warnings are properties of a dataset that a user should know."""
         return all(finding.severity != "error" for finding in self.findings)
 
 
 def check(dataset: Dataset, splits: Mapping[str, Split]) -> Report:
-    """Look at every image of `splits` ("train" and "test", as `load.read` gives them): decodes and hashes all.
+    """Check every image of `splits` ("train" and "test", as from `load.read`) by decoding and hashing it.
 
-    Errors are what training refuses; what it takes is at most a warning.
+    Errors are what training refuses; what it accepts is at most a warning.
     """
-    seen = {name: _seen(split) for name, split in splits.items()}
+    checked = {name: _checked(split) for name, split in splits.items()}
     result = [
         *_classes(dataset, splits),
         *_sizes(dataset, splits),
-        *(finding for name, images in seen.items() for finding in _images(name, images)),
-        *_same_bytes(seen["train"], seen["test"]),
+        *(finding for name, images in checked.items() for finding in _images(name, images)),
+        *_same_bytes(checked["train"], checked["test"]),
         *_same_names(splits["train"], splits["test"]),
         *_without_images(splits),
         *_unlisted(splits),
@@ -70,7 +70,7 @@ def check(dataset: Dataset, splits: Mapping[str, Split]) -> Report:
 
 
 def render(report: Report) -> Grid:
-    """The report as a table, a row per finding."""
+    """Return the report as a table, a row per finding."""
     sizes = ", ".join(f"{count:,} {name}" for name, count in report.sizes.items())
     rows = [
         [
@@ -82,7 +82,7 @@ def render(report: Report) -> Grid:
         for finding in report.findings
     ]
     columns = (Column("severity"), Column("what", prose=True), Column("count", right=True), Column("first", prose=True))
-    end = "nothing found" if not report.findings else "complete" if report.ok else "not usable as it is"
+    end = "nothing found" if not report.findings else "complete" if report.ok else "not usable as is"
     return Grid(columns, rows, Text(f"{report.dataset}: {sizes} images", "bold"), Text(end))
 
 
@@ -94,89 +94,90 @@ def _classes(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]
     train, test = splits["train"].classes, splits["test"].classes
     if wrong := load.wrong_classes(splits["train"], dataset.num_classes):
         yield Finding("error", wrong, (), 1)
-    yield _finding("error", "classes in train or test alone", sorted(set(train) ^ set(test)))
+    yield _finding("error", "classes in only one of train and test", sorted(set(train) ^ set(test)))
     if set(train) == set(test):
         moved = [f"{a} in train, {b} in test" for a, b in zip(train, test, strict=True) if a != b]
         yield _finding("error", "labels that mean another class in test", moved)
     unsorted = [f"{a} before {b}" for a, b in pairwise(train) if a > b]
     yield _finding("warning", "classes out of alphabetical order", unsorted)
     forms = Counter(map(filelist.composed, train))
-    alike = [f"{name} ({name!a})" for name in train if forms[filelist.composed(name)] > 1]
-    yield _finding("warning", "classes of the same letters in two Unicode forms", alike)
+    ambiguous = [f"{name} ({name!a})" for name in train if forms[filelist.composed(name)] > 1]
+    yield _finding("warning", "classes whose names differ only in their Unicode form", ambiguous)
 
 
 def _sizes(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]:
     for name, expected in (("train", dataset.train), ("test", dataset.test)):
-        there = len(splits[name])
-        if there < expected:
-            yield Finding("error", f"{name} images missing: {there:,}, {expected:,} expected", (), expected - there)
-        elif there > expected:
-            yield Finding("warning", f"{name} images too many: {there:,}, {expected:,} expected", (), there - expected)
+        actual = len(splits[name])
+        if actual < expected:
+            yield Finding("error", f"{name} images missing: {actual:,} of {expected:,}", (), expected - actual)
+        elif actual > expected:
+            what = f"too many {name} images: {actual:,} instead of {expected:,}"
+            yield Finding("warning", what, (), actual - expected)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """An image: the sha256 of its bytes if they could be read, what was wrong with it by kind, and notes on it."""
+class _Checked:
+    """An image: the sha256 of its bytes if they could be read, its faults by kind, and notes on it."""
 
-    place: str
+    name: str
     sha256: str | None = None
     faults: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def _seen(split: Split) -> list[_Seen]:
-    """Each image of a split, read once."""
+def _checked(split: Split) -> list[_Checked]:
+    """Check each image of a split, reading it once."""
     known: Sequence[str | None] = recorded(split) or [None] * len(split)
     with ThreadPoolExecutor(THREADS) as pool:
-        return list(pool.map(lambda index: _look(split, index, known[index]), range(len(split))))
+        return list(pool.map(lambda index: _check(split, index, known[index]), range(len(split))))
 
 
-def _look(split: Split, index: int, known: str | None) -> _Seen:
-    path, result = split.ids[index], None
+def _check(split: Split, index: int, known: str | None) -> _Checked:
+    name, digest = split.ids[index], None
     faults: list[tuple[str, str]] = []
     notes: tuple[str, ...] = ()
     try:
         data = split.images.payload(index)
-        result = hashlib.sha256(data).hexdigest()
-        if known not in (None, result):
-            faults.append((f"whose bytes are others than those that were hashed before: {WAY_ON}", path))
+        digest = hashlib.sha256(data).hexdigest()
+        if known not in (None, digest):
+            faults.append((f"whose bytes differ from those hashed before: {WAY_ON}", name))
         notes = split.images.picture(index, data).notes
     except Undecodable as error:
         faults.append(("that do not decode", str(error)))
     except (Unreadable, OSError, MemoryError) as error:
         faults.append(("that cannot be read", reason_of(error)))
-    return _Seen(path, result, tuple(faults), notes)
+    return _Checked(name, digest, tuple(faults), notes)
 
 
-def _images(name: str, images: Sequence[_Seen]) -> Iterator[Finding]:
+def _images(name: str, images: Sequence[_Checked]) -> Iterator[Finding]:
     yield from _by_kind("error", name, [fault for image in images for fault in image.faults])
-    yield from _by_kind("note", name, [(note, image.place) for image in images for note in image.notes])
+    yield from _by_kind("note", name, [(note, image.name) for image in images for note in image.notes])
 
 
-def _by_kind(severity: Severity, name: str, told: Sequence[tuple[str, str]]) -> Iterator[Finding]:
+def _by_kind(severity: Severity, name: str, pairs: Sequence[tuple[str, str]]) -> Iterator[Finding]:
     places: defaultdict[str, list[str]] = defaultdict(list)
-    for what, path in told:
-        places[what].append(path)
-    for what, where in places.items():
-        yield _finding(severity, f"{name} images {what}", where)
+    for what, place in pairs:
+        places[what].append(place)
+    for what, names in places.items():
+        yield _finding(severity, f"{name} images {what}", names)
 
 
-def _same_bytes(train: Sequence[_Seen], test: Sequence[_Seen]) -> Iterator[Finding]:
+def _same_bytes(train: Sequence[_Checked], test: Sequence[_Checked]) -> Iterator[Finding]:
     first: dict[str, str] = {}
-    doubled = []
+    duplicates = []
     for image in train:
-        if image.sha256 and first.setdefault(image.sha256, image.place) != image.place:
-            doubled.append(f"{image.place} = {first[image.sha256]}")
-    leaked = [f"{image.place} = {first[image.sha256]}" for image in test if image.sha256 in first]
-    yield _finding("warning", "test images whose bytes also stand in train", leaked)
-    yield _finding("warning", "train images whose bytes stand there before", doubled)
+        if image.sha256 and first.setdefault(image.sha256, image.name) != image.name:
+            duplicates.append(f"{image.name} = {first[image.sha256]}")
+    leaked = [f"{image.name} = {first[image.sha256]}" for image in test if image.sha256 in first]
+    yield _finding("warning", "test images whose bytes also occur in train", leaked)
+    yield _finding("warning", "duplicate train images", duplicates)
 
 
 def _same_names(train: Split, test: Split) -> Iterator[Finding]:
-    """The lists of SUN397 that came with the method's code name the same photographs in both splits."""
+    """Report names in both splits: the SUN397 lists that came with the method's code share their photographs."""
     if isinstance(train.images, Files) and isinstance(test.images, Files):
         shared = sorted(_names(train) & _names(test))
-        yield _finding("warning", "names of a class's images that stand in both splits", shared)
+        yield _finding("warning", "image names of a class that occur in both splits", shared)
 
 
 def _names(split: Split) -> set[str]:
@@ -190,16 +191,16 @@ def _without_images(splits: Mapping[str, Split]) -> Iterator[Finding]:
 
 
 def _unlisted(splits: Mapping[str, Split]) -> Iterator[Finding]:
-    """A release may hold more than its lists name, so this is no fault."""
+    """Report unlisted images as a note: a release may hold more than its lists name."""
     files = [split.images for split in splits.values() if isinstance(split.images, Files)]
     named = {images.root / name for images in files for name in images.names}
     others = (path for folder in sorted({path.parent for path in named}) for path in sorted(folder.iterdir()))
     extra = [str(path) for path in others if filelist.is_image(path.name) and path not in named]
-    yield _finding("note", "images beside the others that belong to no split", extra)
+    yield _finding("note", "images in the same folders that belong to no split", extra)
 
 
 def _otherwise(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]:
-    """Where other readers of the same layout read something else."""
+    """Report where other readers of the same layout read something else."""
     compare = getattr(load.source_of(dataset), "otherwise", None)
     for name, split in splits.items():
         if compare and isinstance(split.images, Files):

@@ -1,4 +1,4 @@
-"""What a term of the objective is, and how one is found: each has a file of its own, called as the term is."""
+"""Loss terms, one file each, found by its name."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from dctkd_zoo.features import Output
 class Term(nn.Module):
     """A loss term: `term(student, teacher, batch) -> (B,)`.
 
-    `needs_teacher` is false for a term that reads the student and the labels alone, `needs_features` true
-    for one that reads more of the teacher's maps than their activation maps.
+    `needs_teacher` is false for a term that reads only the student and the labels, `needs_features` true for one that
+    reads the teacher's whole feature maps, not just their activation maps.
     """
 
     needs_teacher = True
@@ -25,17 +25,17 @@ class Term(nn.Module):
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create what depends on the outputs' shapes; called once, before training.
 
-        The outputs are real ones, of as many images as a batch has. `labels` (N,) are those of the
-        whole training set, in the order that `Batch.ids` counts in.
+        The outputs are real ones, for as many images as a batch has. `labels` (N,) are those of the whole training
+        set, in the order of `Batch.ids`.
         """
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one value per image, (B,)."""
         raise NotImplementedError
 
 
 def create(name: str, **options: Any) -> Term:
-    """The term of `losses/<name>.py` with the given options; `ValueError` for a name or an option it does not have."""
+    """Create the term of `losses/<name>.py` with the given options; `ValueError` for an unknown name or option."""
     term = discover.only(discover.load(__name__, name), Term)
     try:
         return term(**options)
@@ -44,5 +44,5 @@ def create(name: str, **options: Any) -> Term:
 
 
 def names() -> tuple[str, ...]:
-    """The names of all terms."""
+    """Return the names of all terms."""
     return discover.modules(__name__)

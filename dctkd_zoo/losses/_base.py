@@ -1,4 +1,4 @@
-"""Batch normalisation that a batch of one image does not stop."""
+"""Helpers of the loss terms: batch norm that accepts a single value, and the choice of levels."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ from dctkd_zoo.levels import Pairs
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """As its parent; a single value per channel, which has no spread, is normalised by the running statistics."""
+    """Batch norm that normalises a single value per channel, which has no variance, by its running statistics."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W)."""
+        """Normalise (B, C, H, W) -> (B, C, H, W)."""
         if self.training and input.numel() == input.shape[1]:
             return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
 
 
-# As released, VID and CKD skip the first: their list was taken to begin with the stem (docs/method.md, D-12).
+# As released, VID and CKD skip the first level: the code assumes that the list begins with the stem
+# (docs/method.md, D-12).
 FIRST = {"all": 0, "released": 1}
 
 
 def first_level(levels: str) -> int:
-    """How many of the shallowest levels are left out; `ValueError` for a name that is none."""
+    """Return how many of the shallowest levels are left out; `ValueError` for an unknown name."""
     if levels not in FIRST:
-        raise ValueError(f"levels {levels!r} is none of {sorted(FIRST)}")
+        raise ValueError(f"levels {levels!r} is not one of {sorted(FIRST)}")
     return FIRST[levels]
 
 
 def chosen(pairs: Pairs, first: int) -> Pairs:
-    """The pairs from level `first` on; `ValueError` where none is left."""
+    """Return the pairs from level `first` on; `ValueError` if none is left."""
     if len(pairs) <= first:
         raise ValueError(f"{len(pairs)} levels are compared and the first is skipped: nothing is left")
     return pairs[first:]

@@ -13,7 +13,7 @@ from dctkd_zoo.losses import Term
 
 
 def at(student_map: Tensor, teacher_map: Tensor) -> Tensor:
-    """Mean squared difference of two maps (B, H, W), each of unit L2 norm -> (B,)."""
+    """Return the mean squared difference of two maps (B, H, W), each scaled to unit L2 norm -> (B,)."""
     student, teacher = (F.normalize(m.flatten(1), dim=1) for m in (student_map, teacher_map))
     return (student - teacher).square().mean(dim=1)
 
@@ -22,5 +22,5 @@ class AT(Term):
     """Attention transfer, summed over the levels; maps of different sizes are compared at the smaller one."""
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one value per image, (B,)."""
         return torch.stack([at(s, t) for s, t in map_pairs(student, teacher)]).sum(dim=0)

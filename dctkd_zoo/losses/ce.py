@@ -11,7 +11,7 @@ from dctkd_zoo.losses import Term
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Negative log-likelihood in nats: logits (B, K), labels (B,) -> (B,)."""
+    """Return the negative log-likelihood in nats: logits (B, K), labels (B,) -> (B,)."""
     return F.cross_entropy(to_fp32(logits), labels, reduction="none")
 
 
@@ -21,5 +21,5 @@ class CrossEntropy(Term):
     needs_teacher = False
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one value per image, (B,)."""
         return cross_entropy(student.logits, batch.labels)

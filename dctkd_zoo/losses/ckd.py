@@ -15,32 +15,32 @@ from dctkd_zoo.levels import feature_pairs, pooled
 from dctkd_zoo.losses import Term
 from dctkd_zoo.losses._base import BatchNorm2d, chosen, first_level
 
-FACTOR = 4  # a row of similarities is embedded in a quarter of its length
+FACTOR = 4  # embeddings have a quarter of the length of a row of similarities
 
 
 def ckd(distances: Tensor, weights: Tensor) -> Tensor:
-    """Distances and weights of each student level with each teacher level, (B, S, T) twice -> (B,).
+    """Return the loss for distances and weights of each student level with each teacher level, (B, S, T) twice -> (B,).
 
-    A mean over the student's levels of weighted sums over the teacher's.
+    It is the mean over the student's levels of weighted sums over the teacher's.
     """
     return (weights * distances).sum(dim=2).mean(dim=1)
 
 
 def similarities(features: Tensor, size: int) -> Tensor:
-    """Inner products of each image's features (B, C, H, W) with those of its batch -> (B, size), padded with zeros.
+    """Return inner products of each image's features (B, C, H, W) with those of its batch -> (B, size), zero-padded.
 
-    The batch is that of all ranks. `ValueError` where it is larger than `size`.
+    The batch is that of all ranks. `ValueError` if it is larger than `size`.
     """
     flat = features.flatten(1)
     with torch.autocast(flat.device.type, enabled=False):
         products = flat @ distributed.all_gather_with_grad(flat).T
     if products.shape[1] > size:
-        raise ValueError(f"a batch of {products.shape[1]}; ckd was set up with one of {size}")
+        raise ValueError(f"batch of {products.shape[1]} images, but ckd was set up for {size}")
     return F.pad(products, (0, size - products.shape[1]))
 
 
 class Embedding(nn.Module):
-    """A row of similarities (B, size) to a query or key (B, size / 4) of unit length."""
+    """Embedding of a row of similarities (B, size) as a query or key (B, size / 4) of unit length."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -48,12 +48,12 @@ class Embedding(nn.Module):
         self.layers = nn.Sequential(nn.Linear(size, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
 
     def forward(self, rows: Tensor) -> Tensor:
-        """(B, size) -> (B, size / 4), at least float32."""
+        """Embed (B, size) -> (B, size / 4), at least float32."""
         return F.normalize(to_fp32(self.layers(rows)), dim=1)
 
 
 def regressor(student_channels: int, teacher_channels: int) -> nn.Sequential:
-    """Student features to the teacher's channels: 1 x 1, 3 x 3 and 1 x 1 convolutions, twice as wide between."""
+    """Return a regressor to the teacher's channels: 1 x 1, 3 x 3 and 1 x 1 convolutions, twice as wide in between."""
     wider = 2 * teacher_channels
     return nn.Sequential(
         nn.Conv2d(student_channels, wider, 1, bias=False),
@@ -67,11 +67,11 @@ def regressor(student_channels: int, teacher_channels: int) -> nn.Sequential:
 
 
 class CKD(Term):
-    """Every student level against every teacher level, weighed per image by attention between them.
+    """Distance of every student level to every teacher level, weighted per image by attention between them.
 
-    The attention is computed from how alike the images of a batch are at a level. Its layers are as wide
-    as the batch that `setup` saw (docs/method.md, D-14): a smaller one is padded with zeros, a larger one
-    refused. `levels="released"` skips the first (D-12).
+    The attention is computed from the similarities between the images of a batch at each level. Its layers are as wide
+    as the batch given to `setup` (docs/method.md, D-14): a smaller batch is zero-padded, a larger one refused.
+    `levels="released"` skips the first level (D-12).
     """
 
     needs_features = True
@@ -82,23 +82,25 @@ class CKD(Term):
 
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create queries, keys, and a regressor for each pair of levels."""
-        ours, theirs = self._features(student, teacher)
+        student_features, teacher_features = self._features(student, teacher)
         self.size = len(student.logits)
-        self.queries = nn.ModuleList(Embedding(self.size) for _ in ours)
-        self.keys = nn.ModuleList(Embedding(self.size) for _ in theirs)
-        self.regressors = nn.ModuleList(regressor(s.shape[1], t.shape[1]) for s, t in product(ours, theirs))
+        self.queries = nn.ModuleList(Embedding(self.size) for _ in student_features)
+        self.keys = nn.ModuleList(Embedding(self.size) for _ in teacher_features)
+        self.regressors = nn.ModuleList(
+            regressor(s.shape[1], t.shape[1]) for s, t in product(student_features, teacher_features)
+        )
 
     def _features(self, student: Output, teacher: Output) -> tuple[list[Tensor], list[Tensor]]:
         pairs = chosen(feature_pairs(student, teacher), self.first)
         return [to_fp32(s) for s, _ in pairs], [to_fp32(t) for _, t in pairs]
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,); `ValueError` for a batch larger than that of `setup`."""
-        ours, theirs = self._features(student, teacher)
-        return ckd(self.distances(ours, theirs), self.weights(ours, theirs))
+        """Return one value per image, (B,); `ValueError` for a batch larger than that of `setup`."""
+        student_features, teacher_features = self._features(student, teacher)
+        return ckd(self.distances(student_features, teacher_features), self.weights(student_features, teacher_features))
 
     def weights(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        """How much each student level attends to each teacher level, (B, S, T), of sum 1 over T."""
+        """Return how much each student level attends to each teacher level, (B, S, T), summing to 1 over T."""
         queries = [embed(similarities(f, self.size)) for embed, f in zip(self.queries, student, strict=True)]
         keys = [embed(similarities(f, self.size)) for embed, f in zip(self.keys, teacher, strict=True)]
         with torch.autocast(queries[0].device.type, enabled=False):
@@ -106,10 +108,10 @@ class CKD(Term):
         return attention
 
     def distances(self, student: list[Tensor], teacher: list[Tensor]) -> Tensor:
-        """Mean squared difference of each student level, regressed, and each teacher level, (B, S, T)."""
+        """Return the mean squared difference of each regressed student level and each teacher level, (B, S, T)."""
         pairs = zip(self.regressors, product(student, teacher), strict=True)
-        every = torch.stack([self._distance(regress, s, t) for regress, (s, t) in pairs], dim=1)
-        return every.view(-1, len(student), len(teacher))
+        values = torch.stack([self._distance(regress, s, t) for regress, (s, t) in pairs], dim=1)
+        return values.view(-1, len(student), len(teacher))
 
     @staticmethod
     def _distance(regress: nn.Module, student: Tensor, teacher: Tensor) -> Tensor:

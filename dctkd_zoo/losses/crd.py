@@ -17,10 +17,10 @@ EPSILON = 1e-7  # as in the authors' code
 
 
 def crd(scores: Tensor, size: int) -> Tensor:
-    """Noise-contrastive loss of scores (B, 1 + K), the positive first, in nats -> (B,).
+    """Return the noise-contrastive loss of scores (B, 1 + K), the positive first, in nats -> (B,).
 
-    Minus the log-chance of telling a pair of the same image from K pairs of two, drawn from `size`
-    images (equation 18 of the paper's appendix).
+    It is the negative log-probability of telling a pair of the same image from K pairs of different ones, drawn
+    from `size` images (equation 18 of the paper's appendix).
     """
     noise = (scores.shape[1] - 1) / size
     positive = scores[:, 0] / (scores[:, 0] + noise + EPSILON)
@@ -29,7 +29,7 @@ def crd(scores: Tensor, size: int) -> Tensor:
 
 
 class Pool(nn.Module):
-    """Training images that may serve as negatives, and the draw of those of another class."""
+    """Training images that may serve as negatives, to draw those of another class from."""
 
     labels: Tensor
 
@@ -43,13 +43,13 @@ class Pool(nn.Module):
         self.replace = count > int(others.min())
 
     def draw(self, labels: Tensor) -> Tensor:
-        """Positions of `count` images of another class for each of `labels` (B,) -> (B, count)."""
+        """Draw `count` images of another class for each of `labels` (B,) -> positions (B, count)."""
         other = self.labels[None, :] != labels[:, None]
         return torch.multinomial(other.float(), self.count, replacement=self.replace)
 
 
 class Bank(nn.Module):
-    """The embedding of every training image as it was last seen (N, D), and the scale of its scores."""
+    """The latest embedding of every training image (N, D), and the normalisation of its scores."""
 
     memory: Tensor
     partition: Tensor
@@ -58,11 +58,11 @@ class Bank(nn.Module):
         super().__init__()
         bound = math.sqrt(3 / dim)
         self.register_buffer("memory", torch.empty(size, dim).uniform_(-bound, bound))
-        self.register_buffer("partition", torch.zeros(()))  # set by the first batch, then kept
+        self.register_buffer("partition", torch.zeros(()))  # set by the first batch, then fixed
 
     def scores(self, anchors: Tensor, ids: Tensor, temperature: float) -> Tensor:
-        """Unnormalised chances of each anchor (B, D) with the images `ids` (B, 1 + K) -> (B, 1 + K)."""
-        # All N products and a choice of them: K of them per image would have to be gathered first.
+        """Return likelihood scores of each anchor (B, D) with the images `ids` (B, 1 + K) -> (B, 1 + K)."""
+        # Compute all N products, then select: otherwise K embeddings per image would have to be gathered first.
         scores = ((anchors @ self.memory.T).gather(1, ids) / temperature).exp()
         first = distributed.all_gather_with_grad(scores.detach().mean(dim=1)).mean() * len(self.memory)
         partition = torch.where(self.partition == 0, first, self.partition)
@@ -71,7 +71,7 @@ class Bank(nn.Module):
         return scores / partition
 
     def update(self, ids: Tensor, embeddings: Tensor, momentum: float) -> None:
-        """Move the embeddings of the images `ids` (B,) towards those just seen (B, D), on all ranks alike."""
+        """Move the stored embeddings of the images `ids` (B,) towards the new ones (B, D), equally on all ranks."""
         ids, embeddings = distributed.all_gather_with_grad(ids), distributed.all_gather_with_grad(embeddings)
         moved = torch.lerp(embeddings, self.memory[ids], momentum)
         # A new tensor: the products of this step still need the old one for their gradient.
@@ -79,15 +79,15 @@ class Bank(nn.Module):
 
 
 class CRD(Term):
-    """Two contrasts: the teacher's embedding against the bank of the student's, and the other way round.
+    """Contrast of the teacher's embedding with the bank of student embeddings, and vice versa.
 
     Args:
         negatives: `all` draws them from the whole training set; `released` from its first images
             only, as many as there are classes, which is what the released code does (docs/method.md, D-7).
-        count: negatives per image, K; drawn without replacement where every class leaves that many.
+        count: negatives per image, K; drawn without replacement if every class leaves that many.
         temperature: of the scores.
-        momentum: the share of a bank's embedding that stays when its image is seen again.
-        dim: of the space that both embeddings are projected to.
+        momentum: weight of the old embedding when an image's entry in a bank is updated.
+        dim: dimension of the space that both embeddings are projected to.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class CRD(Term):
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create projections, banks and the pool of negatives."""
         if labels is None:
-            raise ValueError("crd draws its negatives from the training set: give setup its labels")
+            raise ValueError("crd draws its negatives from the training set: pass its labels to setup")
         self.project_student = nn.Linear(student.embedding.shape[1], self.dim)
         self.project_teacher = nn.Linear(teacher.embedding.shape[1], self.dim)
         self.student_bank, self.teacher_bank = Bank(len(labels), self.dim), Bank(len(labels), self.dim)
@@ -115,19 +115,19 @@ class CRD(Term):
         self.pool = Pool(labels[:eligible], self.count)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,). In training mode it also updates the banks."""
-        with torch.autocast(batch.labels.device.type, enabled=False):  # exp(1 / 0.07) leaves no digits to spare
-            ours = F.normalize(self.project_student(to_fp32(student.embedding)), dim=1)
-            theirs = F.normalize(self.project_teacher(to_fp32(teacher.embedding)), dim=1)
-            # Drawn for the batch of all ranks, so that an image has the same negatives on any number of them.
-            drawn = distributed.local_rows(
+        """Return one value per image, (B,). In training mode it also updates the banks."""
+        with torch.autocast(batch.labels.device.type, enabled=False):  # exp(1 / 0.07) needs full precision
+            student_embedding = F.normalize(self.project_student(to_fp32(student.embedding)), dim=1)
+            teacher_embedding = F.normalize(self.project_teacher(to_fp32(teacher.embedding)), dim=1)
+            # Drawn for the batch of all ranks, so that an image has the same negatives on any number of ranks.
+            negatives = distributed.local_rows(
                 self.pool.draw(distributed.all_gather_with_grad(batch.labels)), len(batch.labels)
             )
-            ids = torch.cat([batch.ids[:, None], drawn], dim=1)
+            ids = torch.cat([batch.ids[:, None], negatives], dim=1)
             size = len(self.student_bank.memory)
-            value = crd(self.teacher_bank.scores(ours, ids, self.temperature), size)
-            value = value + crd(self.student_bank.scores(theirs, ids, self.temperature), size)
+            value = crd(self.teacher_bank.scores(student_embedding, ids, self.temperature), size)
+            value = value + crd(self.student_bank.scores(teacher_embedding, ids, self.temperature), size)
         if self.training:
-            self.student_bank.update(batch.ids, ours.detach(), self.momentum)
-            self.teacher_bank.update(batch.ids, theirs.detach(), self.momentum)
+            self.student_bank.update(batch.ids, student_embedding.detach(), self.momentum)
+            self.teacher_bank.update(batch.ids, teacher_embedding.detach(), self.momentum)
         return value

@@ -16,29 +16,29 @@ from dctkd_zoo.spectrum import TRANSFORMS, Transform
 
 
 def spectral_distance(student_map: Tensor, teacher_map: Tensor, transform: Transform) -> Tensor:
-    """L2 norm of the difference of two normalised spectra: maps (B, H, W) -> (B,).
+    """Return the L2 norm of the difference of two normalised spectra: maps (B, H, W) -> (B,).
 
-    The norm is neither squared nor divided by H W, as released. Its gradient where the maps are
-    equal is zero, and constant maps are at a finite distance (docs/method.md, Fact 7).
+    The norm is neither squared nor divided by H W, as released. Its gradient is zero where the maps are equal, and
+    constant maps have a finite distance (docs/method.md, Fact 7).
     """
     distance: Tensor = torch.linalg.vector_norm(transform(student_map) - transform(teacher_map), dim=(1, 2))
     return distance
 
 
 def teacher_is_right(teacher: Output, batch: Batch) -> Tensor:
-    """True where the teacher's best guess is the label, (B,)."""
+    """Return whether the teacher's top-1 prediction is the label, (B,)."""
     return teacher.logits.argmax(dim=1) == batch.labels
 
 
-def over_batch(right: Tensor) -> Tensor:
-    """The factor 1: a mean over the batch divides by all of its images."""
-    return torch.ones((), device=right.device)
+def over_batch(correct: Tensor) -> Tensor:
+    """Return the factor 1: a mean over the batch divides by all of its images."""
+    return torch.ones((), device=correct.device)
 
 
-def over_correct(right: Tensor) -> Tensor:
-    """Images per image that the teacher gets right: a mean over the batch then is one over those, (B,) -> ()."""
-    right = distributed.all_gather_with_grad(right.float())
-    return len(right) / right.sum().clamp(min=1)
+def over_correct(correct: Tensor) -> Tensor:
+    """Return the ratio of all images to correct ones, (B,) -> (): a mean over the batch becomes one over the latter."""
+    correct = distributed.all_gather_with_grad(correct.float())
+    return len(correct) / correct.sum().clamp(min=1)
 
 
 REDUCTIONS = {"batch": over_batch, "correct": over_correct}
@@ -50,10 +50,10 @@ class DCTKD(Term):
     Args:
         transform: `dct2` (a true DCT-II), `dft_abs` (what produced the reported tables), `dft_signed`
             (the released main branch), or an ablation: `dct2_raw`, `l2_minmax`.
-        guided: whether images that the teacher gets wrong count zero (docs/method.md).
-        reduction: what a guided mean goes over: the whole `batch`, as released, so that the term weighs
-            less where the teacher errs more; or its `correct` images.
-        keep: compare the `keep` x `keep` lowest frequencies alone, at least 2.
+        guided: whether images that the teacher gets wrong count as zero (docs/method.md).
+        reduction: what a guided mean runs over: the whole `batch`, as released, so that the term has less weight
+            the more the teacher errs; or only the `correct` images.
+        keep: compare only the `keep` x `keep` lowest frequencies, at least 2.
         level_weights: a factor per level from shallow to deep; as released, all are 1.
     """
 
@@ -67,11 +67,11 @@ class DCTKD(Term):
     ) -> None:
         super().__init__()
         if transform not in TRANSFORMS:
-            raise ValueError(f"transform {transform!r} is none of {sorted(TRANSFORMS)}")
+            raise ValueError(f"transform {transform!r} is not one of {sorted(TRANSFORMS)}")
         if reduction not in REDUCTIONS:
-            raise ValueError(f"reduction {reduction!r} is none of {sorted(REDUCTIONS)}")
+            raise ValueError(f"reduction {reduction!r} is not one of {sorted(REDUCTIONS)}")
         if keep is not None and keep < 2:
-            raise ValueError(f"keep {keep} leaves nothing but the mean, which no transform sees: at least 2")
+            raise ValueError(f"keep {keep} leaves only the mean, which the transforms ignore: use at least 2")
         self.transform = TRANSFORMS[transform]
         self.guided = guided
         self.scale = REDUCTIONS[reduction]
@@ -79,14 +79,14 @@ class DCTKD(Term):
         self.level_weights = level_weights
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
-        right = teacher_is_right(teacher, batch) if self.guided else None
-        pairs = map_pairs(student, teacher, self.keep, right)
+        """Return one value per image, (B,)."""
+        correct = teacher_is_right(teacher, batch) if self.guided else None
+        pairs = map_pairs(student, teacher, self.keep, correct)
         weights = (1.0,) * len(pairs) if self.level_weights is None else self.level_weights
         if len(weights) != len(pairs):
             raise ValueError(f"{len(weights)} level_weights for the {len(pairs)} levels that are compared")
         levels = [w * spectral_distance(s, t, self.transform) for w, (s, t) in zip(weights, pairs, strict=True)]
         distance = torch.stack(levels).sum(dim=0)
-        if right is None:
+        if correct is None:
             return distance
-        return torch.where(right, distance, 0) * self.scale(right)
+        return torch.where(correct, distance, 0) * self.scale(correct)

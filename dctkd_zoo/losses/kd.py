@@ -11,7 +11,7 @@ from dctkd_zoo.losses import Term
 
 
 def kd(student_logits: Tensor, teacher_logits: Tensor, temperature: float) -> Tensor:
-    """`T^2 KL(softmax(teacher / T) || softmax(student / T))` in nats: logits (B, K) -> (B,)."""
+    """Return `T^2 KL(softmax(teacher / T) || softmax(student / T))` in nats: logits (B, K) -> (B,)."""
     student = F.log_softmax(to_fp32(student_logits) / temperature, dim=1)
     teacher = F.log_softmax(to_fp32(teacher_logits) / temperature, dim=1)
     return temperature**2 * F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
@@ -27,8 +27,10 @@ class KD(Term):
         self.temperature = temperature
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one value per image, (B,)."""
         if student.logits.shape != teacher.logits.shape:
             classes = student.logits.shape[1], teacher.logits.shape[1]
-            raise ValueError(f"student and teacher tell {classes[0]} and {classes[1]} classes: kd needs the same")
+            raise ValueError(
+                f"kd needs the same classes, but the student has {classes[0]} and the teacher {classes[1]}"
+            )
         return kd(student.logits, teacher.logits, self.temperature)

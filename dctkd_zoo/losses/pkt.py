@@ -14,31 +14,31 @@ EPSILON = 1e-7  # as in the authors' code
 
 
 def neighbours(embeddings: Tensor) -> Tensor:
-    """How alike each image of a batch is to each: (B, D) -> (B, B), rows of sum 1.
+    """Return how similar each image of a batch is to each: (B, D) -> (B, B), rows sum to 1.
 
-    Cosine similarities brought to [0, 1], as the chance that one image picks the other for its neighbour.
-    Where ranks share a batch, the rows are this one's, the columns all of theirs.
+    These are cosine similarities scaled to [0, 1], as the probability that one image picks another as its neighbour.
+    With several ranks, the rows are this rank's images, the columns those of all ranks.
     """
     length = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
     unit = embeddings / (length + EPSILON)
     with torch.autocast(embeddings.device.type, enabled=False):
-        likeness = (unit @ distributed.all_gather_with_grad(unit).T + 1) / 2
-    chances: Tensor = likeness / likeness.sum(dim=1, keepdim=True)
-    return chances
+        similarity = (unit @ distributed.all_gather_with_grad(unit).T + 1) / 2
+    probabilities: Tensor = similarity / similarity.sum(dim=1, keepdim=True)
+    return probabilities
 
 
 def pkt(student: Tensor, teacher: Tensor) -> Tensor:
-    """KL divergence of the teacher's neighbours from the student's in nats, over B: (B, D), (B, D') -> (B,).
+    """Return the KL divergence of the teacher's neighbours from the student's in nats, over B: (B, D), (B, D') -> (B,).
 
-    Divided by the batch as in the authors' code, whose mean goes over all pairs of images.
+    It is divided by the batch size as in the authors' code, whose mean runs over all pairs of images.
     """
-    ours, theirs = neighbours(to_fp32(student)), neighbours(to_fp32(teacher))
-    return (theirs * ((theirs + EPSILON) / (ours + EPSILON)).log()).mean(dim=1)
+    q, p = neighbours(to_fp32(student)), neighbours(to_fp32(teacher))
+    return (p * ((p + EPSILON) / (q + EPSILON)).log()).mean(dim=1)
 
 
 class PKT(Term):
-    """Neighbourhoods of the embeddings. Compares images of a batch with each other: a batch of one has none."""
+    """Neighbourhoods of the embeddings within a batch, of which a batch of one image has none."""
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one value per image, (B,)."""
         return pkt(student.embedding, teacher.embedding)

@@ -12,14 +12,14 @@ from dctkd_zoo.levels import Pairs, feature_pairs
 from dctkd_zoo.losses import Term
 from dctkd_zoo.losses._base import BatchNorm2d
 
-WIDTH = 512  # channels in which levels are fused, at most
-POOLED = (4, 2, 1)  # px a side of the coarser comparisons
+WIDTH = 512  # maximum number of channels in which levels are fused
+POOLED = (4, 2, 1)  # side in px of the coarser comparisons
 
 
 def review(student: Tensor, teacher: Tensor) -> Tensor:
-    """Hierarchical context loss: mean squared difference at full size and pooled, (B, C, H, W) twice -> (B,).
+    """Return the hierarchical context loss: squared difference at full size and pooled, (B, C, H, W) twice -> (B,).
 
-    Full size weighs 1, each coarser grid half of the one before; the weights are then divided by their sum.
+    Full size has weight 1, each coarser grid half of the previous one; the weights are then divided by their sum.
     """
     value, total, weight = (student - teacher).square().mean(dim=(1, 2, 3)), 1.0, 1.0
     for side in POOLED:
@@ -33,10 +33,10 @@ def review(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 class Fusion(nn.Module):
-    """Attention-based fusion of a level with what came from the deeper ones.
+    """Attention-based fusion of a level with the deeper ones.
 
-    Features (B, C, h, w) of the student, and the deeper levels' (B, W, ., .), to features of the teacher's
-    size and channels, and to what the next shallower level gets.
+    It takes the student's features (B, C, h, w) and those of the deeper levels (B, W, ., .), and returns features of
+    the teacher's size and channels, and those for the next shallower level.
     """
 
     def __init__(self, channels: int, width: int, teacher_channels: int, deepest: bool) -> None:
@@ -50,28 +50,28 @@ class Fusion(nn.Module):
             nn.init.kaiming_uniform_(layers[0].weight, a=1)  # type: ignore[arg-type]
 
     def forward(self, features: Tensor, deeper: Tensor | None, size: torch.Size) -> tuple[Tensor, Tensor]:
-        """For the teacher's `size` (H, W): (B, C', H, W) to compare, (B, W, H, W) to hand on."""
+        """Return, for the teacher's `size` (H, W), (B, C', H, W) to compare and (B, W, H, W) to pass on."""
         fused: Tensor = self.reduce(features)
         if self.attend is not None:
             assert deeper is not None
             deeper = F.interpolate(deeper, fused.shape[2:], mode="nearest")
-            own, handed = self.attend(torch.cat([fused, deeper], dim=1)).split(1, dim=1)
-            fused = fused * own + deeper * handed
+            attention, deeper_attention = self.attend(torch.cat([fused, deeper], dim=1)).split(1, dim=1)
+            fused = fused * attention + deeper * deeper_attention
         if fused.shape[2:] != size:
             fused = F.interpolate(fused, size, mode="nearest")
         return self.expand(fused), fused
 
 
 def _levels(student: Output, teacher: Output) -> Pairs:
-    """All levels and, deepest of all, the embedding as a map of one pixel."""
+    """Return all levels and, as the deepest, the embedding as a map of one pixel."""
     vectors = student.embedding[:, :, None, None], teacher.embedding[:, :, None, None]
     return tuple((to_fp32(s), to_fp32(t)) for s, t in (*feature_pairs(student, teacher), vectors))
 
 
 class Review(Term):
-    """The student's levels, each fused with its deeper ones, against the teacher's; summed over the levels.
+    """Distance of the student's levels, each fused with the deeper ones, to the teacher's, summed over the levels.
 
-    The student's own maps stay what they are: what is compared exists in training alone (docs/method.md, D-15).
+    The student's own maps do not change: the fused ones exist only in training (docs/method.md, D-15).
     """
 
     needs_features = True
@@ -85,7 +85,7 @@ class Review(Term):
         )
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one value per image, (B,)."""
         deeper, values = None, []
         for fuse, (s, t) in reversed([*zip(self.fusions, _levels(student, teacher), strict=True)]):
             compared, deeper = fuse(s, deeper, t.shape[2:])

@@ -14,12 +14,12 @@ from dctkd_zoo.levels import feature_pairs, pooled
 from dctkd_zoo.losses import Term
 from dctkd_zoo.losses._base import chosen, first_level
 
-EPSILON = 1e-5  # the least variance
-START = 5.0  # the variance to start from
+EPSILON = 1e-5  # minimum variance
+START = 5.0  # initial variance
 
 
 def vid(mean: Tensor, variance: Tensor, target: Tensor) -> Tensor:
-    """Gaussian negative log-likelihood of `target` in nats, without its constant, a mean over features.
+    """Return the Gaussian negative log-likelihood of `target` in nats, without its constant, averaged over features.
 
     mean and target (B, C, H, W), variance (C,) -> (B,). It may be negative.
     """
@@ -29,7 +29,7 @@ def vid(mean: Tensor, variance: Tensor, target: Tensor) -> Tensor:
 
 
 class Prediction(nn.Module):
-    """Student features (B, C, H, W) to the Gaussian that tells the teacher's: three 1 x 1 convolutions."""
+    """Gaussian prediction of the teacher's features from the student's (B, C, H, W): three 1 x 1 convolutions."""
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ class Prediction(nn.Module):
         self.log_scale = nn.Parameter(torch.full((teacher_channels,), math.log(math.expm1(START - EPSILON))))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean (B, C', H, W) and variance (C',), at least float32."""
+        """Return the mean (B, C', H, W) and variance (C',), at least float32."""
         return to_fp32(self.regressor(features)), F.softplus(self.log_scale) + EPSILON
 
 
 class VID(Term):
-    """How badly the student's features tell the teacher's, summed over the levels.
+    """Negative log-likelihood of the teacher's features given the student's, summed over the levels.
 
-    `levels="released"` skips the first (docs/method.md, D-12). Features of different sizes are averaged to
+    `levels="released"` skips the first level (docs/method.md, D-12). Features of different sizes are average-pooled to
     the smaller one.
     """
 
@@ -67,7 +67,7 @@ class VID(Term):
         self.predictions = nn.ModuleList(Prediction(s.shape[1], t.shape[1]) for s, t in pairs)
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
-        """One number per image, (B,)."""
+        """Return one value per image, (B,)."""
         pairs = chosen(feature_pairs(student, teacher), self.first)
         levels = [
             self._level(predict, *pooled(to_fp32(s), to_fp32(t)))

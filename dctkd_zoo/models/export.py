@@ -1,4 +1,4 @@
-"""Trained networks to folders in timm's format, ready for the Hub."""
+"""Export of trained networks to folders in timm's format, ready for the Hub."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from dctkd_zoo.spec import Dataset, Entry, Recipe
 from dctkd_zoo.weights import WEIGHTS, licence, portable, write_hashes
 
 
-def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...], terms: str | None) -> dict[str, Any]:
-    """What `save_for_hf` has to be told, or timm would evaluate with the architecture's own preprocessing."""
+def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...], license_id: str | None) -> dict[str, Any]:
+    """Return arguments for `save_for_hf`, without which timm would evaluate with the architecture's preprocessing."""
     lineage = {"name": entry.name, "teacher": portable(entry.teacher), "weights": dict(entry.weights)}
-    meta = {"tag": entry.name, "license": terms, "origin_url": None, "paper_ids": "arXiv:2205.01997"}
+    meta = {"tag": entry.name, "license": license_id, "origin_url": None, "paper_ids": "arXiv:2205.01997"}
     model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": meta}
     return {"data_config": data_config(entry.recipe, dataset), "model_config": model}
 
 
 def data_config(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """How images are prepared in evaluation, as timm tells it."""
+    """Return the preprocessing of evaluation in timm's format."""
     return {
         "input_size": (3, recipe.crop, recipe.crop),
         "crop_pct": crop_pct(recipe.crop, recipe.resize),
@@ -40,35 +40,35 @@ def data_config(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
 
 
 def crop_pct(crop: int, resize: int) -> float:
-    """The share from which timm, which rounds `crop / crop_pct` down, gets exactly `resize` back."""
-    share = crop / resize
-    return share if math.floor(crop / share) == resize else math.nextafter(share, 0)
+    """Return the fraction from which timm, which rounds `crop / crop_pct` down, recovers exactly `resize`."""
+    fraction = crop / resize
+    return fraction if math.floor(crop / fraction) == resize else math.nextafter(fraction, 0)
 
 
 def write(model: nn.Module, entry: Entry, dataset: Dataset, classes: tuple[str, ...], folder: Path) -> None:
     """Write `config.json` and `model.safetensors` so that plain timm loads the network and its preprocessing.
 
-    The config tells the licence of the weights where it is stated or follows, and that of their start otherwise.
+    The config has the licence of the weights if it is stated or follows, otherwise that of their initial weights.
     """
     plain = copy.deepcopy(model).to("cpu", memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    with _staged(folder) as others:
-        save_for_hf(plain, str(others), safe_serialization=True, **config(entry, dataset, classes, _licence(entry)))
+    with _staged(folder) as staging:
+        save_for_hf(plain, str(staging), safe_serialization=True, **config(entry, dataset, classes, _licence(entry)))
     write_hashes(folder)
 
 
 def _licence(entry: Entry) -> str | None:
     try:
         return licence.of_weights(entry)
-    except ZooError:  # not to be published as they are, which is told when that is asked for
+    except ZooError:  # they cannot be published as they are: `publish` says so
         return licence.of_start(entry)
 
 
 @contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """A folder to write into beside the files of `folder`; they replace those one by one, the weights last."""
-    others = folder / ".export"
-    others.mkdir(parents=True, exist_ok=True)
-    yield others
-    for file in sorted(others.iterdir(), key=lambda p: p.name == WEIGHTS):
+    """Yield a folder to write into; its files then replace those of `folder` one by one, the weights last."""
+    staging = folder / ".export"
+    staging.mkdir(parents=True, exist_ok=True)
+    yield staging
+    for file in sorted(staging.iterdir(), key=lambda p: p.name == WEIGHTS):
         atomic.settle(file, folder / file.name)
-    others.rmdir()
+    staging.rmdir()

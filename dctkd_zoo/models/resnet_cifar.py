@@ -1,4 +1,4 @@
-"""Images of any size to logits: the CIFAR ResNets (He et al. 2016, section 4.2), known to timm once imported."""
+"""CIFAR ResNets (He et al. 2016, section 4.2) for images of any size, registered with timm on import."""
 
 # No `from __future__ import annotations`: TorchScript and FX read the annotations of `forward` as types, not strings.
 
@@ -13,7 +13,7 @@ from torch.jit import is_scripting  # type: ignore[attr-defined]
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut, ReLU after the sum: (B,C,H,W) -> (B,C',H/stride,W/stride)."""
+    """Two 3x3 convolutions with a shortcut, ReLU after the sum: (B,C,H,W) -> (B,C',H/stride,W/stride)."""
 
     def __init__(self, in_chs: int, out_chs: int, stride: int = 1) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class ResNetCifar(nn.Module):
 
         self.conv1 = nn.Conv2d(in_chans, stem_width, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem_width)
-        # A module, as timm's `features_only` runs the children in order and sees nothing else.
+        # A module, because timm's `features_only` runs the children in order and nothing else.
         self.act1 = nn.ReLU(inplace=True)
         self.layer1 = _stage(depth, stem_width, channels[0], stride=1)
         self.layer2 = _stage(depth, channels[0], channels[1], stride=2)
@@ -80,13 +80,13 @@ class ResNetCifar(nn.Module):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """Kaiming-normal convolutions (fan out); batch norm starts as the identity, as PyTorch makes it."""
+        """Initialise convolutions Kaiming-normal (fan out); batch norm keeps PyTorch's default, the identity."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def group_matcher(self, coarse: bool = False) -> dict[str, str]:
-        """Patterns that group parameters by stage (coarse) or block."""
+        """Return patterns that group parameters by stage (coarse) or block."""
         return {"stem": r"^conv1|bn1", "blocks": r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"}
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -94,12 +94,12 @@ class ResNetCifar(nn.Module):
         self.grad_checkpointing = enable
 
     def get_classifier(self) -> nn.Module:
-        """The last linear layer, (B,D) -> (B,K)."""
+        """Return the last linear layer, (B,D) -> (B,K)."""
         classifier: nn.Module = self.fc
         return classifier
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Start the head afresh for another number of classes; keeps the pooling unless told."""
+        """Replace the head by an untrained one for `num_classes`; keep the pooling unless another is given."""
         weight = self.conv1.weight
         self.num_classes = num_classes
         self.global_pool, self.fc = create_classifier(
@@ -122,7 +122,7 @@ class ResNetCifar(nn.Module):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> tuple[Tensor, list[Tensor]] | list[Tensor]:
-        """(B,3,H,W) -> last map and the stages' maps at `indices` (all if None, the last n if a number).
+        """Return the last map and the stages' maps at `indices` (all if None, the last n if a number) for (B,3,H,W).
 
         `norm` is part of timm's signature; there is no final norm layer here to apply.
         """
@@ -180,7 +180,7 @@ def _cfg() -> dict[str, Any]:
     }
 
 
-# timm's decorator looks its configuration up under this very name, in the module of the function.
+# timm's decorator looks up the configuration under this name, in the module of the function.
 default_cfgs = generate_default_cfgs(
     {
         "resnet8_cifar": _cfg(),
@@ -197,7 +197,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
-    # timm extracts five maps unless told that there are three.
+    # By default timm extracts five maps; these networks have three.
     return build_model_with_cfg(ResNetCifar, variant, pretrained, feature_cfg={"out_indices": (0, 1, 2)}, **kwargs)
 
 

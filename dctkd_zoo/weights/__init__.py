@@ -1,4 +1,4 @@
-"""Entries to the folders that hold their weights: found by name, fetched, checked by hash; no network is built."""
+"""Weights of entries: found by name, fetched and checked by hash, without building a network."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ FORMS = {  # the columns of published.csv
     "sha256": "[0-9a-f]{64}",
     "config_sha256": "[0-9a-f]{64}",
 }
-REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # which becomes the name of a file of the Hub's cache
+REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # it becomes a file name in the Hub's cache
 MOST = 1_000_000  # classes
 LOCAL = "local-dir:"
-PATH = re.compile(rf"{LOCAL}.*[/\\]|[/~]|[A-Za-z]:[/\\]")  # how a path on a machine begins
-FIELDS: Mapping[str, Any] = {  # of a config.json, where it has them; timm's own may name labels otherwise
+PATH = re.compile(rf"{LOCAL}.*[/\\]|[/~]|[A-Za-z]:[/\\]")  # start of a path on a machine
+FIELDS: Mapping[str, Any] = {  # types in a config.json, all optional; timm's own may have labels as an object
     "architecture": str | None,
     "num_classes": int | None,
     "label_names": list[str] | dict[str, Any] | None,
     "model_args": dict[str, Any] | None,
     "pretrained_cfg": dict[str, Any] | None,
 }
-PREPROCESSING: Mapping[str, Any] = {  # of a config.json's `pretrained_cfg`
+PREPROCESSING: Mapping[str, Any] = {  # types in a config.json's `pretrained_cfg`
     "input_size": list[int] | None,
     "mean": list[float] | None,
     "std": list[float] | None,
@@ -55,7 +55,7 @@ PREPROCESSING: Mapping[str, Any] = {  # of a config.json's `pretrained_cfg`
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "box", "hamming", "lanczos", "lanczos3", "random")  # of timm
 CROP_MODES = ("center", "squash", "border")
 MOST_PX = 16_384
-# What timm takes beside a network's own arguments, and which says what is loaded: that is this package's to say.
+# Arguments of timm that decide what is loaded: no `model_args` may set them.
 LOADING = {
     "pretrained",
     "pretrained_cfg",
@@ -74,7 +74,7 @@ WEIGHTS, CONFIG, HASHES = "model.safetensors", "config.json", "SHA256SUMS"
 
 @dataclass(frozen=True)
 class Weights:
-    """A folder that timm loads (`config.json`, `model.safetensors`), where it came from, and the weights' sha256."""
+    """A folder that timm can load (`config.json`, `model.safetensors`), its origin and the sha256 of its weights."""
 
     folder: Path
     origin: str
@@ -82,32 +82,32 @@ class Weights:
 
     @cached_property
     def config_sha256(self) -> str:
-        """The sha256 of the `config.json`: of how the network is built and fed. Empty where the folder has none."""
+        """The sha256 of `config.json`, which says how the network is built and fed; empty if there is none."""
         path = self.folder / CONFIG
         return sha256(path) if path.is_file() else ""
 
 
 @lru_cache(maxsize=1)
 def published() -> Mapping[str, Mapping[str, str]]:
-    """Rows of `published.csv` by entry."""
+    """Return the rows of `published.csv` by entry."""
     return read_published(PUBLISHED)
 
 
 def read_published(path: Path) -> Mapping[str, Mapping[str, str]]:
-    """Rows of a file like `published.csv` by entry; `CorruptFile` names the line that is damaged."""
+    """Read a file like `published.csv` as rows by entry; `CorruptFile` names the damaged line."""
     way_on = "install the package again, or restore the file from version control"
     result: dict[str, Mapping[str, str]] = {}
     for line, row in csv_rows.read(path, tuple(FORMS), way_on):
         wrong = next((name for name, form in FORMS.items() if re.fullmatch(form, row[name], re.ASCII) is None), None)
         if wrong or row["name"] in result:
-            what = f"{wrong} is {row[wrong]!r:.60}" if wrong else f"{row['name']} stands there before"
+            what = f"{wrong} is {row[wrong]!r:.60}" if wrong else f"{row['name']} is listed twice"
             raise CorruptFile(f"{path}, line {line}: {what}: {way_on}")
         result[row["name"]] = row
     return result
 
 
 def status(name: str) -> str:
-    """Where the weights of an entry would come from, `bundled`, `published` or `trained here`; else `recipe only`."""
+    """Return where an entry's weights would come from: `bundled`, `published`, `trained here`, else `recipe only`."""
     if is_complete(BUNDLED / name):
         return "bundled"
     if name in published():
@@ -116,19 +116,19 @@ def status(name: str) -> str:
 
 
 def available(name: str) -> bool:
-    """Whether the weights of an entry can be had now."""
+    """Return whether an entry has weights that can be loaded now."""
     return status(name) != "recipe only"
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether a folder holds an exported network; its hashes are written last."""
+    """Return whether a folder holds a complete export; its hashes are written last."""
     return all((folder / file).is_file() for file in (WEIGHTS, CONFIG, HASHES))
 
 
 def find(entry: Entry, trained: Path | None = None) -> Weights:
-    """The entry's own weights: those in the folder `trained` if given, else bundled, published, or trained here.
+    """Find the entry's own weights: in the folder `trained` if given, else bundled, published, or trained here.
 
-    `WeightsNotFound` names the ways on, `CorruptWeights` says that bytes do not match their hash.
+    `WeightsNotFound` says how to get them, `CorruptWeights` that a file does not match its hash.
     """
     name = entry.run_name
     if trained is not None and is_complete(trained / name):
@@ -142,8 +142,8 @@ def find(entry: Entry, trained: Path | None = None) -> Weights:
         _note_once(checkpoints())
         return from_folder(checkpoints() / name, "trained here")
     raise WeightsNotFound(
-        f"no weights of {name}: not bundled, not published, not in {trained or checkpoints()}. Either train it "
-        f"(`{shell.suggest(entry.train_command)}`), point DCTKD_ZOO_HOME to the folder whose `checkpoints` hold it, "
+        f"no weights for {name}: not bundled, not published, not in {trained or checkpoints()}. Train it "
+        f"(`{shell.suggest(entry.train_command)}`), set DCTKD_ZOO_HOME to a folder that has it in `checkpoints`, "
         f"or publish it and update this package."
     )
 
@@ -154,49 +154,51 @@ def _note_once(folder: Path) -> None:
 
 
 def locate(source: str | Path) -> Weights:
-    """Weights outside the catalog: a folder's path, `local-dir:` with it, or `hf-hub:org/name[@revision]`."""
+    """Find weights outside the catalog: a folder, with or without `local-dir:`, or `hf-hub:org/name[@revision]`."""
     if isinstance(source, str) and source.startswith(HUB):
         repo, _, revision = source.partition(":")[2].partition("@")
         if revision and REVISION.fullmatch(revision) is None:
-            raise WeightsNotFound(f"{source}: {revision!r} is no branch, tag or commit")
+            raise WeightsNotFound(f"{source}: {revision!r} is not a branch, tag or commit")
         return from_hub(repo, revision or "main")
     if source == "":
-        raise WeightsNotFound("no source of weights: give a folder's path, or hf-hub:ORG/NAME")
+        raise WeightsNotFound("the source of weights is empty: give a folder, or hf-hub:ORG/NAME")
     try:
         folder = Path(str(source).removeprefix(LOCAL)).expanduser()
         missing = [file for file in (CONFIG, WEIGHTS) if not (folder / file).is_file()]
-        a_file, a_folder = folder.is_file(), folder.is_dir()
-    except (OSError, RuntimeError, ValueError) as error:  # too long, of a user who is not, or with a NUL in it
-        said = f"{str(source)[:80]!r}: {error}"
-        raise WeightsNotFound(f"{said}; nothing but safetensors in a folder is loaded") from error
-    if a_file:
+        is_file, is_folder = folder.is_file(), folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # a path that is too long, of an unknown user, or with a NUL
+        message = f"{str(source)[:80]!r}: {error}"
+        raise WeightsNotFound(f"{message}; only a folder of safetensors can be loaded") from error
+    if is_file:
         raise WeightsNotFound(f"{folder} is a file: give the folder that holds {CONFIG} and {WEIGHTS}")
-    if missing and not a_folder and re.fullmatch(FORMS["repo"], str(source), re.ASCII):
-        raise WeightsNotFound(f"{folder}: no such folder; of the Hub's repository, write hf-hub:{source}")
+    if missing and not is_folder and re.fullmatch(FORMS["repo"], str(source), re.ASCII):
+        raise WeightsNotFound(f"{folder}: no such folder; for a repository on the Hub, write hf-hub:{source}")
     if missing:
-        raise WeightsNotFound(f"{folder}: no {' and '.join(missing)} there; nothing but safetensors is loaded")
+        raise WeightsNotFound(f"{folder}: no {' and '.join(missing)} there; only safetensors can be loaded")
     return from_folder(folder, "given folder")
 
 
 def from_folder(folder: Path, origin: str) -> Weights:
-    """The network in a folder, its bytes compared with the folder's own `SHA256SUMS` where it has one."""
+    """Return the weights in a folder, after comparing its files with its `SHA256SUMS`, if it has one."""
     recorded = read_hashes(folder) if (folder / HASHES).is_file() else None
     result = {name: sha256(folder / name) for name in (CONFIG, WEIGHTS)}
     for name, digest in result.items():
-        wanted = digest if recorded is None else recorded.get(name)
-        if digest != wanted:
-            raise CorruptWeights(f"{folder / name}: sha256 is {digest}, {wanted} was recorded; train or copy it again")
+        expected = digest if recorded is None else recorded.get(name)
+        if digest != expected:
+            raise CorruptWeights(
+                f"{folder / name}: sha256 is {digest}, {HASHES} has {expected}; train or copy it again"
+            )
     return Weights(folder, origin, result[WEIGHTS])
 
 
 def from_hub(repo: str, revision: str, wanted: str | None = None, wanted_config: str | None = None) -> Weights:
-    """Download a network at a revision; `wanted` and `wanted_config` are the sha256 of its weights and config."""
+    """Download a network at a revision; `wanted` and `wanted_config` are the known sha256 of weights and config."""
     folder = hub.fetch(repo, revision, {CONFIG: wanted_config, WEIGHTS: wanted})
     return Weights(folder, f"hf-hub:{repo}@{revision}", wanted or sha256(folder / WEIGHTS))
 
 
 def read_hashes(folder: Path) -> dict[str, str]:
-    """File name -> sha256, from a folder's `SHA256SUMS`."""
+    """Read a folder's `SHA256SUMS` as file name -> sha256."""
     try:
         lines = (folder / HASHES).read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -206,57 +208,57 @@ def read_hashes(folder: Path) -> dict[str, str]:
 
 
 def write_hashes(folder: Path) -> None:
-    """Write `SHA256SUMS` over the folder's safetensors and config: the mark of a whole export."""
+    """Write `SHA256SUMS` of the folder's safetensors and config, the mark of a complete export."""
     names = sorted(p.name for p in folder.iterdir() if p.suffix == ".safetensors" or p.name == CONFIG)
     names = [name for name in names if not name.startswith((".", "checkpoint"))]
     atomic.write_text(folder / HASHES, "".join(f"{sha256(folder / name)}  {name}\n" for name in names))
 
 
 def recipe_mismatch(folder: Path, expected: Mapping[str, Any]) -> list[str]:
-    """The facts of `due` that a folder's `recipe.json` tells otherwise, or not at all, by name."""
+    """Return the names of `expected` values that a folder's `recipe.json` lacks or has otherwise."""
     path = folder / "recipe.json"
-    meta = json_file.read_object(path, CorruptFile, "copy it again, or train again") if path.is_file() else {}
-    return sorted(name for name, fact in expected.items() if portable(meta.get(name)) != portable(fact))
+    recipe = json_file.read_object(path, CorruptFile, "copy it again, or train again") if path.is_file() else {}
+    return sorted(name for name, value in expected.items() if portable(recipe.get(name)) != portable(value))
 
 
-def portable(fact: Any) -> Any:
-    """A fact as it may leave this machine: of a path in it the last folder, and a hash that tells it from others."""
-    match fact:
+def portable(value: Any) -> Any:
+    """Return a value that can leave this machine: paths in it become their last folder and a hash of the whole."""
+    match value:
         case dict():
-            return {name: portable(value) for name, value in fact.items()}
+            return {name: portable(part) for name, part in value.items()}
         case list() | tuple():
-            return [portable(value) for value in fact]
-        case str() if PATH.match(fact):
-            prefix = LOCAL if fact.startswith(LOCAL) else ""
-            last = fact.removeprefix(prefix).replace("\\", "/").rstrip("/").rpartition("/")[2]
-            return f"{prefix}{last}@{hashlib.sha256(fact.encode(errors='surrogateescape')).hexdigest()[:8]}"
-    return fact
+            return [portable(part) for part in value]
+        case str() if PATH.match(value):
+            prefix = LOCAL if value.startswith(LOCAL) else ""
+            last = value.removeprefix(prefix).replace("\\", "/").rstrip("/").rpartition("/")[2]
+            return f"{prefix}{last}@{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return value
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The `config.json` of an exported network; `CorruptWeights` where it is none, or its fields are of other types."""
+    """Read the `config.json` of an exported network; `CorruptWeights` if it is damaged or a field has a wrong type."""
     path = folder / CONFIG
     loaded = json_file.read_object(path, CorruptWeights)
     _check_types(path, loaded, FIELDS)
     if not 0 <= (loaded.get("num_classes") or 0) <= MOST:
-        raise CorruptWeights(f"{path}: num_classes is {loaded['num_classes']}, at most {MOST:,} are taken")
-    elsewhere = sorted(LOADING & (loaded.get("model_args") or {}).keys())
-    if elsewhere:
-        raise CorruptWeights(f"{path}: model_args has {', '.join(elsewhere)}, which are no arguments of a network")
+        raise CorruptWeights(f"{path}: num_classes is {loaded['num_classes']} but should be from 0 to {MOST:,}")
+    forbidden = sorted(LOADING & (loaded.get("model_args") or {}).keys())
+    if forbidden:
+        raise CorruptWeights(f"{path}: model_args has {', '.join(forbidden)}, which are not arguments of a network")
     _check_preprocessing(path, loaded.get("pretrained_cfg") or loaded)
     return {name: value for name, value in loaded.items() if value is not None or name not in FIELDS}
 
 
-def _check_types(path: Path, told: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
+def _check_types(path: Path, config: Mapping[str, Any], fields: Mapping[str, Any]) -> None:
     for name, expected in fields.items():
-        if not fits(told.get(name), expected):
-            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60} but should be {expected}")
+        if not fits(config.get(name), expected):
+            raise CorruptWeights(f"{path}: {name} is {config[name]!r:.60} but should be {expected}")
 
 
-def _check_preprocessing(path: Path, told: Mapping[str, Any]) -> None:
-    """Refuse what no image can be prepared by, as timm keeps it: size (C, H, W), share of the crop, mean and std."""
-    _check_types(path, told, PREPROCESSING)
-    size, mean, std = (told.get(name) for name in ("input_size", "mean", "std"))
+def _check_preprocessing(path: Path, config: Mapping[str, Any]) -> None:
+    """Refuse preprocessing that cannot be applied, in timm's format: size (C, H, W), crop fraction, mean and std."""
+    _check_types(path, config, PREPROCESSING)
+    size, mean, std = (config.get(name) for name in ("input_size", "mean", "std"))
     if size is not None and not (len(size) == 3 and all(0 < side <= MOST_PX for side in size)):
         raise CorruptWeights(f"{path}: input_size is {size} but should be channels, height and width in px")
     for name, values in (("mean", mean), ("std", std)):
@@ -264,8 +266,8 @@ def _check_preprocessing(path: Path, told: Mapping[str, Any]) -> None:
             raise CorruptWeights(f"{path}: {name} is {values} but should be a number for each channel")
     if std is not None and min(std) <= 0:
         raise CorruptWeights(f"{path}: std is {std} but should be above 0")
-    if not 0 < (told.get("crop_pct") or 1) <= 2:
-        raise CorruptWeights(f"{path}: crop_pct is {told['crop_pct']} but should be a share of the image")
-    for name, known in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
-        if told.get(name) is not None and told[name] not in known:
-            raise CorruptWeights(f"{path}: {name} is {told[name]!r:.60} but should be one of {', '.join(known)}")
+    if not 0 < (config.get("crop_pct") or 1) <= 2:
+        raise CorruptWeights(f"{path}: crop_pct is {config['crop_pct']} but should be a fraction of the image")
+    for name, allowed in (("interpolation", INTERPOLATIONS), ("crop_mode", CROP_MODES)):
+        if config.get(name) is not None and config[name] not in allowed:
+            raise CorruptWeights(f"{path}: {name} is {config[name]!r:.60} but should be one of {', '.join(allowed)}")

@@ -1,4 +1,4 @@
-"""An entry to the licence that its weights may be given: what is stated, or what their start and images allow."""
+"""Licence of an entry's weights: the stated one, or what follows from the initial weights and the images."""
 
 from __future__ import annotations
 
@@ -9,58 +9,58 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.spec import EXTERNAL, Entry
 
-OURS = "apache-2.0"  # of weights that began from nothing
-FREE = frozenset(  # which ask for no more than to be named
+OURS = "apache-2.0"  # of weights trained from scratch
+FREE = frozenset(  # licences that ask for attribution at most
     {"apache-2.0", "mit", "isc", "bsd-2-clause", "bsd-3-clause", "cc0-1.0", "cc-by-3.0", "cc-by-4.0", "unlicense"}
 )
-WAY_ON = "state the weights' licence, `license=` of the entry or `publish --license`"
+WAY_ON = "state the licence of the weights, with `license=` of the entry or `publish --license`"
 
 
 def normal(licence: str) -> str:
-    """A licence as the Hub writes it: `CC BY 4.0` -> `cc-by-4.0`."""
+    """Return a licence as the Hub writes it: `CC BY 4.0` -> `cc-by-4.0`."""
     return "-".join(licence.lower().replace("_", " ").split())
 
 
 def of_weights(entry: Entry, started: str | None = None) -> str:
-    """The licence that an entry's weights are given; `started` is that of its start, if training noted it.
+    """Return the licence of an entry's weights; `started` is that of its initial weights, if training recorded it.
 
-    `ZooError` where none is stated and none follows, or the weights it starts from forbid the one that is stated.
+    `ZooError` if none is stated and none follows, or if the initial weights forbid the stated one.
     """
-    meta = normal(entry.license or "")
-    expected = _of_start(entry, started, meta) if entry.recipe.pretrained else OURS
-    if meta:
-        return meta
-    item: Entry | None = entry
-    while item:
-        data = registry.get_dataset(item.dataset)
+    stated = normal(entry.license or "")
+    inherited = _of_start(entry, started, stated) if entry.recipe.pretrained else OURS
+    if stated:
+        return stated
+    current: Entry | None = entry
+    while current:
+        data = registry.get_dataset(current.dataset)
         if normal(data.license) not in FREE:
-            learnt = f"the licence of {data.title}, which {item.name} was trained on,"
+            subject = f"the licence of {data.title}, which {current.name} was trained on,"
             if data.license == "unknown":
-                raise ZooError(f"{learnt} is not known: its catalog file has to say, or {WAY_ON}")
-            raise ZooError(f"{learnt} is {data.license!r}, from which none follows for weights: {WAY_ON}")
-        item = registry.get_entry(item.start) if item.start else None
-    return expected
+                raise ZooError(f"{subject} is unknown: add it to the dataset's catalog file, or {WAY_ON}")
+            raise ZooError(f"{subject} is {data.license!r}, which says nothing about weights: {WAY_ON}")
+        current = registry.get_entry(current.start) if current.start else None
+    return inherited
 
 
-def _of_start(entry: Entry, started: str | None, told: str) -> str:
-    """What the weights that an entry starts from ask of its own: their licence."""
-    begins = f"{entry.name} starts from {weights.portable(entry.recipe.pretrained)}"
+def _of_start(entry: Entry, started: str | None, stated: str) -> str:
+    """Return the licence of the initial weights, after checking that it allows the stated one."""
+    subject = f"{entry.name} starts from {weights.portable(entry.recipe.pretrained)}"
     result = started or of_start(entry)
     if result is None:
-        if told:
-            return told
+        if stated:
+            return stated
         if entry.start:
             return of_weights(registry.get_entry(entry.start))  # which says why none follows
-        raise ZooError(f"{begins}, whose licence is not known: {WAY_ON}")
+        raise ZooError(f"{subject}, whose licence is unknown: {WAY_ON}")
     if "nd" in result.split("-"):
-        raise ZooError(f"{begins} under {result}, which forbids to pass on what was made from them")
-    if result not in FREE and told != result:
-        raise ZooError(f"{begins} under {result}, which does not allow {told or OURS}: {WAY_ON}, as {result}")
+        raise ZooError(f"{subject} under {result}, which forbids distributing derived weights")
+    if result not in FREE and stated != result:
+        raise ZooError(f"{subject} under {result}, which does not allow {stated or OURS}: {WAY_ON}, as {result}")
     return result
 
 
 def of_start(entry: Entry) -> str | None:
-    """The licence of the weights that an entry starts from; None where there are none, or nothing tells it."""
+    """Return the licence of the weights that an entry starts from; None if there are none, or it is unknown."""
     source = entry.recipe.pretrained
     if source is None:
         return None
@@ -69,18 +69,18 @@ def of_start(entry: Entry) -> str | None:
             return of_weights(registry.get_entry(entry.start))
         if source.startswith(EXTERNAL):
             return of_config(weights.read_config(weights.locate(source).folder))
-    except ZooError:  # none follows; or they are not to be had any more
+    except ZooError:  # none follows, or the weights are no longer available
         return None
-    import timm  # knows the licence of each of its tags
+    import timm  # it has the licence of each of its tags
 
     try:
-        known = timm.get_pretrained_cfg(f"{registry.archs()[entry.arch].timm_name}.{source}")
-    except RuntimeError:  # no tag of timm's
+        config = timm.get_pretrained_cfg(f"{registry.archs()[entry.arch].timm_name}.{source}")
+    except RuntimeError:  # not a tag of timm
         return None
-    return normal(known.license) if known and known.license else None
+    return normal(config.license) if config and config.license else None
 
 
 def of_config(config: Mapping[str, Any]) -> str | None:
-    """The licence that a `config.json` tells of its weights."""
-    meta = (config.get("pretrained_cfg") or {}).get("license")
-    return normal(meta) if isinstance(meta, str) and meta.strip() else None
+    """Return the licence that a `config.json` states for its weights, if any."""
+    stated = (config.get("pretrained_cfg") or {}).get("license")
+    return normal(stated) if isinstance(stated, str) and stated.strip() else None

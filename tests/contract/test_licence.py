@@ -54,14 +54,14 @@ def test_what_weights_are_given(entry, start, data, stated, expected):
 @pytest.mark.parametrize(
     ("start", "data", "stated", "said"),
     [
-        ("none", "unknown", None, "the licence of Bees, which r8_bees was trained on, is not known"),
-        ("none", "cc-by-nc-4.0", None, "is 'cc-by-nc-4.0', from which none follows"),
-        ("bsd-3-clause", "cc-by-nc-4.0", None, "is 'cc-by-nc-4.0', from which none follows"),
-        (None, "CC0-1.0", None, r"local-dir:start@\w{8}, whose licence is not known: state the weights' licence"),
+        ("none", "unknown", None, "the licence of Bees, which r8_bees was trained on, is unknown"),
+        ("none", "cc-by-nc-4.0", None, "is 'cc-by-nc-4.0', which says nothing about weights"),
+        ("bsd-3-clause", "cc-by-nc-4.0", None, "is 'cc-by-nc-4.0', which says nothing about weights"),
+        (None, "CC0-1.0", None, r"local-dir:start@\w{8}, whose licence is unknown: state the licence of the weights"),
         ("cc-by-nc-4.0", "CC0-1.0", None, "under cc-by-nc-4.0, which does not allow apache-2.0"),
         ("cc-by-nc-4.0", "CC0-1.0", "apache-2.0", "under cc-by-nc-4.0, which does not allow apache-2.0"),
         ("cc-by-sa-4.0", "CC0-1.0", "mit", "under cc-by-sa-4.0, which does not allow mit"),
-        ("cc-by-nd-4.0", "CC0-1.0", "cc-by-nd-4.0", "which forbids to pass on what was made from them"),
+        ("cc-by-nd-4.0", "CC0-1.0", "cc-by-nd-4.0", "which forbids distributing derived weights"),
     ],
 )
 def test_what_is_refused(entry, start, data, stated, said):

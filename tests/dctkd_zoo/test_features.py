@@ -280,7 +280,7 @@ def test_a_network_that_cannot_be_tapped_is_told_by_name():
         ("efficientvim_m1", {}, 64, "efficientvim_m1 has several last feature maps"),
         ("hrnet_w18_small", {}, 100, "hrnet_w18_small fails on images of 100 x 100 px: RuntimeError: The size of"),
         ("vit_tiny_patch16_224", {}, 64, "vit_tiny_patch16_224 fails on images of 64 x 64 px: AssertionError: Input"),
-        ("deit_tiny_distilled_patch16_224", {"training": True}, 224, "logits of a tuple of them"),
+        ("deit_tiny_distilled_patch16_224", {"training": True}, 224, "logits of type tuple"),
     ],
 )
 def test_a_network_that_cannot_be_used_says_what_keeps_it(name, options, side, message):

@@ -151,7 +151,7 @@ def test_a_keep_beyond_all_maps_changes_nothing(transform):
 
 @pytest.mark.parametrize("keep", [1, 0, -3])
 def test_a_keep_that_leaves_the_mean_alone_is_refused(keep):
-    with pytest.raises(ValueError, match=rf"keep {keep} leaves nothing but the mean"):
+    with pytest.raises(ValueError, match=rf"keep {keep} leaves only the mean"):
         losses.create("dctkd", keep=keep)
 
 
@@ -210,5 +210,5 @@ def test_a_mean_over_the_batch_is_the_default_and_without_a_guide_there_is_no_ot
 
 
 def test_an_unknown_reduction_is_refused():
-    with pytest.raises(ValueError, match=r"reduction 'mean' is none of \['batch', 'correct'\]"):
+    with pytest.raises(ValueError, match=r"reduction 'mean' is not one of \['batch', 'correct'\]"):
         losses.create("dctkd", reduction="mean")

@@ -465,7 +465,7 @@ def test_an_unknown_name_is_answered_with_close_ones():
         (
             "dctkd",
             {"transform": "fft"},
-            r"transform 'fft' is none of \['dct2', 'dct2_raw', 'dft_abs', 'dft_signed', 'l2_minmax'\]",
+            r"transform 'fft' is not one of \['dct2', 'dct2_raw', 'dft_abs', 'dft_signed', 'l2_minmax'\]",
         ),
         ("kd", {"temperature": 0.0}, r"temperature 0\.0 is not positive"),
         ("kd", {"temperature": -4.0}, r"temperature -4\.0 is not positive"),

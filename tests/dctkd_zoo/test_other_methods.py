@@ -223,7 +223,7 @@ def test_released_learns_nothing_for_the_shallowest_level_and_all_is_what_one_ge
 
 @pytest.mark.parametrize("name", ["vid", "ckd"])
 def test_levels_that_do_not_exist_or_leave_nothing_are_refused(name):
-    with pytest.raises(ValueError, match=r"levels 'first' is none of \['all', 'released'\]"):
+    with pytest.raises(ValueError, match=r"levels 'first' is not one of \['all', 'released'\]"):
         losses.create(name, levels="first")
     with pytest.raises(ValueError, match="1 levels are compared and the first is skipped"):
         ready(name, STUDENT._replace(maps=STUDENT.maps[-1:]), levels="released")
@@ -425,7 +425,7 @@ def test_released_negatives_are_the_first_images_only_and_all_reach_the_rest(neg
 def test_crd_without_a_training_set_to_draw_from_says_so():
     with pytest.raises(ValueError, match="negatives 'some' is neither 'all' nor 'released'"):
         losses.create("crd", negatives="some")
-    with pytest.raises(ValueError, match="give setup its labels"):
+    with pytest.raises(ValueError, match="pass its labels to setup"):
         losses.create("crd").setup(*SIDES)
     with pytest.raises(ValueError, match=f"all {len(LABELS)} images .* are of one class"):
         losses.create("crd").setup(*SIDES, torch.zeros_like(LABELS))
@@ -483,7 +483,7 @@ def test_ckd_of_one_pixel_of_one_image_is_normalised_by_the_running_statistics()
 
 def test_ckd_refuses_a_larger_batch_than_that_of_setup():
     student, teacher, _ = first(8)
-    with pytest.raises(ValueError, match="a batch of 9; ckd was set up with one of 8"):
+    with pytest.raises(ValueError, match="batch of 9 images, but ckd was set up for 8"):
         ready("ckd", student, teacher)(*SIDES, BATCH)
 
 

@@ -435,17 +435,17 @@ def test_an_answer_that_is_not_finite_is_a_failure(capsys, tmp_path):
     save_file(tensors, tmp_path / "nan" / weights.WEIGHTS)
     facts = told(capsys, NAME, saved("a.png"), "--weights", "nan", status=1)
     assert facts["images"] == []
-    assert facts["failed"] == [{"path": "a.png", "error": "the network's answer is not a finite number"}]
+    assert facts["failed"] == [{"path": "a.png", "error": "the network's output is not finite"}]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["r18_ade20k"], "no weights of r18_ade20k: not bundled, not published"),
+        (["r18_ade20k"], "no weights for r18_ade20k: not bundled, not published"),
         (["r20_dctkd_synthscene"], "did you mean r20_dctkd_synthscenes"),
         ([NAME, "--weights", "nowhere"], "nowhere: no config.json and model.safetensors"),
         ([NAME, "--weights", str(weights.BUNDLED / "r56_synthscenes")], "holds a resnet56_cifar, not a resnet20_cifar"),
-        (["r20_cifar100", "--weights", str(BUNDLED), "--catalog", str(CIFAR100)], "r20_cifar100 tells 100 classes"),
+        (["r20_cifar100", "--weights", str(BUNDLED), "--catalog", str(CIFAR100)], "r20_cifar100 has 100 classes"),
         ([NAME, "--device", "abacus"], "device 'abacus' cannot be used"),
         ([NAME, "--overlay", "a.png"], "a.png"),
     ],

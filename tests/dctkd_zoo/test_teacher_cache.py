@@ -103,7 +103,7 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
             "teacher": teacher(),
             "views": seen,
             "view": view,
-            "kept": CacheFormat(torch.float32, torch.float16),
+            "cache_format": CacheFormat(torch.float32, torch.float16),
             "cache": tmp_path,
         }
         return teacher_cache.folder(**{**meta, **changes})
@@ -116,9 +116,9 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
         {"teacher": configured(tmp_path / "three", model_args={"act_layer": "gelu"})},
         {"views": replace(seen, device=torch.device("meta"))},
         {"view": FixedView("fixed 1", seen.fixed(1))},
-        {"kept": CacheFormat(torch.bfloat16, torch.float16)},
-        {"kept": CacheFormat(torch.float32, torch.float32)},
-        {"kept": CacheFormat(torch.float32, torch.float16, means=True)},
+        {"cache_format": CacheFormat(torch.bfloat16, torch.float16)},
+        {"cache_format": CacheFormat(torch.float32, torch.float32)},
+        {"cache_format": CacheFormat(torch.float32, torch.float16, means=True)},
         {"views": replace(seen, store=replace(seen.store, digest="other"))},
         {"views": replace(seen, recipe=replace(RECIPE, crop=12))},
         {"views": replace(seen, recipe=replace(RECIPE, pad_mode="reflect"))},
@@ -183,9 +183,9 @@ def test_made_anew_it_replaces_what_was_there(tmp_path):
 @pytest.mark.parametrize(
     ("value", "dtype", "message"),
     [
-        (float("nan"), torch.float32, "teacher r14: answers that are no finite numbers on 10 of 10 images"),
-        (float("inf"), torch.float16, "teacher r14, kept in float16: answers that are no finite numbers on 10 of 10"),
-        (1e5, torch.float16, "teacher r14, kept in float16: answers that are no finite numbers on 10 of 10 images"),
+        (float("nan"), torch.float32, "teacher r14: outputs are not finite for 10 of 10 images"),
+        (float("inf"), torch.float16, "teacher r14, stored as float16: outputs are not finite for 10 of 10"),
+        (1e5, torch.float16, "teacher r14, stored as float16: outputs are not finite for 10 of 10 images"),
     ],
 )
 def test_answers_that_are_no_finite_numbers_are_not_kept(tmp_path, value, dtype, message):
@@ -204,7 +204,7 @@ def test_a_file_that_is_cut_is_refused_with_the_way_on(tmp_path):
     opened(tmp_path)
     (path,) = tmp_path.rglob("logits.bin")
     path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(errors.CorruptCache, match=r"logits\.bin: 116 bytes where 120 are due; delete"):
+    with pytest.raises(errors.CorruptCache, match=r"logits\.bin: 116 bytes instead of 120; delete"):
         opened(tmp_path)
 
 
@@ -340,7 +340,7 @@ def test_training_with_a_cached_teacher_is_recorded_and_repeatable(world, entrie
 
 def test_terms_that_read_whole_features_say_that_they_cannot_use_it(world, entries, capsys):
     assert train(world, "c", "r14_patches", "r8_vid_patches", "--teacher-cache", "1") == 1
-    assert "vid: compares whole feature maps, which no teacher cache keeps" in capsys.readouterr().err
+    assert "vid: compares whole feature maps, which a teacher cache does not hold" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1"])

@@ -181,7 +181,7 @@ def test_a_teacher_of_other_classes_is_refused_with_the_way_on(world, capsys):
     path = other_catalog(world, f"local-dir:{world / 'start'}", term="pkt")
     assert train(["own_pkt_myscenes", "--catalog", str(path), *arguments(world)[2:]]) == 1
     meta = capsys.readouterr().err
-    assert "tells 1000 classes, the student 3" in meta
+    assert "has 1000 classes, the student 3" in meta
     assert "an entry of your own" in meta
 
 
@@ -190,7 +190,7 @@ def test_a_teacher_that_numbers_the_classes_otherwise_is_refused(world, trained)
     dataset = registry.get_dataset("myscenes")
     name, cpu = f"local-dir:{trained / 'cnx_myscenes'}", torch.device("cpu")
     assert teachers.load(name, dataset, CLASSES, cpu, None).name == name
-    with pytest.raises(errors.TeacherMismatch, match="output 0 means 'across', in the data it is 'slanted'"):
+    with pytest.raises(errors.TeacherMismatch, match="output 0 is 'across', but 'slanted' in the data"):
         teachers.load(name, dataset, CLASSES[::-1], cpu, None)
 
 

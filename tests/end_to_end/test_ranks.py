@@ -148,7 +148,7 @@ def test_a_rank_that_dies_is_replaced_or_ends_the_run(home, trained, tmp_path, r
         assert world.run(whole, home).returncode == 0
         assert world.same(tmp_path / "whole" / "r8_stripes", tmp_path / "out" / "r8_stripes")
     else:
-        assert "another rank has stopped; go on with --resume" in error
+        assert "another rank has stopped; continue with --resume" in error
         again = world.run([*command, "--resume"], home)
         assert again.returncode == 0, again.stderr
 

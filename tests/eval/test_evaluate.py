@@ -291,7 +291,7 @@ def test_a_network_whose_answers_are_no_numbers_fails(home, monkeypatch, tmp_pat
     assert evaluate(home, "r8_kd_animals", "--out", str(spoilt(home, name, tmp_path / "out", value)), *meta) == 1
     (entry,) = json.loads((tmp_path / "r.json").read_text())["entries"]
     assert entry["status"] == "failed" and entry["row"] is None
-    assert entry["reason"].startswith(f"{who}answers that are no finite numbers on 90 of 90 images")
+    assert entry["reason"].startswith(f"{who}outputs are not finite for 90 of 90 images")
     assert not results_csv.RESULTS.exists() and not list((tmp_path / "cache").rglob("*.npz"))
 
 
@@ -306,7 +306,7 @@ def test_images_without_an_answer_are_counted(home, monkeypatch, tmp_path):
         return output
 
     monkeypatch.setattr(features, "run", fails)
-    with pytest.raises(NonFiniteAnswers, match="on 4 of 90 images"):  # of two batches
+    with pytest.raises(NonFiniteAnswers, match="for 4 of 90 images"):  # of two batches
         evaluation.evaluate(registry.get_entry("r14_animals"), where(home))
 
 
@@ -467,7 +467,7 @@ def test_missing_weights_are_found_out_before_data_is_read(tmp_path):
 
 
 def test_missing_data_names_the_command_that_fetches_it(home, tmp_path):
-    with pytest.raises(DatasetMissing, match="There is nothing to fetch it by: it comes from"):
+    with pytest.raises(DatasetMissing, match="It cannot be fetched automatically: get it from"):
         evaluation.evaluate(registry.get_entry("r8_animals"), where(home, data=tmp_path))
 
 
@@ -555,7 +555,7 @@ def test_what_is_not_there_is_listed_and_is_no_failure(home, tmp_path, capsys):
     assert "python -m train r20_animals" in shown
     assert "r18_at_ade20k, r18_at_kd_ade20k have no weights: python -m train NAME" in shown
     assert evaluate(home, "r8_*animals", "--data", str(tmp_path)) == 0
-    assert "There is nothing to fetch it by: it comes from" in " ".join(capsys.readouterr().out.split())
+    assert "It cannot be fetched automatically: get it from" in " ".join(capsys.readouterr().out.split())
 
 
 def test_json_on_standard_output_is_all_that_stands_there(home, capsys):
@@ -681,7 +681,7 @@ def test_compare_tells_which_entry_fails_and_compares_the_others(home, tmp_path,
     assert main(["compare", *names, "--json", str(path), *places(home)]) == 1
     assert [(item["a"], item["b"]) for item in json.loads(path.read_text())] == [("r8_animals", "r14_animals")]
     shown = capsys.readouterr()
-    assert "error: no weights of r20_animals" in shown.err and "B r14_animals: 90 test images" in shown.out
+    assert "error: no weights for r20_animals" in shown.err and "B r14_animals: 90 test images" in shown.out
 
 
 def test_a_file_that_cannot_be_written_is_an_error(home, tmp_path, capsys):

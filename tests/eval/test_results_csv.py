@@ -74,11 +74,11 @@ def test_every_flipped_bit_leaves_rows_of_numbers_or_is_refused(path):
             ("synthscenes,exact,0", "synthscenes,exact,1"),
             "line 3: duplicate of line 2: r8_synthscenes, protocol exact, seed '1'",
         ),
-        (("name,", "nmae,"), "line 1: it does not name name"),
+        (("name,", "nmae,"), "line 1: no column name"),
         (("top1,", "dataset,"), "line 1: it names 'dataset' twice"),
-        (("r20_synthscenes,", "r20_synthscenes"), "line 4: 31 fields, the first line names"),
+        (("r20_synthscenes,", "r20_synthscenes"), "line 4: 31 fields, but the header has"),
         (("r20_synthscenes,", "<<<<<<< HEAD\nr20_synthscenes,"), "line 4: 1 fields"),
-        (("63.1667", "\0"), "no CSV in UTF-8|not a number"),
+        (("63.1667", "\0"), "not CSV in UTF-8|not a number"),
     ],
 )
 def test_damage_is_refused_with_the_line_and_the_way_on(path, change, message):

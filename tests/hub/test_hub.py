@@ -53,7 +53,7 @@ TO_LOGIN_PAGE = Fault(status=302, headers={"Location": "http://localhost:9/login
 DISABLED = Fault(status=403, headers={"X-Error-Message": "Access to this resource is disabled."})
 
 DAMAGED = "but should be"
-SILENT = "does not answer, or breaks off: try again later, or set HF_ENDPOINT to a mirror"
+SILENT = "does not answer or closed the connection: try again later, or set HF_ENDPOINT to a mirror"
 OFFLINE = "HF_HUB_OFFLINE is set: unset it, or fetch what is needed once where there is a network"
 
 
@@ -191,33 +191,33 @@ COLD = {
     "nothing, then all": ("body", [NOTHING], ""),
     "nothing for ever": ("body", [NOTHING] * EVER, SILENT),
     "flipped": ("body", [FLIPPED], ""),
-    "401": ("head", [UNAUTHORIZED], "does not know the token, or wants one: log in"),
-    "403": ("head", [FORBIDDEN] * 2, "the token may not do this, it has to be allowed to read this: log in"),
-    "gated": ("head", [GATED], "its owners want to be asked: accept their terms on http"),
+    "401": ("head", [UNAUTHORIZED], "rejects the token or requires one: log in"),
+    "403": ("head", [FORBIDDEN] * 2, "the token does not allow this, it needs read access: log in"),
+    "gated": ("head", [GATED], "its owners require consent: accept their terms on http"),
     "no repository": ("head", [NO_REPO], "there is no such repository, or it is private: log in"),
     "no revision": ("head", [NO_REVISION], "there is no such revision of it"),
     "no file": ("head", [NO_ENTRY], "that file is not in it"),
     "asked too often": ("head", [BUSY, BUSY], ""),
-    "asked too often for ever": ("head", [BUSY] * EVER, "was asked too often: wait a while"),
+    "asked too often for ever": ("head", [BUSY] * EVER, "had too many requests: wait a while"),
     "storage asked too often": ("body", [BUSY], ""),
     "trouble": ("head", [TROUBLE, TROUBLE], ""),
-    "trouble for ever": ("head", [TROUBLE] * EVER, "is in trouble (status 503): try again later"),
-    "storage in trouble": ("body", [TROUBLE], "is in trouble (status 503): try again later"),
+    "trouble for ever": ("head", [TROUBLE] * EVER, "has a problem (status 503): try again later"),
+    "storage in trouble": ("body", [TROUBLE], "has a problem (status 503): try again later"),
     "slow": ("head", [LATE], ""),
     "slow storage": ("body", [LATE], ""),
     "drop": ("head", [DROP], SILENT),
     "storage drops": ("body", [DROP], ""),
-    "a login page": ("head", [LOGIN_PAGE] * 2, "what answers at http://"),
-    "a login page elsewhere": ("head", [TO_LOGIN_PAGE] * 2, "what answers at http://"),
+    "a login page": ("head", [LOGIN_PAGE] * 2, "the server at http://"),
+    "a login page elsewhere": ("head", [TO_LOGIN_PAGE] * 2, "the server at http://"),
     "closed by the Hub": ("head", [DISABLED] * 2, "the Hub has closed that repository"),
     **{
         str(status): ("head", [Fault(status=status)] * 2, words)
         for status, words in {
             400: "refuses the request (status 400)",
-            404: "there is no such thing on it",
+            404: "the Hub has nothing by that name",
             405: "refuses the request (status 405)",
             407: "refuses the request (status 407)",
-            409: "someone else is changing it",
+            409: "someone else is changing the repository",
             418: "refuses the request (status 418)",
             451: "refuses the request (status 451)",
         }.items()
@@ -255,7 +255,7 @@ class TestColdCache:
         hub.fail("body", FLIPPED, repo=good.repo, file=file)
         outcome = fetch(wanted=wanted)
         assert contents(outcome.get()) == FILES
-        assert f"hf-hub:{good.repo}@{good.commit}: {file} is damaged, fetching it once more" in outcome.printed
+        assert f"hf-hub:{good.repo}@{good.commit}: {file} is damaged, downloading it once more" in outcome.printed
         assert hub.asked("body", good.repo, file) == 2
 
     @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
@@ -348,7 +348,7 @@ class TestWarmCache:
         revision = vars(good).get(revision, revision)
         damage(fetch("main").get() / file)
         outcome = fetch(revision, wanted)
-        assert contents(outcome.get()) == FILES and f"{file} is damaged, fetching it once more" in outcome.printed
+        assert contents(outcome.get()) == FILES and f"{file} is damaged, downloading it once more" in outcome.printed
         assert hub.asked("body", good.repo, file) == 2
 
     @pytest.mark.parametrize("wanted", [SHA256, UNKNOWN])
@@ -403,7 +403,7 @@ class TestWarmCache:
         assert contents(fetch(wanted=wanted).get()) == FILES
         path.write_bytes(loopback.flipped(FILES[file]))
         outcome = fetch(wanted=wanted)
-        assert contents(outcome.get()) == FILES and f"{file} is damaged, fetching it once more" in outcome.printed
+        assert contents(outcome.get()) == FILES and f"{file} is damaged, downloading it once more" in outcome.printed
 
     @pytest.mark.parametrize("place", ["outside", "other repository"])
     def test_what_a_link_leads_to_outside_stays(self, hub, user, good, fetch, tmp_path, place):
@@ -425,7 +425,7 @@ class TestWarmCache:
         path = fetch().get() / WEIGHTS
         path.unlink()
         path.mkdir()
-        fetch().refused("WeightsNotFound", f"{WEIGHTS} is no file: remove it from the cache")
+        fetch().refused("WeightsNotFound", f"{WEIGHTS} is not a file: remove it from the cache")
 
     def test_another_commit_for_the_second_file(self, hub, good, fetch):
         headers = {"X-Repo-Commit": 40 * "d", "X-Linked-Etag": SHA256[WEIGHTS], "X-Linked-Size": "3000"}
@@ -436,11 +436,11 @@ class TestWarmCache:
 
 class TestTokens:
     NOBODY = "there is no such repository, or it is private: log in"
-    ASKING = "its owners want to be asked"
+    ASKING = "its owners require consent"
 
     @pytest.mark.parametrize(
         ("token", "words"),
-        [(WRITER, ""), (READER, ""), (STRANGER, NOBODY), ("", NOBODY), (REVOKED, "does not know the token")],
+        [(WRITER, ""), (READER, ""), (STRANGER, NOBODY), ("", NOBODY), (REVOKED, "rejects the token")],
     )
     def test_private(self, hub, user, repo, token, words):
         commit = hub.put(repo, FILES, private=True)
@@ -450,7 +450,7 @@ class TestTokens:
 
     @pytest.mark.parametrize(
         ("token", "words"),
-        [(READER, ""), (STRANGER, ASKING), ("", ASKING), (REVOKED, "does not know the token")],
+        [(READER, ""), (STRANGER, ASKING), ("", ASKING), (REVOKED, "rejects the token")],
     )
     def test_gated(self, hub, user, repo, token, words):
         commit = hub.put(repo, FILES, gated=("bob",))
@@ -488,17 +488,17 @@ PUSH = {
     "someone else was faster": (
         "commit",
         [STALE],
-        "someone else changed the repository meanwhile: run the same command",
+        "someone else changed the repository in the meantime: run the same command",
     ),
-    "trouble at the commit": ("commit", [TROUBLE], "is in trouble (status 503): try again later"),
+    "trouble at the commit": ("commit", [TROUBLE], "has a problem (status 503): try again later"),
     "trouble at the upload": ("upload", [TROUBLE], ""),
-    "trouble at the upload for ever": ("upload", [TROUBLE] * EVER, "is in trouble (status 503): try again later"),
-    "upload refused": ("upload", [FORBIDDEN], "the token may not do this"),
-    "asked too often": ("commit", [BUSY], "was asked too often: wait a while, then run the same command again"),
+    "trouble at the upload for ever": ("upload", [TROUBLE] * EVER, "has a problem (status 503): try again later"),
+    "upload refused": ("upload", [FORBIDDEN], "the token does not allow this"),
+    "asked too often": ("commit", [BUSY], "had too many requests: wait a while, then run the same command again"),
     "dropped": ("preupload", [DROP], ""),
     "dropped at the commit": ("commit", [DROP], SILENT),
     "answer lost": ("commit", [NOTHING], SILENT),
-    "no answer to what it is": ("info", [TROUBLE], "is in trouble (status 503): try again later"),
+    "no answer to what it is": ("info", [TROUBLE], "has a problem (status 503): try again later"),
 }
 
 
@@ -549,10 +549,10 @@ class TestPush:
     @pytest.mark.parametrize(
         ("token", "words"),
         [
-            (READER, "the token may not do this, publishing wants write access to the organisation: log in"),
+            (READER, "the token does not allow this, publishing needs write access to the organisation: log in"),
             (STRANGER, "write access"),
-            (REVOKED, "does not know the token, or wants one: log in"),
-            ("", "does not know the token, or wants one: log in with `hf auth login`, or set HF_TOKEN"),
+            (REVOKED, "rejects the token or requires one: log in"),
+            ("", "rejects the token or requires one: log in with `hf auth login`, or set HF_TOKEN"),
         ],
     )
     @pytest.mark.parametrize("there", [True, False])
@@ -594,7 +594,7 @@ class TestTagAndCollect:
 
     def test_owner(self, user):
         assert user(zoo.owner, token=WRITER).get() == "ada"
-        user(zoo.owner, token=REVOKED).refused("HubError", "does not know the token")
+        user(zoo.owner, token=REVOKED).refused("HubError", "rejects the token")
         user(zoo.owner, token="").refused("HubError", "there is no token on this machine: log in with `hf auth login`")
 
 

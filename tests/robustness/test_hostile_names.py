@@ -127,7 +127,7 @@ def test_a_field_of_another_type_is_refused_by_name(kind, data, value):
         (Recipe, {"pad_mode": "evil"}, "pad_mode 'evil' is neither"),
         (Step, {"every": 0}, "every is 0"),
         (MultiStep, {"gamma": 0.0}, "gamma is 0.0"),
-        (Cosine, {"warmup": 1.0}, "warmup 1.0 is no share"),
+        (Cosine, {"warmup": 1.0}, "warmup 1.0 is not a fraction"),
         (Dataset, {"mean": [0.5, 0.5, 0.5]}, "mean is"),
         (Dataset, {"std": (0.0, 1.0, 1.0)}, "std above 0"),
         (Dataset, {"name": "../../x"}, "is not a dataset name"),

@@ -439,7 +439,7 @@ def spoilt(folder: Path, value: float = float("nan")) -> None:
 def test_a_teacher_whose_answers_are_no_numbers_is_refused(world, tmp_path, out, console):
     shutil.copytree(out / "r14_stripes", tmp_path / "r14_stripes")
     spoilt(tmp_path / "r14_stripes")
-    message = "teacher r14_stripes: answers that are no finite numbers on 24 of 24 images"
+    message = "teacher r14_stripes: outputs are not finite for 24 of 24 images"
     with pytest.raises(errors.NonFiniteAnswers, match=message):
         run.train(registry.get_entry("r8_dctkd_kd_stripes"), where(world, tmp_path), console)
     assert not (tmp_path / "r8_dctkd_kd_stripes" / "recipe.json").exists()
@@ -457,7 +457,7 @@ def test_a_student_whose_answers_are_no_numbers_in_a_test_stops_the_run(world, t
 
     monkeypatch.setattr(loop, "epoch", overflows)
     folder = tmp_path / "r8_stripes"
-    with pytest.raises(errors.NonFiniteAnswers, match=r"^answers that are no finite numbers on 24 of 24 images"):
+    with pytest.raises(errors.NonFiniteAnswers, match=r"^outputs are not finite for 24 of 24 images"):
         run.train(registry.get_entry("r8_stripes"), where(world, tmp_path), console)
     assert len(log_rows(folder)) == 1 and not weights.is_complete(folder) and not (folder / "results.json").exists()
     assert checkpoint.load(folder).progress.epoch == 1

@@ -1,1 +1,1 @@
-"""Dataset layouts, one module each, with `read(root, split) -> Split`; a `Dataset` names its own as `source`."""
+"""Dataset layouts, one module each, with `read(root, split) -> Split`; a `Dataset` names its layout as `source`."""

@@ -1,4 +1,4 @@
-"""ADEChallengeData2016, `images/{training,validation}/<id>.jpg` and `sceneCategories.txt` -> Split.
+"""Source of ADEChallengeData2016: `images/{training,validation}/<id>.jpg` and `sceneCategories.txt`.
 
 Classes are all names in `sceneCategories.txt`, sorted, whichever split they occur in.
 """
@@ -15,7 +15,7 @@ PREFIX = {"train": "ADE_train_", "test": "ADE_val_"}
 
 
 def read(root: Path, split: str) -> Split:
-    """The split "train" or "test" (the release's validation set) in `root` or `root/ADEChallengeData2016`."""
+    """Read the split "train" or "test" (the release's validation set) in `root` or `root/ADEChallengeData2016`."""
     inner = root / "ADEChallengeData2016"
     home = inner if inner.is_dir() else root
     scenes = [_scene(root, line) for line in filelist.lines(home, "sceneCategories.txt")]

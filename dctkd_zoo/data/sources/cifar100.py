@@ -1,6 +1,6 @@
-"""CIFAR-100's binary version, `cifar-100-binary/{train,test}.bin` -> Split in memory.
+"""Source of CIFAR-100 in its binary version, `cifar-100-binary/{train,test}.bin`, held in memory.
 
-The better known Python version holds pickles, and loading a pickle runs whatever code is in it.
+The better known Python version consists of pickles, and loading a pickle runs whatever code is in it.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ RECORD = 2 + 3 * 32 * 32  # the superclass, the class, then the planes red, gree
 
 
 def read(root: Path, split: str) -> Split:
-    """The split "train" or "test" of the folder `root`, uint8 (N, 32, 32, 3); ids are `train/00000` and on."""
+    """Read the split "train" or "test" of the folder `root`, uint8 (N, 32, 32, 3); ids are `train/00000` and so on."""
     path = root / FOLDER / f"{split}.bin"
     if not path.is_file():
         raise filelist.incomplete(root, _missing(root, f"{FOLDER}/{split}.bin"))
     data = np.frombuffer(contents(path), np.uint8)
     if not len(data) or len(data) % RECORD:
-        raise filelist.incomplete(root, f"{FOLDER}/{split}.bin has {len(data):,} bytes, no multiple of {RECORD:,}")
+        raise filelist.incomplete(root, f"{FOLDER}/{split}.bin has {len(data):,} bytes, not a multiple of {RECORD:,}")
     records = data.reshape(-1, RECORD)
     pixels = records[:, 2:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     labels = records[:, 1].astype(np.int64)
     classes = tuple(filelist.lines(root, f"{FOLDER}/fine_label_names.txt"))
     if labels.max() >= len(classes):
         raise filelist.incomplete(
-            root, f"{FOLDER}/{split}.bin has label {labels.max()}, there are {len(classes)} classes"
+            root, f"{FOLDER}/{split}.bin has label {labels.max()}, but there are {len(classes)} classes"
         )
     ids = tuple(f"{split}/{index:05d}" for index in range(len(records)))
     return Split(classes, ids, labels, Arrays(np.ascontiguousarray(pixels)))

@@ -1,7 +1,7 @@
-"""`{train,test}/<class>/**/<image>` -> Split; `val` serves where there is no `test`.
+"""Source of image folders, `{train,test}/<class>/**/<image>`; `val` is used if there is no `test`.
 
-Classes are the folders in `train`, sorted by their letters' codes as torchvision's `ImageFolder` sorts them, and links
-are followed. Files are images by their suffix, small or capital; hidden ones are left out, which other readers take.
+Classes are the folders in `train`, sorted by character codes like torchvision's `ImageFolder`; links are followed.
+Files are images by their suffix, in any case; hidden ones are skipped, which other readers read.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dctkd_zoo.data.split import Files, Split
 
 
 def read(root: Path, split: str) -> Split:
-    """The split "train" or "test" of the folder `root`; ids are paths like `test/bedroom/image_0003.jpg`."""
+    """Read the split "train" or "test" of the folder `root`; ids are paths like `test/bedroom/image_0003.jpg`."""
     classes = _classes(root, "train")
     part = "val" if split == "test" and not (root / "test").is_dir() and (root / "val").is_dir() else split
     rows = [
@@ -34,31 +34,31 @@ def _classes(root: Path, part: str) -> list[str]:
 
 
 def otherwise(split: Split) -> dict[str, list[str]]:
-    """What torchvision's `ImageFolder` and timm's reader make otherwise of a split that was read here, and where."""
+    """Return what torchvision's `ImageFolder` and timm's reader read differently in this split, and where."""
     assert isinstance(split.images, Files)
     part = split.images.root / split.ids[0].partition("/")[0]
-    student = {
+    labels = {
         str(split.images.root / name): split.classes[label]
         for name, label in zip(split.ids, split.labels.tolist(), strict=True)
     }
     result: dict[str, list[str]] = {}
     for who, reader in {"torchvision's ImageFolder": _torchvision, "timm's reader": _timm}.items():
         try:
-            teacher, order = reader(str(part))
+            read_labels, order = reader(str(part))
         except (OSError, RecursionError) as error:
             result[f"folders that {who} cannot read"] = [str(error)]
             continue
-        moved = [f"{path}: {name}" for path, name in teacher.items() if student.get(path, name) != name]
+        moved = [f"{path}: {name}" for path, name in read_labels.items() if labels.get(path, name) != name]
         numbers = [f"{a} is its {b}" for a, b in zip(split.classes, order, strict=False) if a != b]
-        result[f"images that {who} leaves out"] = sorted(student.keys() - teacher.keys())
-        result[f"files, left out here, that {who} takes for images"] = sorted(teacher.keys() - student.keys())
-        result[f"images that {who} takes for another class"] = sorted(moved)
-        result[f"classes that {who} numbers otherwise or lacks"] = numbers or sorted(set(split.classes) ^ set(order))
+        result[f"images that {who} skips"] = sorted(labels.keys() - read_labels.keys())
+        result[f"files skipped here that {who} reads as images"] = sorted(read_labels.keys() - labels.keys())
+        result[f"images that {who} assigns to another class"] = sorted(moved)
+        result[f"classes that {who} numbers differently or lacks"] = numbers or sorted(set(split.classes) ^ set(order))
     return result
 
 
 def _torchvision(part: str) -> tuple[dict[str, str], list[str]]:
-    """Files and their classes, and all classes in order."""
+    """Return files with their classes, and all classes in order."""
     from torchvision.datasets.folder import IMG_EXTENSIONS, find_classes, make_dataset
 
     order, numbers = find_classes(part)

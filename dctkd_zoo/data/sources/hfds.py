@@ -1,7 +1,7 @@
-"""Datasets on the Hugging Face Hub with the columns `image` and `label`, by timm's reader `hfds`.
+"""Source of datasets on the Hugging Face Hub with the columns `image` and `label`, by timm's reader `hfds`.
 
 `hfds/ORG/NAME` downloads one, plain `hfds` reads the dataset's folder. The split "test" is the Hub's `test`, or its
-`validation` where it has none.
+`validation` if it has no `test`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dctkd_zoo.data.decode import Picture
 from dctkd_zoo.data.split import Images, Split
 from dctkd_zoo.errors import DatasetError, DatasetMissing, Unreadable, ZooError, reason_of
 
-REFUSED = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)  # what `datasets` raises
+REFUSED = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError)  # errors that `datasets` raises
 
 
 @dataclass(frozen=True, eq=False)
 class Rows(Images):
-    """The images of a table that timm's reader opened."""
+    """Images of a table opened by timm's reader."""
 
     reader: Any
     what: str
@@ -34,7 +34,7 @@ class Rows(Images):
         return len(self.reader)
 
     def payload(self, index: int) -> bytes:
-        """The bytes in the table, or of the file that it names."""
+        """Return the bytes in the table, or of the file that it names."""
         try:
             cell = self.reader.dataset[index][self.reader.image_key]
         except (OSError, MemoryError) as error:
@@ -48,16 +48,16 @@ class Rows(Images):
                 raise Unreadable(f"{self.what}, row {index:,}: there is no image: {cell!r:.60}")
 
     def picture(self, index: int, payload: bytes) -> Picture:
-        """One image as RGB."""
+        """Decode one image as RGB."""
         return decode.decode(payload, f"{self.what}, row {index:,}")
 
     def signature(self) -> str:
-        """The table's own fingerprint."""
+        """Return the hash of the table's own fingerprint."""
         return hashlib.sha256(str(self.reader.dataset._fingerprint).encode()).hexdigest()
 
 
 def read(root: Path, split: str, name: str = "") -> Split:
-    """The split "train" or "test" of the dataset `name`, or of the one in `root`; ids are `test/0000001`."""
+    """Read the split "train" or "test" of the dataset `name`, or of the one in `root`; ids are `test/0000001`."""
     try:
         reader = _open(root, split, name)
     except DatasetMissing:
@@ -71,7 +71,7 @@ def read(root: Path, split: str, name: str = "") -> Split:
         labels = [filelist.whole(label) for label in reader.iter_targets()]
         classes = tuple(names) or filelist.numbered(max(labels, default=-1))
     except ValueError as error:
-        raise DatasetError(f"{what}: {error}; the column label holds the numbers of classes") from error
+        raise DatasetError(f"{what}: {error}; the column label must hold class numbers") from error
     if not labels or max(labels) >= len(classes):
         raise DatasetError(f"{what}: {len(labels):,} labels up to {max(labels, default=-1)} of {len(classes)} classes")
     ids = tuple(f"{split}/{index:07d}" for index in range(len(labels)))
@@ -79,7 +79,7 @@ def read(root: Path, split: str, name: str = "") -> Split:
 
 
 def _open(root: Path, split: str, name: str) -> Any:
-    """Open a split with timm's reader; `DatasetMissing` where it has none, `ZooError` without `datasets`."""
+    """Open a split with timm's reader; `DatasetMissing` if there is none, `ZooError` without the package `datasets`."""
     if find_spec("datasets") is None:
         raise ZooError("hfds needs the package datasets: pip install 'dctkd-zoo[datasets]'")
     from timm.data.readers.reader_factory import create_reader
@@ -95,16 +95,16 @@ def _open(root: Path, split: str, name: str) -> Any:
 
 
 def _refuse_tars(path: str) -> None:
-    """`DatasetError` for tar shards: `datasets` decodes whatever else is in them, and decoding some kinds runs code."""
+    """Refuse tar shards: `datasets` decodes whatever else is in them, and decoding some kinds of file runs code."""
     import datasets
 
     kinds = type(datasets.load_dataset_builder(path)).__mro__
     if any(kind.__name__ == "WebDataset" for kind in kinds):
-        raise DatasetError(f"{path} consists of tar shards: fetch them, and read them with the source 'wds'")
+        raise DatasetError(f"{path} consists of tar shards: download them, and read them with the source 'wds'")
 
 
 def _check_columns(names: Iterable[str], what: str) -> None:
-    """`DatasetError` where a table has no columns `image` and `label`."""
-    lacking = {"image", "label"} - set(names)
-    if lacking:
-        raise DatasetError(f"{what} has no column {' or '.join(sorted(lacking))}; it has {', '.join(names)}")
+    """Raise `DatasetError` if a table lacks the columns `image` and `label`."""
+    missing = {"image", "label"} - set(names)
+    if missing:
+        raise DatasetError(f"{what} has no column {' or '.join(sorted(missing))}; it has {', '.join(names)}")

@@ -1,8 +1,8 @@
-"""`train.txt` and `test.txt` (or `val.txt`), which name images in the same folder -> Split.
+"""Source of lists, `train.txt` and `test.txt` (or `val.txt`), which name images in the same folder.
 
-A line is the path of an image and its class, or a path that ends in an image's suffix alone: then
-the class is its first folder, not counting a leading `train`, `val` or `test`. Classes are sorted,
-unless `scene_names.txt` gives their order: a name per line, the line's number, from 0, is the label.
+A line is the path of an image and its class, or only a path that ends in an image's suffix: then the class is its
+first folder, not counting a leading `train`, `val` or `test`. Classes are sorted, unless `scene_names.txt` gives their
+order: one name per line, whose line number, from 0, is the label.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PARTS = ("train", "val", "test")
 
 
 def read(root: Path, split: str) -> Split:
-    """The split "train" or "test" of the folder `root`; ids are the paths as listed."""
+    """Read the split "train" or "test" of the folder `root`; ids are the paths as listed."""
     part = "val" if split == "test" and not (root / "test.txt").is_file() and (root / "val.txt").is_file() else split
     return filelist.listed(root, _rows(root, part), _classes(root))
 
@@ -28,7 +28,7 @@ def _classes(root: Path) -> list[str]:
     for number, line in enumerate(filelist.lines(root, "scene_names.txt")):
         name, *index = line.split()
         if index not in ([], [str(number)]):
-            raise filelist.incomplete(root, f"scene_names.txt: {line!r} stands where label {number} is due")
+            raise filelist.incomplete(root, f"scene_names.txt: {line!r} is in the line of label {number}")
         names.append(name)
     return names
 
@@ -38,12 +38,12 @@ def _rows(root: Path, part: str) -> list[tuple[str, str]]:
 
 
 def _row(root: Path, part: str, line: str) -> tuple[str, str]:
-    if not filelist.is_image(line):  # a file's name may hold spaces: the suffix decides what the last word is
+    if not filelist.is_image(line):  # file names may have spaces: without an image's suffix, the last word is the class
         path, _, name = line.rpartition(" ")
         if path:
             return path.strip(), name
     folders = line.split("/")[:-1]
     inner = folders[1:] if folders[:1] and folders[0] in PARTS else folders
     if not inner:
-        raise filelist.incomplete(root, f"{part}.txt: {line!r} names neither a class nor a folder to tell it by")
+        raise filelist.incomplete(root, f"{part}.txt: {line!r} names neither a class nor a folder to infer it from")
     return line, inner[0]

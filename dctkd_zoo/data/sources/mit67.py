@@ -1,4 +1,4 @@
-"""MIT Indoor 67, `Images/<class>/<file>` with `TrainImages.txt` and `TestImages.txt` -> Split.
+"""Source of MIT Indoor 67: `Images/<class>/<file>` with `TrainImages.txt` and `TestImages.txt`.
 
 Classes are those of `TrainImages.txt`, sorted.
 """
@@ -14,7 +14,7 @@ LIST = {"train": "TrainImages.txt", "test": "TestImages.txt"}
 
 
 def read(root: Path, split: str) -> Split:
-    """The split "train" or "test" of the folder `root`; ids are paths like `Images/kitchen/int474.jpg`."""
+    """Read the split "train" or "test" of the folder `root`; ids are paths like `Images/kitchen/int474.jpg`."""
     classes = sorted({name for _, name in _rows(root, "train")})
     return filelist.listed(root, _rows(root, split), classes)
 

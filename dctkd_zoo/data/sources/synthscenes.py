@@ -1,8 +1,8 @@
-"""Turns a seed into synthscenes: scenes of simple shapes where three kinds together decide the class.
+"""Generator of synthscenes: scenes of simple shapes whose class is decided by three kinds of object together.
 
-Kinds are the nine points of the affine plane of order 3, classes its twelve lines: every kind serves
-four classes, every two kinds one. Pixels come from PCG64's uniform numbers by arithmetic that IEEE 754
-rounds alike everywhere (no sine, no matrix product, no numpy distribution), so their digest is pinned.
+Kinds are the nine points of the affine plane of order 3, classes its twelve lines: every kind belongs to four classes,
+every two kinds to one. Pixels are computed from PCG64's uniform numbers with arithmetic that IEEE 754 rounds the same
+everywhere (no sine, no matrix product, no numpy distribution), so their digest is pinned.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ DIGEST = {
 }
 
 _SEED = 20240607
-_SLOTS = 6  # three decisive objects, two kinds of clutter, a second copy of one of them
+_SLOTS = 6  # three decisive objects, two kinds of clutter, a second copy of one of those
 _WINDOW = 28  # px around an object's centre in which it is drawn; the largest reaches 13
 _MARGIN = 4.0  # px between an object and the frame, so that shifts in training cut little
-_CHUNK = 60  # images painted at once: more fall out of the processor's cache; part of the random order
+_CHUNK = 60  # images painted at once: more would not fit into the CPU cache; part of the random order
 _TAN_TILT = 0.25534192122103627  # tan(0.5 rad / 2)
 _SQRT3 = 1.7320508075688772
 _SQRT6 = 2.449489742783178
@@ -51,7 +51,7 @@ def _cross(x: Floats, y: Floats) -> Floats:
 def _star(x: Floats, y: Floats) -> Floats:
     radius = _length(x, y)
     c = -y / np.maximum(radius, 1e-9)
-    petals = c * (5 + c * c * (16 * c * c - 20))  # the cosine of five times the angle whose cosine is c
+    petals = c * (5 + c * c * (16 * c * c - 20))  # cos(5 a) where cos(a) = c
     return 0.8 * (radius - 0.72 - 0.36 * petals)
 
 
@@ -76,7 +76,7 @@ KINDS = tuple(_DISTANCE)
 
 
 def _lines() -> Iterator[tuple[int, ...]]:
-    """The lines ax + by = c modulo 3 over the points 3x + y, as ascending triples."""
+    """Yield the lines ax + by = c modulo 3 over the points 3x + y, as ascending triples."""
     for a, b in ((0, 1), (1, 0), (1, 1), (1, 2)):
         for c in range(3):
             yield tuple(3 * x + y for x in range(3) for y in range(3) if (a * x + b * y) % 3 == c)
@@ -90,27 +90,27 @@ _PARALLELS = np.array([[i for i, b in enumerate(LINES) if not set(a) & set(b)] f
 
 @dataclass(frozen=True)
 class Scenes:
-    """What N scenes show, in up to S = 6 objects each, the later before the earlier; kind -1 is none."""
+    """N scenes of up to S = 6 objects each, later ones in front; kind -1 is no object."""
 
     kinds: Ints  # (N, S)
-    places: NDArray[np.uint8]  # (N, S), which of the class's three kinds a decisive object is, 1 to 3; clutter: 0
+    places: NDArray[np.uint8]  # (N, S), index 1 to 3 of a decisive object among its class's three kinds; 0 for clutter
     sizes: Floats  # (N, S), half-size in px
     centres: Floats  # (N, S, 2), x and y in px
     turns: Floats  # (N, S, 2), cosine and sine of the tilt
-    tints: Floats  # (N, S, 3), what an object adds to the background's colour
+    tints: Floats  # (N, S, 3), added to the background's colour
 
     @property
     def decisive(self) -> NDArray[np.bool_]:
-        """Which objects decide the class, (N, S)."""
+        """Mask of the objects that decide the class, (N, S)."""
         return self.places > 0
 
     def take(self, rows: slice) -> Scenes:
-        """Some of the scenes."""
+        """Return some of the scenes."""
         return Scenes(*(array[rows] for array in vars(self).values()))
 
 
 def compose(labels: Ints, rng: np.random.Generator) -> Scenes:
-    """Labels (N,) -> scenes of these classes; all but the kinds is independent of the class."""
+    """Compose scenes of the classes `labels` (N,); all but the kinds is independent of the class."""
     shape = (len(labels), _SLOTS)
     order = np.argsort(rng.random(shape), axis=1, kind="stable")
     kinds = np.concatenate([np.array(LINES)[labels], _clutter(labels, rng)], axis=1)
@@ -127,23 +127,23 @@ def compose(labels: Ints, rng: np.random.Generator) -> Scenes:
 
 
 def _clutter(labels: Ints, rng: np.random.Generator) -> Ints:
-    """Labels (N,) -> kinds (N, 3) that complete no other line: up to two from one parallel of the class's.
+    """Draw kinds of clutter (N, 3) for labels (N,): up to two from a line parallel to the class's.
 
-    Any other two kinds would complete a line with a decisive one. At most one kind is there twice:
-    were both, they would be known for clutter, and their line leaves but two classes.
+    Any other two kinds would complete a line with a decisive one. At most one kind occurs twice: if both did, they
+    would be recognised as clutter, and their line leaves only two classes.
     """
     count = len(labels)
     parallel = _PARALLELS[labels, _pick(2, rng.random(count))]
     kinds = np.take_along_axis(np.array(LINES)[parallel], np.argsort(rng.random((count, 3)), kind="stable"), axis=1)
     number = _pick(3, rng.random(count))
-    # The kinds' order is random, so doubling the first doubles either.
+    # The order of the kinds is random, so doubling the first doubles either.
     twice = rng.random(count) < 0.5
     present = np.stack([number > 0, number > 1, (number > 0) & twice], axis=1)
     return np.where(present, kinds[:, [0, 1, 0]], -1)
 
 
 def _place(present: NDArray[np.bool_], sizes: Floats, rng: np.random.Generator, tries: int = 100) -> Floats:
-    """Presence and half-sizes (N, S) -> centres (N, S, 2): of random places the first free, or the freest."""
+    """Place objects of half-sizes (N, S): centres (N, S, 2), the first free of random positions, or the freest."""
     centres = np.zeros((*sizes.shape, 2))
     for slot in range(sizes.shape[1]):
         size = sizes[:, slot, None]
@@ -159,7 +159,7 @@ def _place(present: NDArray[np.bool_], sizes: Floats, rng: np.random.Generator, 
 
 
 def paint(scenes: Scenes, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Scenes -> pixels (N, H, W, 3) and masks (N, H, W): the place of the decisive object seen at a pixel, or 0."""
+    """Paint pixels (N, H, W, 3) and masks (N, H, W): the index of the decisive object visible at a pixel, or 0."""
     count = len(scenes.kinds)
     background = _background(count, rng)
     canvas, masks = background.copy(), np.zeros((count, SIDE, SIDE), np.uint8)
@@ -179,7 +179,7 @@ def paint(scenes: Scenes, rng: np.random.Generator) -> tuple[NDArray[np.uint8], 
 
 
 def _background(count: int, rng: np.random.Generator) -> Floats:
-    """Smooth colour noise (N, H, W, 3): bilinear between 5 x 5 nearly normal values, deviation 0.12."""
+    """Draw smooth colour noise (N, H, W, 3): bilinear between 5 x 5 nearly normal values, deviation 0.12."""
     draws = rng.random((4, count, 5, 5, 3))
     grid = 0.5 + 0.12 * _SQRT3 * (draws[0] + draws[1] + draws[2] + draws[3] - 2)
     position = (np.arange(SIDE) + 0.5) * 4 / SIDE
@@ -191,7 +191,7 @@ def _background(count: int, rng: np.random.Generator) -> Floats:
 
 
 def _cover(kind: str, centres: Floats, turns: Floats, sizes: Floats) -> tuple[tuple[Ints, Ints], Floats]:
-    """M objects -> rows (M, K, 1) and columns (M, 1, K) of their windows and the shares covered (M, K, K)."""
+    """Return rows (M, K, 1) and columns (M, 1, K) of the windows of M objects, and their coverage (M, K, K)."""
     corners = np.clip(np.floor(centres).astype(np.int64) - _WINDOW // 2, 0, SIDE - _WINDOW)
     lines = corners[..., None] + np.arange(_WINDOW)
     columns, rows = lines[:, 0, None, :], lines[:, 1, :, None]
@@ -212,14 +212,14 @@ def _pick(number: int, uniform: Floats) -> Ints:
 
 
 def generate(split: str, per_class: int) -> Split:
-    """`per_class` images of each class from the split's seed, in shuffled order."""
+    """Generate `per_class` images of each class from the split's seed, in shuffled order."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([_SEED, sorted(PER_CLASS).index(split)])))
     count = per_class * len(CLASSES)
     labels = np.argsort(rng.random(count), kind="stable") % len(CLASSES)
     scenes = compose(labels, rng)
     parts = [paint(scenes.take(slice(start, start + _CHUNK)), rng) for start in range(0, count, _CHUNK)]
     pixels, masks = (np.concatenate(part) for part in zip(*parts, strict=True))
-    # One copy serves all readers of the process.
+    # All readers of the process share one copy.
     for array in (labels, pixels, masks):
         array.flags.writeable = False
     return Split(CLASSES, tuple(f"{split}/{i:05d}" for i in range(count)), labels, Arrays(pixels), masks)
@@ -231,12 +231,12 @@ def _full(split: str) -> Split:
 
 
 def read(root: Path | None, split: str) -> Split:
-    """The split `train` (6,000 images) or `test` (1,200); `root` is ignored, for the set is generated."""
+    """Return the split `train` (6,000 images) or `test` (1,200); `root` is ignored, since the set is generated."""
     return _full(split)
 
 
 def sheet(per_class: int = 4) -> Image.Image:
-    """Test images of every class at double size, each beside itself with its decisive objects outlined."""
+    """Draw test images of every class at double size, each next to a copy with its decisive objects outlined."""
     test, cell = read(None, "test"), 2 * SIDE + 4
     page = Image.new("RGB", (170 + 2 * per_class * cell, len(CLASSES) * cell), "white")
     for row, name in enumerate(CLASSES):
@@ -251,8 +251,8 @@ def sheet(per_class: int = 4) -> Image.Image:
 def _outlined(image: Image.Image, split: Split, index: int) -> Image.Image:
     assert split.masks is not None
     mask = np.pad(split.masks[index].repeat(2, 0).repeat(2, 1), 1)
-    own, around = mask[1:-1, 1:-1], (mask[:-2, 1:-1], mask[2:, 1:-1], mask[1:-1, :-2], mask[1:-1, 2:])
-    edge = (own > 0) & np.any([own != neighbour for neighbour in around], axis=0)
+    inner, around = mask[1:-1, 1:-1], (mask[:-2, 1:-1], mask[2:, 1:-1], mask[1:-1, :-2], mask[1:-1, 2:])
+    edge = (inner > 0) & np.any([inner != neighbour for neighbour in around], axis=0)
     return Image.fromarray(np.where(edge[..., None], np.array([255, 255, 0], np.uint8), np.asarray(image)))
 
 

@@ -1,8 +1,8 @@
-"""WebDataset tar shards, read in place without unpacking.
+"""Source of WebDataset tar shards, read in place without unpacking.
 
-A sample is the members of one name: `0001.jpg` and its label, `0001.cls` (a number) or `0001.json` with a field
-`label`. Other members are never read. The tars of a split are those that `_info.json` (or `info.json`) lists, else
-`train*.tar` and `test*.tar` or `val*.tar`. `classes.txt` names the classes, one a line.
+A sample consists of the members of one name: `0001.jpg` and its label, `0001.cls` (a number) or `0001.json` with a
+field `label`. Other members are never read. The tars of a split are those that `_info.json` (or `info.json`) lists,
+else `train*.tar` and `test*.tar` or `val*.tar`. `classes.txt` names the classes, one per line.
 
 timm's reader gives no random access and skips broken samples without a message, so the tars are indexed here.
 """
@@ -29,10 +29,10 @@ from dctkd_zoo.data.fingerprint import remembered
 from dctkd_zoo.data.split import Images, Split, stat_of
 from dctkd_zoo.errors import DatasetError, Unreadable, reason_of
 
-PARTS = {"train": ("train",), "test": ("test", "val")}  # how the tars of a split begin
-INFO = {"train": ("train",), "test": ("test", "val", "validation")}  # what `_info.json` calls it
-MOST = 2**20  # bytes of a label's file
-FORMAT = 2  # raise when the index of a tar changes
+PARTS = {"train": ("train",), "test": ("test", "val")}  # prefixes of a split's tars
+INFO = {"train": ("train",), "test": ("test", "val", "validation")}  # names of a split in `_info.json`
+MOST = 2**20  # maximum bytes of a label file
+FORMAT = 2  # increase when the index of a tar changes
 
 Row = tuple[str, int, int, int]  # a sample's name, its image's offset and size, its label
 
@@ -49,7 +49,7 @@ class Tars(Images):
         return len(self.where)
 
     def payload(self, index: int) -> bytes:
-        """The member's bytes; `Unreadable` where the tar ends before."""
+        """Return the member's bytes; `Unreadable` if the tar ends before."""
         tar, offset, size = self.where[index].tolist()
         path = self.root / self.names[tar]
         with opened(path) as file:
@@ -63,17 +63,17 @@ class Tars(Images):
         return data
 
     def picture(self, index: int, payload: bytes) -> Picture:
-        """One image as RGB."""
+        """Decode one image as RGB."""
         tar, offset, _ = self.where[index].tolist()
         return decode.decode(payload, f"{self.root / self.names[tar]} at byte {offset:,}")
 
     def signature(self) -> str:
-        """What changes whenever a tar is written to."""
+        """Return a value that changes whenever a tar is written to."""
         return stat_of(self.root, self.names)
 
 
 def read(root: Path, split: str) -> Split:
-    """The split "train" or "test" of the folder `root`; ids are `<tar>/<sample>`."""
+    """Read the split "train" or "test" of the folder `root`; ids are `<tar>/<sample>`."""
     names = _tars(root, split)
     rows = [(number, *row) for number, name in enumerate(names) for row in _index(root, name)]
     if not rows:
@@ -83,7 +83,7 @@ def read(root: Path, split: str) -> Split:
     try:
         classes = _classes(root) or filelist.numbered(_largest(root))
     except ValueError as error:
-        raise filelist.incomplete(root, f"{error}; name the classes in classes.txt, one a line") from error
+        raise filelist.incomplete(root, f"{error}; name the classes in classes.txt, one per line") from error
     if labels.max() >= len(classes):
         raise filelist.incomplete(
             root, f"{split} has labels {labels.min()} to {labels.max()} of {len(classes)} classes"
@@ -95,24 +95,24 @@ def read(root: Path, split: str) -> Split:
 def _tars(root: Path, split: str) -> tuple[str, ...]:
     info = next((root / name for name in ("_info.json", "info.json") if (root / name).is_file()), None)
     if info is not None:
-        known = json_file.read_object(info, DatasetError).get("splits")
-        if not isinstance(known, dict):
-            raise DatasetError(f"{info}: its splits are {known!r:.60}, not an object")
-        part = next((part for part in INFO[split] if part in known), None)
+        parts = json_file.read_object(info, DatasetError).get("splits")
+        if not isinstance(parts, dict):
+            raise DatasetError(f"{info}: its splits are {parts!r:.60}, not an object")
+        part = next((part for part in INFO[split] if part in parts), None)
         if part is None:
-            listed = filelist.brief(tuple(known)) or "none"
+            listed = filelist.brief(tuple(parts)) or "none"
             raise filelist.incomplete(
                 root, f"{info.name} has no split {' or '.join(INFO[split])}; its splits: {listed}"
             )
-        meta = known[part]
-        names: Any = meta.get("filenames") if isinstance(meta, dict) else None
+        facts = parts[part]
+        names: Any = facts.get("filenames") if isinstance(facts, dict) else None
         if not fits(names, list[str]):
             raise DatasetError(f"{info}: the filenames of {part} are {names!r:.60}, not a list of names")
         filelist.refuse_outside(root, names)
         return tuple(names)
-    there = filelist.below(root) if root.is_dir() else []
+    files = filelist.below(root) if root.is_dir() else []
     for part in PARTS[split]:
-        result = tuple(name for name in there if name.startswith(part) and name.endswith(".tar"))
+        result = tuple(name for name in files if name.startswith(part) and name.endswith(".tar"))
         if result:
             return result
     raise filelist.incomplete(root, f"there is no {' or '.join(f'{part}*.tar' for part in PARTS[split])}")
@@ -127,13 +127,13 @@ def _largest(root: Path) -> int:
 
 
 def _index(root: Path, name: str) -> list[Row]:
-    """The samples of a tar in order, remembered while it does not change."""
+    """Return the samples of a tar in order, cached while it does not change."""
     key = hashlib.sha256(f"{FORMAT}\n{stat_of(root, (name,))}".encode()).hexdigest()
     try:
         result: list[Row] = remembered("tars", key, lambda: list(_samples(root / name)), name)
     except (tarfile.TarError, EOFError, ValueError, KeyError) as error:
         raise DatasetError(
-            f"{root / name}: {reason_of(error)}; shards are plain tar files of images and their labels"
+            f"{root / name}: {reason_of(error)}; shards must be plain tar files of images and their labels"
         ) from error
     return result
 
@@ -156,7 +156,7 @@ def _samples(path: Path) -> Iterator[Row]:
 
 def _bytes(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     if member.size > MOST:
-        raise ValueError(f"{member.name} has {member.size:,} bytes, a label at most {MOST:,}")
+        raise ValueError(f"{member.name} has {member.size:,} bytes, a label may have {MOST:,}")
     file = tar.extractfile(member)
     assert file is not None
     return file.read()
@@ -169,11 +169,11 @@ def _label(key: str, sample: dict[str, Any]) -> int:
         if "json" in sample:
             return filelist.whole(_field(json.loads(sample["json"])))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the sample {key}: {error}") from error
-    raise ValueError(f"the sample {key} has neither a .cls nor a .json")
+        raise ValueError(f"sample {key}: {error}") from error
+    raise ValueError(f"sample {key} has neither a .cls nor a .json")
 
 
-def _field(told: object) -> object:
-    if not isinstance(told, dict) or "label" not in told:
-        raise ValueError(f"its .json is {told!r:.60}, not an object with a label")
-    return told["label"]
+def _field(content: object) -> object:
+    if not isinstance(content, dict) or "label" not in content:
+        raise ValueError(f"its .json is {content!r:.60}, not an object with a label")
+    return content["label"]

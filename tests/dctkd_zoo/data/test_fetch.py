@@ -129,7 +129,7 @@ def test_second_fetch_asks_for_nothing(server, tmp_path, capsys):
     tiny = dataset(Archive(server.url("a.zip")))
     fetch(tiny, tmp_path)
     fetch(tiny, tmp_path)
-    assert len(server.seen) == 1 and "a.zip is there already" in capsys.readouterr().err
+    assert len(server.seen) == 1 and "a.zip is already there" in capsys.readouterr().err
     shutil.rmtree(tmp_path / "train")
     fetch(tiny, tmp_path)
     assert len(server.seen) == 2 and (tmp_path / "train/1.jpg").is_file()
@@ -201,7 +201,7 @@ def test_spoilt_part_is_fetched_afresh(server, tmp_path):
 
 def test_wrong_hash(server, tmp_path):
     server.files["a.zip"] = packed_zip([("1.jpg", b"one")])
-    with pytest.raises(DatasetError, match=f"a.zip: sha256 is [0-9a-f]{{64}}, {'0' * 64} expected, twice"):
+    with pytest.raises(DatasetError, match=f"a.zip: sha256 is [0-9a-f]{{64}} instead of {'0' * 64}, twice"):
         fetch(dataset(Archive(server.url("a.zip"), sha256="0" * 64)), tmp_path)
     assert len(server.seen) == 2 and files_in(tmp_path) == []
 
@@ -234,7 +234,7 @@ def test_no_room(server, tmp_path, monkeypatch):
 
 
 def test_no_archives(tmp_path):
-    with pytest.raises(DatasetError, match=r"tiny has no archive to download; it comes from https://example.org/tiny"):
+    with pytest.raises(DatasetError, match=r"tiny has no archive to download; get it from https://example.org/tiny"):
         fetch(dataset(), tmp_path)
 
 

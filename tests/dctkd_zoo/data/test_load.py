@@ -74,13 +74,13 @@ def test_drop_leaked(data):
 
 
 def test_wrong_number_of_classes(data):
-    with pytest.raises(DatasetError, match="tiny: 2 classes, 15 expected"):
+    with pytest.raises(DatasetError, match="tiny: 2 classes instead of 15"):
         load(replace(TINY, num_classes=15), data)
 
 
 def test_a_wrong_number_of_classes_names_them_and_those_without_an_image(data):
     (data / "tiny/train/__MACOSX").mkdir()
-    with pytest.raises(DatasetError, match="3 classes, 2 expected: __MACOSX, a, b; without an image: __MACOSX\n"):
+    with pytest.raises(DatasetError, match="3 classes instead of 2: __MACOSX, a, b; without an image: __MACOSX\n"):
         load(TINY, data)
 
 
@@ -95,7 +95,7 @@ def test_what_is_taken_though_it_may_not_be_expected_is_said(data, caplog):
 
 
 def test_partial_copy(data):
-    with pytest.raises(DatasetError, match=r"(?s)2 of 2,000 test images are there.*it comes from https://example.org"):
+    with pytest.raises(DatasetError, match=r"(?s)2 of 2,000 test images are there.*get it from https://example.org"):
         load(replace(TINY, test=2000), data)
     assert len(read(replace(TINY, test=2000), data)["test"]) == 2
 
@@ -170,7 +170,7 @@ class TestPrints:
         home.write_text("a file where the folder should be")
         split = read(TINY, data)["train"]
         assert fingerprint.fingerprints(split) == fingerprints(split)
-        assert "are not kept" in caplog.text
+        assert "are not cached" in caplog.text
 
     def test_file_that_went_away(self, data):
         split = read(TINY, data)["train"]

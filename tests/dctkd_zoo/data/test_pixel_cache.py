@@ -307,7 +307,7 @@ class TestFaults:
         path.write_bytes(data)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert digest(split, fingerprint.fingerprints(split)) == before, "its size and time are the same"
-        with pytest.raises(DatasetError, match=rf"{split.ids[3]}: its bytes are not those that were hashed before"):
+        with pytest.raises(DatasetError, match=rf"{split.ids[3]}: its bytes differ from those hashed before"):
             open_pixel_cache(split, RECIPE, tmp_path / "cache")
         path.touch()
         store = open_pixel_cache(split, RECIPE, tmp_path / "cache")
@@ -319,7 +319,7 @@ class TestFaults:
         split = written(folder, {"a.png": noise(20, 20), "b.png": deep, "c.tif": deep})
         for _ in range(2):
             open_pixel_cache(split, RECIPE, tmp_path / "cache")
-        assert caplog.messages == ["2 images seen in 8 bits, as in evaluation: the upper 8 of 16: b.png, c.tif"]
+        assert caplog.messages == ["2 images read as 8 bits, as in evaluation: the upper 8 of 16: b.png, c.tif"]
 
 
 @dataclass

@@ -43,7 +43,7 @@ shards.SIZE = {EACH * SQUARE}
 write = pixel_cache._write
 def told(split, known, recipe, shard, path):
     facts = write(split, known, recipe, shard, path)
-    os.write(1, f"{{os.getpid()}} {{shard.place.name}}\\n".encode())
+    os.write(1, f"{{os.getpid()}} {{shard.stem.name}}\\n".encode())
     time.sleep(pause)
     return facts
 pixel_cache._write = told
@@ -113,7 +113,7 @@ def made(monkeypatch):
     names, write = [], stores._write
 
     def told(split, known, recipe, shard, path):
-        names.append(shard.place.name)
+        names.append(shard.stem.name)
         return write(split, known, recipe, shard, path)
 
     monkeypatch.setattr(stores, "_write", told)
@@ -260,7 +260,7 @@ def disk(tmp_path):
 class TestDisk:
     def test_full(self, split, whole, made, disk, monkeypatch):
         cache = disk("size=32k")
-        with pytest.raises(ZooError, match=r"pixel store cannot be written: .*No space left") as error:
+        with pytest.raises(ZooError, match=r"pixel cache cannot be written: .*No space left") as error:
             open_pixel_cache(split, RECIPE, cache)
         assert str(only(cache)) in str(error.value) and "DCTKD_ZOO_HOME" in str(error.value)
         finished = content(only(cache))
@@ -282,7 +282,7 @@ class TestDisk:
         assert made == [] and torch.cat(store.pixels).numpy().tobytes() == b"".join(
             data for name, data in content(whole).items() if name.endswith("bin")
         )
-        with pytest.raises(ZooError, match=r"pixel store cannot be written: .*Read-only file system"):
+        with pytest.raises(ZooError, match=r"pixel cache cannot be written: .*Read-only file system"):
             open_pixel_cache(split, replace(RECIPE, resize=17), cache)
 
     def test_nothing_waits_on_a_disk_that_is_closed(self, split, disk):

@@ -93,7 +93,7 @@ class TestLists:
         split = lists.read(tmp_path, "train")
         assert split.classes == ("b", "a", "unseen") and split.labels.tolist() == [1, 0]
         write(tmp_path / "scene_names.txt", "b 1", "a 0")
-        with pytest.raises(DatasetError, match="'b 1' stands where label 0 is due"):
+        with pytest.raises(DatasetError, match="'b 1' is in the line of label 0"):
             lists.read(tmp_path, "train")
 
     def test_missing_files(self, tmp_path):
@@ -235,12 +235,12 @@ class TestCIFAR100:
         self.write(tmp_path, "train", [0])
         path = tmp_path / "cifar-100-binary" / "train.bin"
         path.write_bytes(path.read_bytes()[:-1])
-        with pytest.raises(DatasetError, match="3,073 bytes, no multiple of 3,074"):
+        with pytest.raises(DatasetError, match="3,073 bytes, not a multiple of 3,074"):
             cifar100.read(tmp_path, "train")
 
     def test_label_beyond_the_names(self, tmp_path):
         self.write(tmp_path, "train", [3])
-        with pytest.raises(DatasetError, match="has label 3, there are 3 classes"):
+        with pytest.raises(DatasetError, match="has label 3, but there are 3 classes"):
             cifar100.read(tmp_path, "train")
 
 
@@ -320,12 +320,10 @@ class TestAsOtherReadersRead:
         assert all(seen[path] == name for path, name in known.items() if path in seen)
         said = folders.otherwise(student)
         who = "torchvision's ImageFolder"
-        assert (
-            said[f"images that {who} leaves out"] == sorted(set(seen) - set(known)) == [str(root / "train/ant/3.gif")]
-        )
-        assert said[f"files, left out here, that {who} takes for images"] == sorted(set(known) - set(seen))
-        assert said[f"images that {who} takes for another class"] == []
-        assert said[f"classes that {who} numbers otherwise or lacks"]  # it takes the hidden folder for a class
+        assert said[f"images that {who} skips"] == sorted(set(seen) - set(known)) == [str(root / "train/ant/3.gif")]
+        assert said[f"files skipped here that {who} reads as images"] == sorted(set(known) - set(seen))
+        assert said[f"images that {who} assigns to another class"] == []
+        assert said[f"classes that {who} numbers differently or lacks"]  # it takes the hidden folder for a class
 
     def test_what_differs_from_timm_is_said(self, root):
         student = folders.read(root, "train")
@@ -336,14 +334,16 @@ class TestAsOtherReadersRead:
         names = {label: name for name, label in teacher.class_to_idx.items()}
         known = {path: names[label] for path, label in teacher.samples}
         said = folders.otherwise(student)
-        assert said["images that timm's reader leaves out"] == sorted(set(seen) - set(known))
-        assert said["files, left out here, that timm's reader takes for images"] == sorted(set(known) - set(seen))
-        assert said["images that timm's reader takes for another class"] == sorted(
+        assert said["images that timm's reader skips"] == sorted(set(seen) - set(known))
+        assert said["files skipped here that timm's reader reads as images"] == sorted(set(known) - set(seen))
+        assert said["images that timm's reader assigns to another class"] == sorted(
             f"{path}: {known[path]}" for path in seen if path in known and known[path] != seen[path]
         )
-        assert any("linked/6.png: linked" in line for line in said["images that timm's reader takes for another class"])
+        assert any(
+            "linked/6.png: linked" in line for line in said["images that timm's reader assigns to another class"]
+        )
         assert sorted(teacher.class_to_idx, key=teacher.class_to_idx.get) != list(student.classes)
-        assert said["classes that timm's reader numbers otherwise or lacks"]
+        assert said["classes that timm's reader numbers differently or lacks"]
 
     def test_a_plain_folder_is_read_alike_by_all(self, tmp_path):
         for name in ("a", "b"):
@@ -353,10 +353,14 @@ class TestAsOtherReadersRead:
 
     def test_names_of_the_same_letters_in_another_form_are_told_apart(self, tmp_path):
         touch(tmp_path, ["train/caf\u00e9/1.jpg", "test/cafe\u0301/1.jpg"])
-        with pytest.raises(DatasetError, match=r"among the 1 \(the same letters are there in another Unicode form"):
+        with pytest.raises(
+            DatasetError, match=r"among the 1 \(they exist with the same letters in another Unicode form"
+        ):
             folders.read(tmp_path, "test")
         write(tmp_path / "train.txt", "train/cafe\u0301/1.jpg")
-        with pytest.raises(DatasetError, match=r"are missing \(the same letters are there in another Unicode form"):
+        with pytest.raises(
+            DatasetError, match=r"are missing \(they exist with the same letters in another Unicode form"
+        ):
             lists.read(tmp_path, "train")
 
     @pytest.mark.parametrize("back", [".", "..", "../b"])
@@ -364,7 +368,7 @@ class TestAsOtherReadersRead:
         touch(tmp_path, ["train/a/1.jpg", "train/b/1.jpg"])
         (tmp_path / "train/b/l").symlink_to(tmp_path / "train/a")
         (tmp_path / "train/a/l").symlink_to(back)
-        with pytest.raises(DatasetError, match="a link that leads back to a folder that it lies in"):
+        with pytest.raises(DatasetError, match="a link back to a folder that contains it"):
             folders.read(tmp_path, "train")
 
     def test_folders_nested_1500_deep(self, tmp_path):
