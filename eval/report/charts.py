@@ -253,8 +253,8 @@ def curves(
         for line in sorted(lines, key=lambda item: item.series is not None):  # grey lines first, behind the others
             x, y = zip(*line.known(), strict=True)
             style = stroke(line.series, 1.8) | mark(line.series, 5)
-            (drawn,) = axes.plot(x, y, markevery=max(1, len(x) // 8), **style)
-            tip(drawn, f"{line.name}: {number(y[0], 3)} at {x[0]:g}, {number(y[-1], 3)} at {x[-1]:g}")
+            (artist,) = axes.plot(x, y, markevery=max(1, len(x) // 8), **style)
+            tip(artist, f"{line.name}: {number(y[0], 3)} at {x[0]:g}, {number(y[-1], 3)} at {x[-1]:g}")
         if chance:
             axes.axhline(0, color=COLOURS["dim"], linestyle=DASHED, linewidth=1.2)
             axes.text(xs[-1], 0, "chance", color=COLOURS["dim"], ha="right", va="bottom", fontsize=9)

@@ -169,8 +169,8 @@ def headline(data: DatasetData) -> str:
 
 def bar(contrast: Contrast, contrasts: Sequence[Contrast]) -> str:
     """Return the position of a difference in top-1 and its interval as CSS, on the scale of all `contrasts`."""
-    known = [x for c in contrasts for x in (c.top1.difference, c.top1.low, c.top1.high) if math.isfinite(x)]
-    least, most = min(0.0, *known), max(0.0, *known)
+    finite = [x for c in contrasts for x in (c.top1.difference, c.top1.low, c.top1.high) if math.isfinite(x)]
+    least, most = min(0.0, *finite), max(0.0, *finite)
     test, width = contrast.top1, (most - least) or 1.0
     low, high = (test.difference if math.isnan(end) else end for end in (test.low, test.high))
     positions = {"zero": 0.0, "low": low, "at": test.difference, "high": high}

@@ -69,10 +69,10 @@ def picture(
         figure.savefig(text, format="svg", facecolor="none", metadata={"Date": None})
     return Markup(
         '<svg viewBox="0 0 {w:g} {h:g}" style="max-width: {most:g}px" role="img" aria-labelledby="{key}-title" '
-        'aria-describedby="{key}-desc"><title id="{key}-title">{title}</title><desc id="{key}-desc">{said}</desc>'
-        "{inside}</svg>"
+        'aria-describedby="{key}-desc"><title id="{key}-title">{title}</title>'
+        '<desc id="{key}-desc">{description}</desc>{inside}</svg>'
     ).format(
-        key=key, w=size[0], h=size[1], most=scale * size[0], title=printable(title), said=printable(description),
+        key=key, w=size[0], h=size[1], most=scale * size[0], title=printable(title), description=printable(description),
         inside=_inline(text.getvalue()),
     )  # fmt: skip
 
