@@ -184,14 +184,14 @@ def answer(question: Question, rows: Sequence[Row], students: Iterable[Students]
 
 
 def _check_teachers(rows: Iterable[Row]) -> None:
-    """Refuse rows of one dataset whose teachers are of one name and other weights: they are of no one experiment."""
+    """Refuse rows of a dataset whose teachers have the same name but different weights: they are not comparable."""
     known: dict[tuple[str, str], str] = {}
     for row in rows:
         sha256 = row.get("teacher_sha256")
         if sha256 and known.setdefault((row["dataset"], row["teacher"]), sha256) != sha256:
             raise ZooError(
-                f"{row['name']}, seed {row['seed']}: its {row['teacher']} has other weights than that of other rows of "
-                f"{row['dataset']}: measure it again with `python -m eval {row['name']} --write`, or take the row out"
+                f"{row['name']}, seed {row['seed']}: its {row['teacher']} has other weights than in other rows of "
+                f"{row['dataset']}: measure it again with `python -m eval {row['name']} --write`, or delete the row"
             )
 
 
@@ -211,32 +211,32 @@ def _compare(students: Students, figure: str, a: str, b: str, rows: Sequence[Row
 
 
 def paired(students: Students, a: str, b: str, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
-    """The rows of two methods that may be compared: trained on as many views, those of which there are the most seeds.
+    """Return the rows of two methods that are compared: with the same number of cached views and the most seeds.
 
-    Of several such, those on the most views. The baseline sees new views whatever others see, and a method with `@`
-    says which; these go with any.
+    Of several such numbers, the largest. The baseline, which always sees new views, and a method whose number of views
+    is given with `@` are compared whatever the views of the other.
     """
     first, second = (seeds.by_views(named(students, method, rows)) for method in (a, b))
-    free = any(not terms or views is not None for terms, _, views in map(parts, (a, b)))
-    alike = [(student, teacher) for x, student in first.items() for y, teacher in second.items() if x == y or free]
-    most = max(reversed(alike), key=lambda pair: len(by_seed(pair[0]).keys() & by_seed(pair[1]).keys()), default=None)
+    any_views = any(not terms or views is not None for terms, _, views in map(parts, (a, b)))
+    pairs = [(x, y) for views, x in first.items() for others, y in second.items() if views == others or any_views]
+    most = max(reversed(pairs), key=lambda pair: len(by_seed(pair[0]).keys() & by_seed(pair[1]).keys()), default=None)
     return most or ([], [])
 
 
 def named(students: Students, method: str, rows: Iterable[Row]) -> list[Row]:
-    """The rows of a method; of one with `@`, those of that number of views."""
-    own = [row for row in rows if row["name"] == students.entry(method)]
+    """Return the rows of a method; with `@`, only those with that number of cached views."""
+    chosen = [row for row in rows if row["name"] == students.entry(method)]
     views = parts(method)[2]
-    return own if views is None else [row for row in own if row.get("teacher_cache", "") == views]
+    return chosen if views is None else [row for row in chosen if row.get("teacher_cache", "") == views]
 
 
 def by_seed(rows: Iterable[Row], figure: str = "top1") -> dict[int, float]:
-    """A figure by training seed, of the rows that have both."""
+    """Return a metric by training seed, of the rows that have both."""
     return {int(row["seed"]): value for row in rows if row["seed"] for value in seeds.values([row], figure)}
 
 
 def methods(students: Students, rows: Iterable[Row]) -> Mapping[str, list[Row]]:
-    """The measured entries of some students, by method: the baseline, then by name."""
+    """Return the rows of some students by method, the baseline first, then sorted by name."""
     result: dict[str, list[Row]] = {}
     for row in rows:
         method = students.method(row["name"])

@@ -1,4 +1,4 @@
-"""Plain text to Markdown that says just that: no name opens a link, a tag or a table cell."""
+"""Escaping of plain text for Markdown, so that no name opens a link, a tag or a table cell; tables and lists."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ ADDRESS = re.compile(r"https?://[\w.~:/?#@!$&'*+,;=%-]+")
 
 
 class Markdown(str):
-    """Text that is Markdown already; all other text is escaped where it enters a card."""
+    """Text that is Markdown already; all other text is escaped."""
 
     __slots__ = ()
 
 
 def escape(value: object) -> Markdown:
-    """Anything as inline text; Markdown is left as it is."""
+    """Return anything as inline text; Markdown is left as it is."""
     if isinstance(value, Markdown):
         return value
     return Markdown(SPECIAL.sub(_escaped, html.escape(_line(value), quote=False)))
@@ -28,12 +28,12 @@ def _line(value: object) -> str:
 
 
 def _escaped(match: re.Match[str]) -> str:
-    """A backslash before punctuation; before a number's dot or bracket, which would begin a list, after it."""
+    """Return punctuation with a backslash before it, a digit with one after it (`1.` or `1)` would begin a list)."""
     return f"{match[0]}\\" if match[0].isdigit() else f"\\{match[0]}"
 
 
 def code(value: object) -> Markdown:
-    """Anything as a code span, in which nothing is markup."""
+    """Return anything as a code span, in which nothing is markup."""
     text = _line(value)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     pad = " " if text.startswith("`") or text.endswith("`") else ""
@@ -41,32 +41,32 @@ def code(value: object) -> Markdown:
 
 
 def verbatim(value: object) -> Markdown:
-    """Anything as one line of a code block, or as a path."""
+    """Return anything as one line of a code block, or as a path."""
     return Markdown(_line(str(value).replace("`", "")))
 
 
 def listed(values: Iterable[object], most: int) -> Markdown:
-    """Code spans with commas between them; of more than `most`, the first and how many there are besides."""
+    """Return values as code spans separated by commas; of more than `most`, the first ones and the number of others."""
     spans = [code(value) for value in values]
     rest = f" and {len(spans) - most:,} more" if len(spans) > most else ""
     return Markdown(", ".join(spans[:most]) + rest)
 
 
 def link(address: str) -> Markdown:
-    """An address as a link, or as code where it is no web address."""
+    """Return an address as a link, or as code if it is not a web address."""
     return Markdown(f"<{address}>") if ADDRESS.fullmatch(address) else code(address)
 
 
 def table(header: Sequence[object], rows: Iterable[Sequence[object]], numbers: int = 0) -> Markdown:
-    """A table whose last `numbers` columns are set to the right, no figure of them broken into two lines."""
+    """Return a table whose last `numbers` columns are right-aligned, with no line breaks in their cells."""
     words = len(header) - numbers
     marks = [Markdown(mark) for mark in ["---"] * words + ["---:"] * numbers]
-    kept = [[*row[:words], *map(unbroken, row[words:])] for row in rows]
-    return Markdown("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in (header, marks, *kept)))
+    lines = [[*row[:words], *map(unbroken, row[words:])] for row in rows]
+    return Markdown("\n".join(f"| {' | '.join(map(_cell, line))} |" for line in (header, marks, *lines)))
 
 
 def unbroken(value: object) -> Markdown:
-    """Anything as inline text that is not broken into two lines."""
+    """Return anything as inline text without line breaks."""
     return Markdown(escape(value).replace(" ", "\N{NO-BREAK SPACE}"))
 
 

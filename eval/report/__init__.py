@@ -1,4 +1,4 @@
-"""The page of an evaluation, to be looked at in a browser: `python -m eval NAME... --report DIR`."""
+"""HTML report of an evaluation: `python -m eval NAME... --report DIR`."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ PAGE = "index.html"
 def write(
     records: Sequence[Record], results: Mapping[str, Result], folder: Path, config: EvalConfig, images: bool = True
 ) -> Path:
-    """Write the page of an evaluation into a folder; its path. `results` are those of the entries that have one.
+    """Write the report of an evaluation into a folder and return its path; `results` are by name of entry.
 
-    Without `images` no test image stands in it, nor any attention drawn over one: not all may be passed on.
+    Without `images` it has neither test images nor attention drawn over them, because not all may be passed on.
     """
     return _write(collect.from_results(records, results, config, images), folder)
 
 
 def write_rows(rows: Sequence[Row], folder: Path) -> Path:
-    """Write the page of rows of `eval/results.csv` alone into a folder; its path."""
+    """Write the report of rows of `eval/results.csv` alone into a folder and return its path."""
     return _write(collect.from_rows(rows), folder)
 
 

@@ -1,4 +1,4 @@
-"""Collection of a report's data: from entries evaluated just now, or from the rows of `eval/results.csv` alone."""
+"""Collection of a report's data, either from entries just evaluated or from rows of `eval/results.csv` alone."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ from eval.stats.gap_closed import Gap, bootstrapped_gap, gap_closed
 from eval.stats.paired import Difference, least_p
 
 COMPARED = ("id", "label", "prediction", "confidence", "teacher_prediction", "top1", "nll", "agreement")
-PAIRS = 10  # pairs of classes confused most that are listed
-WORST = 100  # classes that have a row of their own
+PAIRS = 10  # confused pairs of classes that are listed
+WORST = 100  # classes that are listed, those with the lowest accuracy
 
-# --- entries evaluated just now
+# --- entries just evaluated
 
 
 def from_results(
     records: Sequence[Record], results: Mapping[str, Result], config: EvalConfig, pictures: bool = True
 ) -> Report:
-    """Collect `results` by entry, and what `records` say of the rest; panels only with `pictures`."""
+    """Collect the report of `results`, and from `records` what was not evaluated; panels only with `pictures`."""
     names = sorted({item.entry.dataset for item in results.values()}, key=registry.natural_key)
     known = {record["name"]: record for record in records}
     parts = ({n: r for n, r in results.items() if r.entry.dataset == name} for name in names)
@@ -77,25 +77,25 @@ def _dataset(
     dataset = registry.get_dataset(next(iter(ordered.values())).entry.dataset)
     baselines = {name: base for name in ordered if (base := _baseline(name, ordered))}
     training = _training(dataset, config)
-    drawn = panels(ordered, baselines, config) if pictures else {}
+    panel_groups = panels(ordered, baselines, config) if pictures else {}
     entries = coloured(
-        replace(_entry(item, records[name], ordered, training), panels=tuple(drawn.get(name, ())))
+        replace(_entry(item, records[name], ordered, training), panels=tuple(panel_groups.get(name, ())))
         for name, item in ordered.items()
     )
-    exact = config.protocol == "exact"  # the only one whose metrics are compared
+    exact = config.protocol == "exact"  # the metrics of the other protocol are not compared
     contrasts, refused = compared(ordered, baselines if exact else {}, entries)
-    return DatasetData(dataset, entries, contrasts, refused, tuple(drawn.get("", ())))
+    return DatasetData(dataset, entries, contrasts, refused, tuple(panel_groups.get("", ())))
 
 
 def _baseline(name: str, known: Collection[str]) -> str | None:
-    """The supervised baseline of a student, where it is among the `known` entries."""
+    """Return the supervised baseline of a student if it is among the `known` entries."""
     entry = registry.get_entry(name)
     base = registry.baseline(entry)
     return base if entry.teacher and base and base in known else None
 
 
 def _training(dataset: Dataset, config: EvalConfig) -> NDArray[np.int64]:
-    """Training images by class."""
+    """Return the number of training images of each class."""
     labels = load.load(dataset, config.data)["train"].labels
     return np.bincount(labels, minlength=dataset.num_classes).astype(np.int64)
 
@@ -138,44 +138,44 @@ def _per_image(result: Result, training: NDArray[np.int64]) -> PerImage:
 
 
 def _gap(result: Result, results: Mapping[str, Result]) -> Gap | None:
-    """The share that a student closes of the gap between its baseline and its teacher, where all are evaluated."""
+    """Return the gap between baseline and teacher that a student closes, if all three are evaluated."""
     base, teacher = _baseline(result.entry.name, results), result.entry.teacher
     if result.config.protocol != "exact" or base is None or teacher is None or teacher not in results:
         return None
     try:
         return bootstrapped_gap(results[base].table, result.table, results[teacher].table)
-    except ZooError:  # not of the same images
+    except ZooError:  # not measured on the same images
         return None
 
 
 def compared(
     results: Mapping[str, Result], baselines: Mapping[str, str], entries: Sequence[EntryData]
 ) -> tuple[tuple[Contrast, ...], tuple[str, ...]]:
-    """Compare students with their baseline, `baselines` by student; and why some could not be compared."""
+    """Compare students with their baselines (`baselines` by student); also return why some could not be compared."""
     data = {item.name: item for item in entries}
     contrasts: list[Contrast] = []
     refused: list[str] = []
     for base in dict.fromkeys(baselines.values()):
         names = [base, *(name for name, other in baselines.items() if other == base)]
         try:
-            result = compare.compare({name: _narrow(results[name].table) for name in names})
+            comparisons = compare.compare({name: _narrow(results[name].table) for name in names})
         except ZooError as error:
             refused.append(str(error))
         else:
             contrasts += [
-                Contrast(c.a, data[c.b], c.images, c.differences, least_p(c.resamples), c.note) for c in result
+                Contrast(c.a, data[c.b], c.images, c.differences, least_p(c.resamples), c.note) for c in comparisons
             ]
     return tuple(sorted(contrasts, key=lambda item: -item.top1.difference)), tuple(refused)
 
 
 def _narrow(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of the metrics that are compared: with fewer tests, Holm's correction costs less."""
+    """Return only the columns of compared metrics, because Holm's correction costs less for fewer tests."""
     scores = {str(c): str(c).removeprefix(f"{skill.CHANCE}.").partition(".")[0] for c in table.columns}
     return table[[name for name, score in scores.items() if name in COMPARED or score in HEADLINES]]
 
 
 def absences(records: Sequence[Record]) -> tuple[Absent, ...]:
-    """Group what was not evaluated by dataset and kind of reason, without failures."""
+    """Group the entries that were not evaluated, without failures, by dataset and status."""
     groups: dict[tuple[str, str], list[Record]] = {}
     for record in records:
         if record["status"] not in (Status.EVALUATED, Status.FAILED):
@@ -190,9 +190,9 @@ def absences(records: Sequence[Record]) -> tuple[Absent, ...]:
 
 
 def from_rows(rows: Sequence[Row]) -> Report:
-    """Collect rows of `eval/results.csv`: means over training seeds, and differences paired by seed.
+    """Collect the report of rows of `eval/results.csv`: means over training seeds, and differences paired by seed.
 
-    Only rows of all images under the exact protocol count, of entries that the catalog has.
+    Rows of a part of the images, of another protocol than exact, or of entries outside the catalog are left out.
     """
     known = registry.entries()
     rows = [row for row in rows if row["protocol"] == "exact" and not row.get("limit") and row["name"] in known]
@@ -232,7 +232,7 @@ def _entry_of_rows(rows: Sequence[Row]) -> EntryData:
 
 
 def _means(rows: Sequence[Row]) -> dict[str, Value]:
-    """Each metric's mean and standard deviation over some rows; of a single row its interval over images."""
+    """Return each metric's mean and standard deviation over some rows; for a single row its interval over images."""
     result = {}
     for name in rows[0]:
         is_metric = name not in (*HEAD, *TAIL) and not name.endswith((".low", ".high"))
@@ -247,9 +247,9 @@ def _means(rows: Sequence[Row]) -> dict[str, Value]:
 
 
 def _tests(arch: str, entries: Sequence[EntryData], rows: Sequence[Row]) -> list[Contrast]:
-    """The students of an architecture compared with their baselines over the seeds that both have.
+    """Compare the students of an architecture with their baselines over the seeds that both have.
 
-    Holm's correction is over the students, for each metric by itself.
+    Holm's correction is over the students, for each metric separately.
     """
     group = findings.Students(arch, entries[0].entry.dataset)
     names = [item.name for item in entries]
@@ -260,24 +260,24 @@ def _tests(arch: str, entries: Sequence[EntryData], rows: Sequence[Row]) -> list
     answers = [item for question in questions for item in findings.answer(question, rows, (group,))]
     contrasts = []
     for item in entries:
-        own = [a for a in answers if item.name in bases and a.b == group.method(item.name)]
+        matching = [a for a in answers if item.name in bases and a.b == group.method(item.name)]
         differences = tuple(
             Difference(a.figure, a.mean_a, a.mean_b, a.test.mean, a.test.low, a.test.high, a.test.p, a.p, a.significant)
-            for a in own
+            for a in matching
         )
-        if own and own[0].figure == "top1":
-            contrasts.append(Contrast(bases[item.name], item, own[0].test.n, differences))
+        if matching and matching[0].figure == "top1":
+            contrasts.append(Contrast(bases[item.name], item, matching[0].test.n, differences))
     return contrasts
 
 
 def _gap_of_means(test: Contrast, rows: Mapping[str, Sequence[Row]]) -> Gap | None:
-    """The share closed of the gap between the means of baseline and teacher, where that gap is significant."""
+    """Return the gap closed between the means of baseline and teacher; None if that gap is not significant."""
     hashes = {row.get("teacher_sha256") for row in rows[test.student.name]}
-    taught = [row for row in rows.get(str(test.student.entry.teacher), ()) if row.get("weights_sha256") in hashes]
-    if not taught:
+    teachers = [row for row in rows.get(str(test.student.entry.teacher), ()) if row.get("weights_sha256") in hashes]
+    if not teachers:
         return None
-    teacher = seeds.spread(seeds.values(taught, "top1")).mean
-    apart = seeds.student(teacher - value for value in seeds.values(rows[test.baseline], "top1"))
-    if not apart.p < 1 - LEVEL:
+    teacher = seeds.spread(seeds.values(teachers, "top1")).mean
+    gap = seeds.student(teacher - value for value in seeds.values(rows[test.baseline], "top1"))
+    if not gap.p < 1 - LEVEL:
         return None
     return Gap(gap_closed(test.top1.a, test.top1.b, teacher), math.nan, math.nan)

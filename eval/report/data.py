@@ -1,4 +1,4 @@
-"""Data of a report, without any markup: datasets, entries, metrics with intervals, differences, images to look at."""
+"""Data of a report, without markup: datasets, entries, metrics with intervals, comparisons, panels of test images."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from eval.stats.gap_closed import Gap
 from eval.stats.paired import Difference
 from eval.stats.per_class import Band, Confused
 
-HEADLINES = ("ssim", "pearson", "iou")  # scores whose skill stands in the leaderboard, is plotted and compared
+HEADLINES = ("ssim", "pearson", "iou")  # scores whose skill is in the leaderboard, plotted and compared
 ROLES = ("teacher", "baseline", "student")
-COLOURED = 6  # entries that have a colour in the plots of a dataset; the others are grey
+COLOURED = 6  # entries with a colour in the plots of a dataset; the others are grey
 
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Value:
-    """A metric with the ends of its 95 % interval over images, or a mean over training seeds with its deviation.
+    """A metric with its 95 % interval over images (`low`, `high`), or a mean over training seeds with its `sd`.
 
-    What is not known is NaN.
+    Unknown numbers are NaN.
     """
 
     value: float
@@ -40,14 +40,14 @@ class Value:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Where a whisker begins and ends: the interval, or one standard deviation around the mean."""
-        known = not math.isnan(self.sd)
-        return (self.value - self.sd, self.value + self.sd) if known else (self.low, self.high)
+        """The ends of a whisker: the interval, or one standard deviation around the mean."""
+        has_sd = not math.isnan(self.sd)
+        return (self.value - self.sd, self.value + self.sd) if has_sd else (self.low, self.high)
 
 
 @dataclass(frozen=True)
 class Level:
-    """A score at a level: its value, the level of chance, and the share of the way from there to the best."""
+    """A score at a level: value, chance level, and skill with its interval."""
 
     score: str
     level: int
@@ -60,7 +60,7 @@ class Level:
 
 @dataclass(frozen=True)
 class PerImage:
-    """Statistics of an entry that need its predictions of each image: by class, confusions, calibration."""
+    """Statistics of an entry that need per-image predictions: by class, confusions, calibration."""
 
     classes: tuple[str, ...]
     per_class: tuple[Row, ...]
@@ -72,7 +72,7 @@ class PerImage:
 
 @dataclass(frozen=True)
 class Seen:
-    """A network's prediction of an image and a picture of its attention, level by level, as a data URI."""
+    """A network's prediction for an image, and its attention maps by level in one picture (a data URI)."""
 
     network: str
     role: str
@@ -85,7 +85,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Example:
-    """A test image, its class, and the prediction and attention of each network."""
+    """A test image, its true class, and the prediction and attention of each network."""
 
     id: str
     truth: str
@@ -95,7 +95,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Panel:
-    """Images chosen by a rule."""
+    """Test images chosen by a rule."""
 
     title: str
     rule: str
@@ -106,9 +106,11 @@ class Panel:
 class EntryData:
     """An entry with its metrics.
 
-    `row` holds the facts of its evaluation, `values` its metrics, which are means where there are several `seeds`.
-    `compared_with` is the network that its attention maps are compared with. `series` is its colour in the plots of
-    its dataset, None for grey. `per_image`, `run` and `panels` are there where the entry was evaluated just now.
+    - `row`: the facts of its evaluation.
+    - `values`: its metrics, which are means if there are several `seeds`.
+    - `compared_with`: the network that its attention maps are compared with.
+    - `series`: its colour in the plots of its dataset, None for grey.
+    - `per_image`, `run`, `panels`: empty unless the entry was evaluated just now.
     """
 
     entry: Entry
@@ -133,21 +135,20 @@ class EntryData:
 
     @property
     def label(self) -> str:
-        """The name without its dataset, for a place that is of this dataset alone: `r20_dctkd.abs`."""
+        """The name without its dataset, for plots and tables of a single dataset: `r20_dctkd.abs`."""
         return self.name.replace(f"_{self.entry.dataset}", "", 1)
 
     @property
     def role(self) -> str:
-        """Student, baseline (which some teacher's maps are compared with) or teacher."""
+        """`student`, `baseline` (compared with a teacher that it does not learn from) or `teacher`."""
         return "student" if self.entry.teacher else "baseline" if self.compared_with else "teacher"
 
 
 @dataclass(frozen=True)
 class Contrast:
-    """A student compared with its baseline, metric by metric.
+    """A student compared with its baseline, metric by metric, paired over `n` test images or `n` training seeds.
 
-    Paired over `n` images, or over `n` training seeds. `least_p` is the least p that resampling can give, 0 for other
-    tests.
+    `least_p` is the smallest p that resampling can give, 0 for other tests.
     """
 
     baseline: str
@@ -167,7 +168,7 @@ class Contrast:
 class DatasetData:
     """A dataset with its entries, the most accurate first, and the students compared with their baselines.
 
-    `refused` says why students could not be compared, if any could not.
+    `refused` lists the reasons why students could not be compared.
     """
 
     dataset: Dataset
@@ -178,27 +179,27 @@ class DatasetData:
 
     @property
     def reported(self) -> bool:
-        """Whether the authors reported a top-1 of any entry that is here."""
+        """Whether the authors reported a top-1 of any of the entries."""
         return any(item.metric == "top1" for entry in self.entries for item in entry.entry.reported)
 
     @property
     def measured(self) -> frozenset[str]:
-        """The metrics that any entry has."""
+        """The metrics that at least one entry has."""
         return frozenset(name for item in self.entries for name in item.values)
 
     @property
     def best(self) -> EntryData | None:
-        """The most accurate student."""
+        """The most accurate student, None if there is no student."""
         return next((item for item in self.entries if item.entry.teacher), None)
 
     def find(self, name: str | None) -> EntryData | None:
-        """The entry of a name, where it is here."""
+        """Return the entry called `name`, None if the report does not have it."""
         return next((item for item in self.entries if item.name == name), None)
 
 
 @dataclass(frozen=True)
 class Absent:
-    """Entries of a dataset that were not evaluated, all for one kind of reason; `reason` is that of the first."""
+    """Entries of a dataset that were not evaluated, all with the same status; `reason` is that of the first."""
 
     dataset: str
     status: str
@@ -208,11 +209,11 @@ class Absent:
 
 @dataclass(frozen=True)
 class Report:
-    """All that a page holds.
+    """All data of a report.
 
-    `over` is what intervals and tests are over: `images`, of networks evaluated just now, or `seeds`, of rows of a
-    results file. `document` is what the page offers as JSON, if anything; `pictures` is whether test images may be on
-    the page.
+    `over` is what intervals and tests are over: `images`, for networks evaluated just now, or `seeds`, for rows of a
+    results file. `document` is the data that the page offers as JSON, if any. `pictures`: whether test images may be
+    on the page.
     """
 
     datasets: tuple[DatasetData, ...]
@@ -225,27 +226,27 @@ class Report:
 
 
 def coloured(entries: Iterable[EntryData]) -> tuple[EntryData, ...]:
-    """Give `COLOURED` entries a colour: the best teacher and baseline, and the best of the rest; others are grey.
+    """Give `COLOURED` entries, sorted by accuracy, a colour; the others are grey.
 
-    `entries` are sorted by accuracy.
+    The best teacher and the best baseline come first, then the best of the rest.
     """
     entries = tuple(entries)
     first = {item.role: item.name for item in reversed(entries) if item.role != "student"}
     chosen = sorted(entries, key=lambda item: first.get(item.role) != item.name)[:COLOURED]
-    series = {item.name: path for path, item in enumerate(sorted(chosen, key=lambda item: ROLES.index(item.role)))}
+    series = {item.name: index for index, item in enumerate(sorted(chosen, key=lambda item: ROLES.index(item.role)))}
     return tuple(replace(item, series=series.get(item.name)) for item in entries)
 
 
 def scores(values: Mapping[str, Value]) -> list[str]:
-    """Scores of the likeness to the teacher that have a level of chance: those of the leaderboard first."""
+    """Return the scores of similarity to the teacher that have a chance level, those of the leaderboard first."""
     names = [name.removeprefix("skill.") for name in values if name.startswith("skill.")]
     known = [n for n in names if "." not in n and skill.is_measured(n)]
-    alike = sorted(n for n in known if n.removeprefix(skill.TEACHER) not in _objects.SCORES)
-    return [*(n for n in HEADLINES if n in alike), *(n for n in alike if n not in HEADLINES)]
+    similarities = sorted(n for n in known if n.removeprefix(skill.TEACHER) not in _objects.SCORES)
+    return [*(n for n in HEADLINES if n in similarities), *(n for n in similarities if n not in HEADLINES)]
 
 
 def levels(values: Mapping[str, Value], score: str, table: pd.DataFrame | None = None) -> tuple[Level, ...]:
-    """A score level by level; the level of chance is from the per-image `table`, else what value and skill imply."""
+    """Return a score by level; the chance level is from the per-image `table`, else computed from value and skill."""
     result: list[Level] = []
     while (name := f"{score}.{len(result) + 1}") in values:
         value, above = values[name], values.get(f"skill.{name}", Value(math.nan))
@@ -259,7 +260,7 @@ def levels(values: Mapping[str, Value], score: str, table: pd.DataFrame | None =
 
 
 def objects(values: Mapping[str, Value], table: pd.DataFrame | None = None) -> tuple[tuple[Level, Level | None], ...]:
-    """How much of an entry's maps lies on the objects that decide the class, and of its teacher's, by level."""
+    """Return the scores of an entry's maps on the objects that decide the class, with its teacher's, by level."""
     result: list[tuple[Level, Level | None]] = []
     for score in _objects.SCORES:
         student, teacher = (levels(values, f"{who}{score}", table) for who in ("", skill.TEACHER))

@@ -1,4 +1,4 @@
-"""Test images chosen by rules from per-image tables, and pictures of the attention of networks on them."""
+"""Panels of a report: test images chosen by rules, with the attention of networks on them."""
 
 from __future__ import annotations
 
@@ -26,38 +26,38 @@ from eval.run.per_image import BATCH_SIZE
 from eval.run.setup import load_network, load_teacher, open_views, reference, test_split
 from eval.stats.paired import align
 
-COUNT = 3  # images of a rule
-CELL = 144  # px of a map
-QUALITY = 80  # of a JPEG
+COUNT = 3  # images of a panel
+CELL = 144  # size of a map in px
+QUALITY = 80  # JPEG quality
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """A rule in words and the ids of the images that it chooses, which may be none."""
+    """A rule in words and the ids of the images that it chooses, possibly none."""
 
     rule: str
     ids: tuple[str, ...]
 
 
 def at_random(table: pd.DataFrame, count: int = COUNT, seed: int = 0) -> Chosen:
-    """Draw images by a seed, whatever their predictions."""
+    """Choose images at random with a seed, whatever the predictions."""
     ids = np.sort(table["id"].to_numpy(str))
-    drawn = np.random.default_rng(seed).choice(len(ids), min(count, len(ids)), replace=False)
-    rule = f"{len(drawn)} of {len(ids):,} test images, drawn at random with seed {seed}, whatever their predictions."
-    return Chosen(rule, tuple(str(ids[path]) for path in drawn))
+    sample = np.random.default_rng(seed).choice(len(ids), min(count, len(ids)), replace=False)
+    rule = f"{len(sample)} of {len(ids):,} test images, drawn at random with seed {seed}, whatever the predictions."
+    return Chosen(rule, tuple(str(ids[index]) for index in sample))
 
 
 def gains(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str], count: int = COUNT) -> Chosen:
     """Choose images that the student gets right and whose true class gains the most probability over the baseline.
 
-    Where a table lacks that probability: images that the baseline gets wrong and the student right, the student's most
-    confident first. Ties are in order of ids. `names` are those of baseline and student.
+    If a table lacks that probability: images that the baseline gets wrong and the student right, sorted by the
+    student's confidence. Ties are in the order of ids. `names` are those of baseline and student.
     """
     return _chosen(baseline, student, names, count)
 
 
 def losses(baseline: pd.DataFrame, student: pd.DataFrame, names: tuple[str, str], count: int = COUNT) -> Chosen:
-    """Choose images as `gains` does, with the parts of baseline and student exchanged."""
+    """Choose images as `gains` does, with baseline and student exchanged."""
     return _chosen(student, baseline, names[::-1], count)
 
 
@@ -73,7 +73,7 @@ def _chosen(before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str], c
 def _rising(
     before: pd.DataFrame, after: pd.DataFrame, names: tuple[str, str], count: int
 ) -> tuple[tuple[str, ...], int, bool]:
-    """Ids of the images that rise most, how many rise, and whether by the probability of their class."""
+    """Return the ids of the images with the largest gain, how many gain, and whether by probability of the class."""
     before, after = align(before, after, names)
     chosen, by_probability = after["prediction"] == after["label"], "nll" in before and "nll" in after
     if by_probability:
@@ -87,18 +87,17 @@ def _rising(
 
 
 def panels(results: Mapping[str, Result], baselines: Mapping[str, str], config: EvalConfig) -> dict[str, list[Panel]]:
-    """Make the panels of a dataset: by entry, and those of all entries under the empty name.
+    """Return the panels of a dataset by entry; those of all entries are under the empty name.
 
-    `baselines` are the entries' baselines by their name, both among the `results`.
+    `baselines` are the baselines by student; both are among the `results`.
     """
     first = next(iter(results.values()))
-    drawn = at_random(first.table)
-    plan: list[tuple[str, str, Chosen, list[str]]] = [("", "Random images", drawn, list(results))]
+    plan: list[tuple[str, str, Chosen, list[str]]] = [("", "Random images", at_random(first.table), list(results))]
     for student, baseline in baselines.items():
         a, b = (results[name].table for name in (baseline, student))
-        others = [baseline, student]
-        plan.append((student, "Largest gain", gains(a, b, (baseline, student)), others))
-        plan.append((student, "Largest loss", losses(a, b, (baseline, student)), others))
+        pair = [baseline, student]
+        plan.append((student, "Largest gain", gains(a, b, (baseline, student)), pair))
+        plan.append((student, "Largest loss", losses(a, b, (baseline, student)), pair))
     wanted: dict[str, set[str]] = {}
     for _, _, chosen, names in plan:
         for name in names:
@@ -113,29 +112,29 @@ def panels(results: Mapping[str, Result], baselines: Mapping[str, str], config: 
 
 @dataclass(frozen=True)
 class Look:
-    """Predictions and attention of an entry, and of the teacher it is compared with, by image id."""
+    """Predictions and attention of an entry (`seen`) and of its teacher (`teacher_seen`), by image id."""
 
     entry: Entry
     classes: tuple[str, ...]
     labels: Mapping[str, int]
     pictures: Mapping[str, str]
     seen: Mapping[str, Seen]
-    taught: Mapping[str, Seen]
+    teacher_seen: Mapping[str, Seen]
 
 
 def look(result: Result, ids: Sequence[str], config: EvalConfig) -> Look:
-    """Run an entry and its teacher on the test images of some ids."""
+    """Run an entry and the teacher it is compared with on the test images of some ids."""
     entry = result.entry
     split = test_split(registry.get_dataset(entry.dataset), config.data, config.limit)
     views = open_views(entry, split, config.device)
     windows = centre_crops(views.store, entry.recipe)
-    places = {image: path for path, image in enumerate(split.ids)}
-    positions = torch.tensor([places[image] for image in ids])
+    index = {image: position for position, image in enumerate(split.ids)}
+    positions = torch.tensor([index[image] for image in ids])
     model = load_network(entry, result.weights, split.classes, config.device)
     teacher = load_teacher(entry, split.classes, config)
     pictures: list[Image.Image] = []
-    student: list[Seen] = []
-    theirs: list[Seen] = []
+    seen: list[Seen] = []
+    teacher_seen: list[Seen] = []
     role = "student" if entry.teacher else "baseline" if result.teacher else "teacher"
     for chunk in positions.split(BATCH_SIZE) if len(positions) else ():
         pixels = crop(views.store, chunk, windows, entry.recipe.crop).cpu().numpy()
@@ -144,41 +143,42 @@ def look(result: Result, ids: Sequence[str], config: EvalConfig) -> Look:
         labels = split.labels[chunk.numpy()].tolist()
         batch = views.batch(chunk, windows)
         with fp32_inference():
-            student += _seen(entry.name, role, model(batch.images), images, labels, split.classes)
+            seen += _seen(entry.name, role, model(batch.images), images, labels, split.classes)
             if teacher is not None:
-                known = teacher.network(batch.images)
-                theirs += _seen(str(reference(entry)), "teacher", known, images, labels, split.classes)
+                output = teacher.network(batch.images)
+                teacher_seen += _seen(str(reference(entry)), "teacher", output, images, labels, split.classes)
     return Look(
         entry,
         split.classes,
-        {image: int(split.labels[places[image]]) for image in ids},
+        {image: int(split.labels[index[image]]) for image in ids},
         {image: uri(picture) for image, picture in zip(ids, pictures, strict=True)},
-        dict(zip(ids, student, strict=True)),
-        dict(zip(ids, theirs, strict=bool(theirs))),
+        dict(zip(ids, seen, strict=True)),
+        dict(zip(ids, teacher_seen, strict=bool(teacher_seen))),
     )
 
 
 def _seen(
     name: str, role: str, output: Output, images: Sequence[Image.Image], labels: Sequence[int], classes: Sequence[str]
 ) -> list[Seen]:
-    """A network's predictions of some images and its attention on them."""
-    shares, guesses = output.logits.cpu().softmax(dim=1).max(dim=1)
+    """Return a network's predictions and attention for some images."""
+    confidences, predictions = output.logits.cpu().softmax(dim=1).max(dim=1)
     maps = [activation_map(level).cpu() for level in output.maps]
     result = []
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
-        guess = int(guesses[row])
+        prediction = int(predictions[row])
         strip = grid([Row([overlay(image, level[row]) for level in maps])], margin=0)
-        result.append(Seen(name, role, classes[guess], guess == label, float(shares[row]), len(maps), uri(strip)))
+        right, confidence = prediction == label, float(confidences[row])
+        result.append(Seen(name, role, classes[prediction], right, confidence, len(maps), uri(strip)))
     return result
 
 
 def _example(image: str, names: Iterable[str], looks: Mapping[str, Look]) -> Example:
-    """An image with each teacher once, then the networks in their order."""
+    """Return an image with each teacher once, then the other networks in their order."""
     chosen = [looks[name] for name in names]
     seen: dict[str, Seen] = {}
     for item in chosen:
-        if image in item.taught:
-            seen.setdefault(item.taught[image].network, item.taught[image])
+        if image in item.teacher_seen:
+            seen.setdefault(item.teacher_seen[image].network, item.teacher_seen[image])
     for item in chosen:
         seen.setdefault(item.entry.name, item.seen[image])
     first = chosen[0]
@@ -190,7 +190,7 @@ def _large(image: Image.Image) -> Image.Image:
 
 
 def uri(picture: Image.Image) -> str:
-    """A picture as a JPEG in a data URI."""
-    kept = io.BytesIO()
-    picture.save(kept, "JPEG", quality=QUALITY, optimize=True)
-    return f"data:image/jpeg;base64,{base64.b64encode(kept.getvalue()).decode()}"
+    """Return a picture as a JPEG in a data URI."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=QUALITY, optimize=True)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"

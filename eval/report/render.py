@@ -1,4 +1,4 @@
-"""The page of a report as HTML, in which all text from data is escaped."""
+"""Rendering of a report as an HTML page; all text from data is escaped."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ HERE = Path(__file__).parent / "templates"
 TITLE = "dctkd_zoo: evaluation report"
 
 FACTS = (
-    ("weights_sha256", "weights sha256"),
+    ("weights_sha256", "sha256 of the weights"),
     ("weights_origin", "weights from"),
-    ("teacher_sha256", "teacher's sha256"),
-    ("dataset_digest", "test set sha256"),
+    ("teacher_sha256", "sha256 of the teacher"),
+    ("dataset_digest", "sha256 of the test set"),
     ("n", "images"),
     ("limit", "limit"),
     ("protocol", "protocol"),
-    ("selected", "selected"),
+    ("selected", "selected epoch"),
     ("teacher_cache", "cached views"),
     ("trained_on", "trained on"),
     ("device", "evaluated on"),
@@ -48,7 +48,7 @@ FACTS = (
 
 
 def page(report: Report) -> str:
-    """Render the whole page."""
+    """Return the page."""
     return _environment().get_template("page.html.jinja").render(
         report=report,
         entries=sum(len(item.entries) for item in report.datasets),
@@ -65,8 +65,8 @@ def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    own = (breakable, p_value, shortened_name, span)
-    environment.filters |= {item.__name__: item for item in own}
+    filters = (breakable, p_value, shortened_name, span)
+    environment.filters |= {item.__name__: item for item in filters}
     environment.filters |= {
         "fixed": columns.number,
         "signed": partial(columns.number, sign="+"),
@@ -87,12 +87,12 @@ def _environment() -> Environment:
 
 
 def _file(name: str) -> Markup:
-    """A file of the templates, which needs no escaping."""
+    """Return the text of a file next to the templates, unescaped."""
     return Markup((HERE / name).read_text(encoding="utf-8"))
 
 
 def script_data(document: Any) -> Markup:
-    """A document as JSON that no text in it can end: `<`, `>` and `&` as JSON's own escapes."""
+    """Return a document as JSON for a `script` element, with `<`, `>` and `&` escaped so that no text can end it."""
     text = results_csv.as_json(document)
     for letter in "<>&\u2028\u2029":
         text = text.replace(letter, f"\\u{ord(letter):04x}")
@@ -109,29 +109,29 @@ def span(ends: tuple[float, float], digits: int) -> str:
 
 
 def p_value(difference: Difference, least: float = 0.0) -> str:
-    """Format the corrected p; `least` is the smallest that resampling can give."""
+    """Format the corrected p; `least` is the smallest p that resampling can give."""
     text = columns.p_value(difference.holm, bound=difference.p == least)
     return text.replace("<", "<\N{NO-BREAK SPACE}").replace("≤", "≤\N{NO-BREAK SPACE}")
 
 
 def shortened_name(value: Any) -> str:
-    """Words without the folders of a machine in them; a dash for none."""
+    """Return text without the directories of local paths; a dash if it is empty."""
     return " ".join(map(shortened, str(value).split())) if value not in (None, "") else "–"
 
 
 def breakable(name: str) -> Markup:
-    """A name that a narrow column may break after an underscore."""
+    """Return a name that may be wrapped after an underscore."""
     return Markup(str(escape(name)).replace("_", "_<wbr>"))
 
 
 def words(entry: EntryData) -> str:
-    """The words that the filter finds an entry by."""
-    known = entry.entry
-    return " ".join((known.name, known.arch, *known.terms, known.dataset, known.variant, shortened_name(known.teacher)))
+    """Return the words by which the filter finds an entry."""
+    spec = entry.entry
+    return " ".join((spec.name, spec.arch, *spec.terms, spec.dataset, spec.variant, shortened_name(spec.teacher)))
 
 
 def reported(name: str) -> list[Reported]:
-    """What the authors reported of an entry's top-1 and MCA."""
+    """Return the top-1 and MCA that the authors reported of an entry."""
     return [item for item in registry.get_entry(name).reported if item.metric in ("top1", "mca", "mca_all")]
 
 
@@ -139,7 +139,7 @@ def reported(name: str) -> list[Reported]:
 
 
 def verdict(difference: Difference) -> tuple[str, str]:
-    """Whether a difference is significant: a class of the style sheet and words."""
+    """Return a CSS class and a text that say whether a difference is significant."""
     if math.isnan(difference.holm):
         return "dim", "not tested"
     if not difference.significant:
@@ -150,7 +150,7 @@ def verdict(difference: Difference) -> tuple[str, str]:
 
 
 def headline(data: DatasetData) -> str:
-    """How many students are significantly more accurate than their baseline; nothing without a comparison."""
+    """Return how many students are significantly more accurate than their baseline, empty without a comparison."""
     tests = [item.top1 for item in data.contrasts]
     higher, lower = (sum(t.significant and (t.difference > 0) == up for t in tests) for up in (True, False))
     if not tests:
@@ -168,10 +168,10 @@ def headline(data: DatasetData) -> str:
 
 
 def bar(contrast: Contrast, contrasts: Sequence[Contrast]) -> str:
-    """Where the interval of a difference in top-1 lies between the least and greatest of some, as CSS."""
-    known = [x for c in contrasts for x in (c.top1.difference, c.top1.low, c.top1.high) if math.isfinite(x)]
-    least, most = min(0.0, *known), max(0.0, *known)
-    test, room = contrast.top1, (most - least) or 1.0
+    """Return the position of a difference in top-1 and its interval as CSS, on the scale of all `contrasts`."""
+    finite = [x for c in contrasts for x in (c.top1.difference, c.top1.low, c.top1.high) if math.isfinite(x)]
+    least, most = min(0.0, *finite), max(0.0, *finite)
+    test, width = contrast.top1, (most - least) or 1.0
     low, high = (test.difference if math.isnan(end) else end for end in (test.low, test.high))
-    places = {"zero": 0.0, "low": low, "at": test.difference, "high": high}
-    return "; ".join(f"--{name}: {100 * (x - least) / room:.1f}%" for name, x in places.items())
+    positions = {"zero": 0.0, "low": low, "at": test.difference, "high": high}
+    return "; ".join(f"--{name}: {100 * (x - least) / width:.1f}%" for name, x in positions.items())

@@ -1,7 +1,7 @@
-"""Inline SVG drawn by matplotlib, in the colours and the font of the page and with tooltips.
+"""Inline SVG drawn by matplotlib, with the colours and font of the page and with tooltips.
 
-matplotlib draws in placeholder colours, which are replaced by variables of the page's style sheet, so that a chart
-follows light and dark. The same chart is the same text each time.
+matplotlib draws in placeholder colours, which are replaced by variables of the style sheet, so that a chart follows
+the light or dark theme. The same chart always gives the same text.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-MARKERS = ("o", "s", "^", "D", "v", "P")  # of the colours, for readers who cannot tell these apart
-TIP = "tip:"  # how the id of an artist begins that has a tooltip
+MARKERS = ("o", "s", "^", "D", "v", "P")  # one per colour, for readers who cannot distinguish these
+TIP = "tip:"  # prefix of the id of an artist with a tooltip
 DASHED = (0, (4, 3))
 
-# Variables of the style sheet, and the colours that stand for them in matplotlib.
+# Variables of the style sheet, and their placeholder colours in matplotlib.
 VARIABLES = ("ink", "dim", "faint", "rule", "accent", *(f"c{number}" for number in range(len(MARKERS))))
 COLOURS = {name: f"#0000{number:02x}" for number, name in enumerate(VARIABLES, start=1)}
-PLACES = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
+VARIABLE_OF = {colour: f"var(--{name})" for name, colour in COLOURS.items()}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "text.parse_math": False,
@@ -54,31 +54,31 @@ STYLE: dict[Any, Any] = {
 def picture(
     key: str, title: str, description: str, size: tuple[float, float], draw: Callable[[Axes], None], scale: float = 1.0
 ) -> Markup:
-    """Draw on new axes of some size in px, shown up to `scale` times as large.
+    """Return an SVG of `size` in px, drawn by `draw` and shown up to `scale` times as large.
 
-    `key` keeps the ids apart from those of other pictures; `title` and `description` are for screen readers.
+    `key` makes its ids unique on the page; `title` and `description` are for screen readers.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": key}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the page's fonts have it
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # the page's fonts have them
         figure = Figure((size[0] / 72, size[1] / 72))
         draw(figure.add_subplot())
         text = io.StringIO()
         figure.savefig(text, format="svg", facecolor="none", metadata={"Date": None})
     return Markup(
         '<svg viewBox="0 0 {w:g} {h:g}" style="max-width: {most:g}px" role="img" aria-labelledby="{key}-title" '
-        'aria-describedby="{key}-desc"><title id="{key}-title">{title}</title><desc id="{key}-desc">{said}</desc>'
-        "{inside}</svg>"
+        'aria-describedby="{key}-desc"><title id="{key}-title">{title}</title>'
+        '<desc id="{key}-desc">{description}</desc>{inside}</svg>'
     ).format(
-        key=key, w=size[0], h=size[1], most=scale * size[0], title=printable(title), said=printable(description),
+        key=key, w=size[0], h=size[1], most=scale * size[0], title=printable(title), description=printable(description),
         inside=_inline(text.getvalue()),
     )  # fmt: skip
 
 
 def _inline(text: str) -> Markup:
-    """The elements of a picture, without ids that nothing refers to."""
+    """Return the elements of an SVG without unused ids, metadata and styles."""
     root = ElementTree.fromstring(text)
     for element in root.iter():
         element.tag = element.tag.rpartition("}")[2]
@@ -97,10 +97,10 @@ def _inline(text: str) -> Markup:
 def _attributes(element: ElementTree.Element) -> Iterable[tuple[str, str]]:
     for key, value in element.attrib.items():
         name = key.rpartition("}")[2]  # `href` in place of `xlink:href`
-        if name == "style":  # the size of a font stays, its family is the page's
+        if name == "style":  # keep the font size, take the font family of the page
             value = re.sub(r"font: [^;]*?([\d.]+px)[^;]*", r"font-size: \1", value)
             value = re.sub(r" ?font-family: [^;]*;?", "", value)
-            yield name, re.sub(r"#0000[0-9a-f]{2}", lambda match: PLACES[match[0]], value)
+            yield name, re.sub(r"#0000[0-9a-f]{2}", lambda match: VARIABLE_OF[match[0]], value)
         elif name in ("d", "x", "y", "transform"):
             rounded = re.sub(r"-?\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", " ".join(value.split()))
             if not rounded.startswith("rotate(-0 "):
@@ -110,26 +110,26 @@ def _attributes(element: ElementTree.Element) -> Iterable[tuple[str, str]]:
 
 
 def stroke(series: int | None, width: float) -> dict[str, Any]:
-    """The style of a line, thin and grey without a series."""
+    """Return the style of a line, thin and grey without a series."""
     if series is None:
         return {"color": COLOURS["faint"], "linewidth": 1.0}
     return {"color": COLOURS[f"c{series}"], "linewidth": width}
 
 
 def mark(series: int | None, size: float) -> dict[str, Any]:
-    """The style of a point, small and grey without a series."""
+    """Return the style of a point, small and grey without a series."""
     if series is None:
         return {"color": COLOURS["faint"], "marker": "o", "markersize": 0.6 * size}
     return {"color": COLOURS[f"c{series}"], "marker": MARKERS[series], "markersize": size}
 
 
-def tip(artist: Artist, words: str) -> None:
+def tip(artist: Artist, text: str) -> None:
     """Give an artist a tooltip."""
-    artist.set_gid(TIP + printable(words))
+    artist.set_gid(TIP + printable(text))
 
 
 def log_axis(axes: Axes, low: float, high: float) -> None:
-    """Make the x axis logarithmic, with ticks at 1, 2 and 5 times powers of ten, or at powers alone on a long axis."""
+    """Make the x axis logarithmic, with ticks at 1, 2 and 5 times powers of ten, on a long axis only at powers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_xscale("log")
@@ -140,7 +140,7 @@ def log_axis(axes: Axes, low: float, high: float) -> None:
 
 
 def short(value: float) -> str:
-    """A number as a tick has it: 272.6 k, 1.5 M, 0.25."""
+    """Format a number for a tick: 272.6 k, 1.5 M, 0.25."""
     for size, unit in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
             return f"{value / size:.4g}{unit}"

@@ -51,27 +51,27 @@ class CKAMeter:
     """CKA of the features of all images so far by level: of student and teacher, and its chance level."""
 
     together: list[LinearCKA] = field(default_factory=list)
-    apart: list[LinearCKA] = field(default_factory=list)
+    chance: list[LinearCKA] = field(default_factory=list)
 
-    def update(self, student: Output, teacher: Output, partners: Output, own: bool) -> None:
+    def update(self, student: Output, teacher: Output, partners: Output, local: bool) -> None:
         """Add a batch: the outputs of the student, of the teacher, and of the teacher for the partner images.
 
-        `own` is that of `ImageLoader.iter_sharded`. Each rank adds the features of all ranks, batch by batch, so its
-        values are those of a single process.
+        `local` is false for a repeated batch, which is not counted (`ImageLoader.iter_sharded`). Each rank adds the
+        features of all ranks, batch by batch, so its values are those of a single process.
         """
-        for meters, output in ((self.together, teacher), (self.apart, partners)):
+        for meters, output in ((self.together, teacher), (self.chance, partners)):
             student_features, teacher_features = student.pooled(), output.pooled()
             count = min(len(student_features), len(teacher_features))  # levels are paired from the deepest
             meters += [LinearCKA() for _ in range(count - len(meters))]
             for level, x, y in zip(meters, student_features[-count:], teacher_features[-count:], strict=True):
                 for xs, ys in zip(
-                    *(distributed.all_gather_uneven(rows if own else rows[:0]) for rows in (x, y)), strict=True
+                    *(distributed.all_gather_uneven(rows if local else rows[:0]) for rows in (x, y)), strict=True
                 ):
                     level.update(xs, ys)
 
     def values(self) -> dict[str, float]:
         """Return `cka.1`, `cka.2` and so on, and `chance.cka.1` and so on."""
-        both = ((CKA, self.together), (f"{CHANCE}.{CKA}", self.apart))
+        both = ((CKA, self.together), (f"{CHANCE}.{CKA}", self.chance))
         return {f"{name}.{level}": cka.value() for name, meters in both for level, cka in enumerate(meters, start=1)}
 
 
@@ -89,9 +89,9 @@ def table(
     cka = CKAMeter()
     with fp32_inference():
         report(0, total)
-        for batch, own in views.iter_sharded(centre_crops(views.store, views.recipe), BATCH_SIZE):
-            for name, values in measure(student, reference, batch, own, metrics, cka).items():
-                part = torch.cat(distributed.all_gather_uneven(values if own else values[:0])).cpu().numpy()
+        for batch, local in views.iter_sharded(centre_crops(views.store, views.recipe), BATCH_SIZE):
+            for name, values in measure(student, reference, batch, local, metrics, cka).items():
+                part = torch.cat(distributed.all_gather_uneven(values if local else values[:0])).cpu().numpy()
                 columns.setdefault(name, np.empty(total, part.dtype))[done : done + len(part)] = part
             done += len(part)
             report(done, total)
@@ -106,7 +106,7 @@ def measure(
     student: FeatureExtractor,
     reference: References,
     batch: Batch,
-    own: bool,
+    local: bool,
     metrics: Iterable[ImageMetric],
     cka: CKAMeter,
 ) -> dict[str, Tensor]:
@@ -121,7 +121,7 @@ def measure(
         columns["teacher_prediction"] = teacher.logits.argmax(dim=1)
         if reference.partner is not None:
             partners = reference.teacher(reference.partner[batch.ids.cpu()])
-            cka.update(output, teacher, partners, own)
+            cka.update(output, teacher, partners, local)
     maps = compact(output)  # activation maps for the metrics of levels, computed once
     for metric in metrics:
         levels = isinstance(metric, LevelMetric)

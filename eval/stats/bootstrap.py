@@ -202,8 +202,8 @@ def bootstrap(
 
 def interval(values: Values, level: float = LEVEL) -> tuple[float, float]:
     """Return the percentile interval of bootstrapped values (R,) without NaN; NaN if none is left."""
-    known = values[~np.isnan(values)]
-    if not known.size:
+    finite = values[~np.isnan(values)]
+    if not finite.size:
         return np.nan, np.nan
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

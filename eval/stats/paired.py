@@ -78,11 +78,11 @@ def bootstrap_p(differences: Values) -> float:
 
     It is below 0.05 if the 95 % percentile interval excludes 0 (Efron & Tibshirani 1993, ch. 15).
     """
-    known = differences[~np.isnan(differences)]
-    if not known.size:
+    finite = differences[~np.isnan(differences)]
+    if not finite.size:
         return math.nan
-    beyond = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return min(1.0, (1 + beyond) * least_p(len(known)))
+    beyond = min(int((finite <= 0).sum()), int((finite >= 0).sum()))
+    return min(1.0, (1 + beyond) * least_p(len(finite)))
 
 
 def least_p(resamples: int) -> float:

@@ -117,6 +117,6 @@ def _resampled(columns: list[str], best: float, table: pd.DataFrame, counts: Cou
 
 def _means(values: Values) -> Values:
     """Return the means over the last axis without NaN, (R, L) -> (R,); NaN where all are NaN."""
-    known = ~np.isnan(values)
+    valid = ~np.isnan(values)
     with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(known, values, 0).sum(axis=-1) / known.sum(axis=-1))
+        return np.asarray(np.where(valid, values, 0).sum(axis=-1) / valid.sum(axis=-1))

@@ -91,10 +91,10 @@ def test_memory_that_cannot_be_measured_has_a_reason(bundled, monkeypatch, tmp_p
     images = torch.zeros(1, 3, 8, 8)
     monkeypatch.setattr("sys.executable", "/bin/false")
     assert cost.cpu_peak(nn.Identity(), bundled.folder, images) == cost.Peak(
-        None, "the process that was to measure it failed: status 1"
+        None, "the process that measures peak memory failed: status 1"
     )
     monkeypatch.setattr(cost, "STATUS", tmp_path / "status")
-    assert "only Linux" in cost.cpu_peak(nn.Identity(), bundled.folder, images).note
+    assert "only on Linux" in cost.cpu_peak(nn.Identity(), bundled.folder, images).note
     assert "of type meta" in cost.unknown_peak(nn.Identity(), bundled.folder, images.to("meta")).note
 
 

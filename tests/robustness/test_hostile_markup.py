@@ -135,7 +135,15 @@ def test_an_error_shows_no_control_characters(tmp_path, capsys):
 def card(words: str) -> Skeleton:
     """The card of an entry in which whatever comes from data is these words, as a browser gets it."""
     known = gather(registry.get_entry("r18_mit67"), [])
-    row = {"name": "r18_mit67", "protocol": "exact", "seed": "0", "n": "9", "top1": "5", "weights_sha256": "0"}
+    row = {
+        "name": "r18_mit67",
+        "dataset": "mit67",
+        "protocol": "exact",
+        "seed": "0",
+        "n": "9",
+        "top1": "5",
+        "weights_sha256": "0",
+    }
     row |= {"device": words, "note": words, "teacher": ""}
     dataset = replace(known.dataset, title=words, notes=words, license=words, url=words)
     text = render(replace(known, rows=(row,), dataset=dataset))

@@ -3,26 +3,26 @@
   const all = (query, within = document) => [...within.querySelectorAll(query)];
   const root = document.documentElement;
 
-  // Light and dark: the system's unless one was chosen; a page from a file may have nowhere to keep it.
-  const keep = (value) => { try { localStorage.setItem("theme", value); } catch { /* not kept */ } };
-  const kept = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
+  // Theme: that of the system unless the reader chose one; a page opened from a file may have no storage.
+  const store = (value) => { try { localStorage.setItem("theme", value); } catch { /* no storage */ } };
+  const stored = () => { try { return localStorage.getItem("theme"); } catch { return null; } };
   const theme = document.getElementById("page-theme");
   const show = (value) => {
     root.dataset.theme = value;
     theme.textContent = value === "dark" ? "Light theme" : "Dark theme";
   };
   const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
-  const chosen = kept();
+  const chosen = stored();
   if (chosen === "dark" || chosen === "light") show(chosen);
   else theme.textContent = system === "dark" ? "Light theme" : "Dark theme";
   theme.hidden = false;
   theme.addEventListener("click", () => {
     const next = (root.dataset.theme || system) === "dark" ? "light" : "dark";
     show(next);
-    keep(next);
+    store(next);
   });
 
-  // Sorting: a heading becomes a button; what has no number stays last either way.
+  // Sorting: headings become buttons; rows without a number stay last in either direction.
   const value = (row, column, kind) => {
     const cell = row.cells[column];
     if (kind === "text") return cell.textContent.trim();
@@ -36,14 +36,14 @@
     const next = now === first ? other : first;
     const sign = next === "ascending" ? 1 : -1;
     const body = table.tBodies[0];
-    const rows = [...body.rows].map((row, place) => ({ row, place, value: value(row, column, kind) }));
+    const rows = [...body.rows].map((row, index) => ({ row, index, value: value(row, column, kind) }));
     rows.sort((a, b) => {
-      if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.place - b.place;
-      const apart = kind === "text" ? a.value.localeCompare(b.value, "en", { numeric: true }) : a.value - b.value;
-      return sign * apart || a.place - b.place;
+      if (a.value === null || b.value === null) return (a.value === null) - (b.value === null) || a.index - b.index;
+      const difference = kind === "text" ? a.value.localeCompare(b.value, "en", { numeric: true }) : a.value - b.value;
+      return sign * difference || a.index - b.index;
     });
-    body.append(...rows.map((each) => each.row));
-    all("th[data-sort]", table.tHead).forEach((each) => each.setAttribute("aria-sort", each === heading ? next : "none"));
+    body.append(...rows.map((item) => item.row));
+    all("th[data-sort]", table.tHead).forEach((other) => other.setAttribute("aria-sort", other === heading ? next : "none"));
   };
   all("table.sortable").forEach((table) => all("th[data-sort]", table.tHead).forEach((heading) => {
     const button = document.createElement("button");
@@ -54,22 +54,22 @@
     button.addEventListener("click", () => sort(table, heading));
   }));
 
-  // Filters: every word must stand in the entry's.
+  // Filter: an entry is visible if its words contain every word of the query.
   const tools = document.getElementById("page-tools"), words = document.getElementById("page-words");
   const dataset = document.getElementById("page-dataset"), count = document.getElementById("page-count");
   const filter = () => {
-    const asked = words.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const fits = (text) => asked.every((word) => text.includes(word));
-    const wanted = dataset ? dataset.value : "";
-    let shown = 0, total = 0;
+    const query = words.value.toLowerCase().split(/\s+/).filter(Boolean);
+    const matches = (text) => query.every((word) => text.includes(word));
+    const selected = dataset ? dataset.value : "";
+    let visible = 0, total = 0;
     all("section.dataset").forEach((section) => {
-      section.hidden = wanted !== "" && section.dataset.name !== wanted;
-      all("[data-words]", section).forEach((each) => { each.hidden = !fits(each.dataset.words.toLowerCase()); });
+      section.hidden = selected !== "" && section.dataset.name !== selected;
+      all("[data-words]", section).forEach((item) => { item.hidden = !matches(item.dataset.words.toLowerCase()); });
       const rows = all("table.board tbody tr", section);
       total += rows.length;
-      shown += section.hidden ? 0 : rows.filter((row) => !row.hidden).length;
+      visible += section.hidden ? 0 : rows.filter((row) => !row.hidden).length;
     });
-    count.textContent = `${shown} of ${total} entries`;
+    count.textContent = `${visible} of ${total} entries`;
   };
   if (tools) {
     tools.hidden = false;
@@ -79,23 +79,23 @@
     filter();
   }
 
-  // A picture of attention is enlarged beside its image, under labels of the levels.
+  // Enlarge a picture of attention, next to its image and with labels of the levels.
   const zoom = document.getElementById("page-zoom"), zoomed = zoom.querySelector(".zoomed");
   all("button.zoom").forEach((button) => button.addEventListener("click", () => {
     const image = button.closest(".example").querySelector("img.image").cloneNode();
     const maps = document.createElement("div");
-    maps.append(...[...button.children].map((each) => each.cloneNode(true)));
-    zoom.querySelector("p").replaceChildren(...[...button.previousElementSibling.childNodes].map((each) => each.cloneNode(true)));
+    maps.append(...[...button.children].map((node) => node.cloneNode(true)));
+    zoom.querySelector("p").replaceChildren(...[...button.previousElementSibling.childNodes].map((node) => node.cloneNode(true)));
     zoomed.style.setProperty("--levels", button.style.getPropertyValue("--levels"));
     zoomed.replaceChildren(image, maps);
     zoom.showModal();
   }));
   zoom.addEventListener("click", (event) => { if (event.target === zoom) zoom.close(); });
 
-  // A link to something inside a closed part opens it, and clears a filter that hides it.
+  // A link into a closed section opens it, and clears the filter if that hides the target.
   const open = () => {
     let name = location.hash.slice(1);
-    try { name = decodeURIComponent(name); } catch { /* as it is */ }
+    try { name = decodeURIComponent(name); } catch { /* not encoded */ }
     const target = document.getElementById(name);
     if (!target) return;
     if (tools && target.closest("[hidden]")) {
@@ -103,13 +103,13 @@
       if (dataset) dataset.value = "";
       filter();
     }
-    for (let each = target; each; each = each.parentElement) if (each.tagName === "DETAILS") each.open = true;
+    for (let node = target; node; node = node.parentElement) if (node.tagName === "DETAILS") node.open = true;
     target.scrollIntoView();
   };
   addEventListener("hashchange", open);
   if (location.hash) open();
 
-  // The metrics as they were measured, to a file.
+  // Save the metrics as a JSON file.
   const save = document.getElementById("page-save");
   if (save) save.hidden = false;
   if (save) save.addEventListener("click", () => {
