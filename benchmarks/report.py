@@ -1,4 +1,4 @@
-"""Benchmark results as a table and as JSON, and their block in README.md (`python -m benchmarks.report`)."""
+"""Benchmark results as a table and as JSON, and their table in docs/speed.md (`python -m benchmarks.report`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from benchmarks.harness.setting import Setting
 from dctkd_zoo import device
 from dctkd_zoo.errors import ZooError
 from eval.pages.generated_file import command
-from eval.pages.readme import README
 
 HEADINGS = ("row", "what", "against", "target", "median", "range", "figures", "met")
 RIGHT = {"target", "median", "range", "figures"}
@@ -129,13 +128,14 @@ def commit(folder: Path) -> str | None:
 
 
 RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 BLOCK = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 
 
 def filled(text: str, document: Mapping[str, Any]) -> str:
     """Return the text with a new table between the markers, made from the document of a run."""
     if len(BLOCK.findall(text)) != 1:
-        raise ZooError("README.md must contain <!-- benchmarks --> and, after it, <!-- /benchmarks --> exactly once")
+        raise ZooError("docs/speed.md must contain <!-- benchmarks --> and, after it, <!-- /benchmarks --> exactly once")
     return BLOCK.sub(lambda match: match[1] + markdown_table(document) + match[2], text)
 
 
@@ -160,11 +160,11 @@ def _markdown_line(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def readme_main(arguments: list[str] | None = None) -> int:
+def page_main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     document = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return command(README, lambda text: filled(text, document), "python -m benchmarks.report", __doc__, arguments)
+    return command(PAGE, lambda text: filled(text, document), "python -m benchmarks.report", __doc__, arguments)
 
 
 if __name__ == "__main__":
-    sys.exit(readme_main())
+    sys.exit(page_main())
