@@ -26,7 +26,7 @@ DATASET = Dataset(
 )
 
 # Sized for two CPU cores: half the paper's geometry and a short schedule in small batches. Rates were chosen for labels
-# alone, on a part of the training set (docs/tuning.md); all terms of an architecture have that of its baseline.
+# alone, on a part of the training set (docs/training.md); all terms of an architecture have that of its baseline.
 STUDENT = Recipe(
     epochs=8,
     batch_size=32,

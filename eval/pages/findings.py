@@ -95,7 +95,7 @@ QUESTIONS = (
         "`vid`, `ckd` and `review` see new views, for a teacher on disk does not keep what they compare; they are set "
         "beside a `dctkd` that was trained on new views, too. Terms have the weights of the released code, which were "
         "made for larger images and batches; on synthscenes `ckd` diverges at its 400 and has 4, on scene15 it would "
-        "take two cores a day ([docs/tuning.md](docs/tuning.md)).",
+        "take two cores a day ([docs/training.md](docs/training.md#how-the-recipes-were-tuned)).",
     ),
     Question(
         "Does the true DCT-II differ from the transforms of the released code?",
@@ -129,7 +129,7 @@ QUESTIONS = (
         "What does a teacher on disk cost?",
         ("top1",),
         (("dctkd_kd@", "dctkd_kd@1"), ("dctkd_kd@", "dctkd_kd@2"), ("dctkd_kd@", "dctkd_kd@8")),
-        "Of one method; how to read it is in [docs/teacher-cache.md](docs/teacher-cache.md).",
+        "Of one method; how to read it is in [docs/training.md](docs/training.md#effect-on-accuracy).",
     ),
     Question(
         "What is left of it after a training as long as the teacher's?",

@@ -25,7 +25,7 @@ HEAD = """# Results
 
 What was trained here, and what it answers. Every figure is made from `eval/results.csv`, a row per training, and
 nothing else; the recipes are the catalog's (`python -m dctkd_zoo info NAME`). How they were chosen, those of 15-Scene
-on a part of its training set, is in [docs/tuning.md](docs/tuning.md). Figures are of the last epoch; "best epoch",
+on a part of its training set, is in [docs/training.md](docs/training.md). Figures are of the last epoch; "best epoch",
 which was chosen on the test set, is a footnote.
 
 Of several seeds: mean ± standard deviation (n - 1). The seed sets a student's start and the order of images, and with
