@@ -135,7 +135,9 @@ BLOCK = re.compile(r"(<!-- benchmarks -->\n).*?(<!-- /benchmarks -->)", re.DOTAL
 def filled(text: str, document: Mapping[str, Any]) -> str:
     """Return the text with a new table between the markers, made from the document of a run."""
     if len(BLOCK.findall(text)) != 1:
-        raise ZooError("docs/speed.md must contain <!-- benchmarks --> and, after it, <!-- /benchmarks --> exactly once")
+        raise ZooError(
+            "docs/speed.md must contain <!-- benchmarks --> and, after it, <!-- /benchmarks --> exactly once"
+        )
     return BLOCK.sub(lambda match: match[1] + markdown_table(document) + match[2], text)
 
 
