@@ -1,4 +1,4 @@
-"""Benchmark results as a table and as JSON, and their block in README.md (`python -m benchmarks.report`)."""
+"""Benchmark results as a table and as JSON, and their table in docs/speed.md (`python -m benchmarks.report`)."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def _markdown_line(cells: Any) -> str:
 
 
 def page_main(arguments: list[str] | None = None) -> int:
-    """Run the command."""
+    """Run the command and return its exit status."""
     document = json.loads(RESULTS.read_text(encoding="utf-8"))
     return command(PAGE, lambda text: filled(text, document), "python -m benchmarks.report", __doc__, arguments)
 

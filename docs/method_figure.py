@@ -1,6 +1,6 @@
-"""A map of the bundled teacher and its point reflection to their spectra: `python docs/method_figure.py` draws them.
+"""Figure of docs/method.md: spectra of an activation map and of its point reflection (`python docs/method_figure.py`).
 
-The two DFTs of the release cannot tell the one from the other, the DCT can (docs/method.md, fact 2).
+The two DFTs of the release cannot tell them apart, the DCT can (docs/method.md, Fact 2).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LARGE, SMALL = 15, 12.5  # pt at 100 dpi; GitHub shows the figure at about two t
 
 @cache
 def example() -> tuple[Image.Image, Tensor]:
-    """A test image, and the teacher's activation map of it on [0, 1], (1, H, W)."""
+    """Return a test image and the teacher's activation map for it, scaled to [0, 1], (1, H, W)."""
     image = synthscenes.read(None, "test").images.load(INDEX)
     pixels = create_transform(TEACHER)(image)[None]
     with torch.inference_mode():
@@ -47,12 +47,12 @@ def example() -> tuple[Image.Image, Tensor]:
 
 
 def point_reflection(maps: Tensor) -> Tensor:
-    """The value at (y, x) goes to (-y, -x), modulo the size: (B, H, W) -> (B, H, W)."""
+    """Move the value at (y, x) to (-y, -x), modulo the size: (B, H, W) -> (B, H, W)."""
     return maps.flip(1, 2).roll((1, 1), (1, 2))
 
 
 def distances(maps: Tensor) -> dict[str, float]:
-    """Spectral distance of a map (1, H, W) and its point reflection under each transform that is shown."""
+    """Return the spectral distance of a map (1, H, W) and its point reflection for each transform in the figure."""
     return {name: spectral_distance(maps, point_reflection(maps), TRANSFORMS[name]).item() for name in SHOWN}
 
 
@@ -91,7 +91,7 @@ def _label(ax: Axes, title: str, below: str = "") -> None:
 
 
 def _explain(ax: Axes) -> Axes:
-    """What the lower row is, in the place of an image; the axes for the maps' colour bar in it."""
+    """Write the explanation of the lower row into `ax`, and return inset axes for the colour bar of the maps."""
     ax.axis("off")
     text = (
         "Lower row: the same map,\nits value at (y, x) moved\nto (−y, −x) modulo its size.\n"
@@ -103,7 +103,7 @@ def _explain(ax: Axes) -> Axes:
 
 
 def _spectrum(ax: Axes, name: str, maps: Tensor) -> AxesImage:
-    """The normalised spectrum that the loss compares, moved so that a coefficient of zero is drawn as zero."""
+    """Draw the normalised spectrum that the loss compares, shifted so that a coefficient of zero is drawn as zero."""
     spectrum = TRANSFORMS[name](maps)[0]
     wraps = name.startswith("dft")
     for axis, size in ((ax.xaxis, spectrum.shape[1]), (ax.yaxis, spectrum.shape[0])):
@@ -114,7 +114,7 @@ def _spectrum(ax: Axes, name: str, maps: Tensor) -> AxesImage:
 
 
 def _scale(figure: Figure, image: AxesImage) -> None:
-    """One colour bar for all spectra, and what they show."""
+    """Draw one colour bar for all spectra, and their caption."""
     ticks = {-1: "−1", -0.3: "−0.3", -0.1: "−0.1", 0: "0", 0.1: "0.1", 0.3: "0.3", 1: "1"}
     bar = figure.colorbar(image, cax=figure.add_axes((0.94, 0.13, 0.012, 0.7)), ticks=[*ticks])
     bar.ax.set_yticklabels([*ticks.values()], fontsize=SMALL)

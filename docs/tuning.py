@@ -1,4 +1,4 @@
-"""Candidates for the recipes of 15-Scene, on one in five of its training images: a file for `--catalog`."""
+"""Catalog file for `--catalog`: candidate recipes for 15-Scene, tested on one in five of its training images."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ CANDIDATES = {
 
 ENTRIES = tuple(
     entry(
-        f"{arch}_scene15dev.lr{rate:g}".replace("0.", "0p"),
-        replace(TEACHER if arch == "r50" else STUDENT, epochs=epochs, lr=rate, test_every=2),
+        f"{arch}_scene15dev.lr{lr:g}".replace("0.", "0p"),
+        replace(TEACHER if arch == "r50" else STUDENT, epochs=epochs, lr=lr, test_every=2),
     )
-    for (arch, epochs), rates in CANDIDATES.items()
-    for rate in rates
+    for (arch, epochs), learning_rates in CANDIDATES.items()
+    for lr in learning_rates
 )

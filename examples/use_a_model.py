@@ -1,8 +1,8 @@
-"""A bundled student by its name: what it says of generated scenes, and where it looks.
+"""Use of a bundled student: its predictions for generated scenes, and where it looks.
 
-Prints the share of images that it names rightly, nearly nine in ten (one in twelve would be chance), its answers to
-the first four, and for each level how much of its attention lies on the three objects that decide: two to four times
-what they cover of the image. Of those four it writes pictures, `DIR/0.png` to `3.png`: the image, and each level's map.
+Prints its accuracy, nearly nine in ten (chance is one in twelve), its predictions for the first four images, and for
+each level the share of its attention on the three objects that decide the class: two to four times their share of the
+image area. Writes pictures of those four, `DIR/0.png` to `3.png`: the image, and the activation map of each level.
 
     python examples/use_a_model.py --out attention
 """
@@ -22,10 +22,10 @@ NAME = "r20_dctkd_synthscenes"
 
 
 def main() -> None:
-    """Load, classify, show."""
+    """Load the student, classify images, and draw its attention."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("attention"), metavar="DIR", help="for the pictures")
-    parser.add_argument("--per-class", type=int, default=20, metavar="N", help="images of each of the twelve classes")
+    parser.add_argument("--out", type=Path, default=Path("attention"), metavar="DIR", help="folder for the pictures")
+    parser.add_argument("--per-class", type=int, default=20, metavar="N", help="images per class (twelve classes)")
     options = parser.parse_args()
 
     model = dctkd_zoo.create_model(NAME, pretrained=True)  # a plain timm model
@@ -35,24 +35,24 @@ def main() -> None:
     with torch.inference_mode():
         output = dctkd_zoo.run(model, torch.stack([transform(image) for image in images]))
 
-    shares, answers = output.logits.softmax(dim=1).max(dim=1)
-    right = answers == torch.tensor(scenes.labels)
-    print(f"{NAME}: {right.double().mean():.1%} of {len(scenes)} images")
+    probabilities, predictions = output.logits.softmax(dim=1).max(dim=1)
+    correct = predictions == torch.tensor(scenes.labels)
+    print(f"{NAME}: {correct.double().mean():.1%} of {len(scenes)} images")
 
     maps = [activation_map(level) for level in output.maps]  # (B, H, W) each
     options.out.mkdir(parents=True, exist_ok=True)
     for index in range(4):
-        truth, answer = scenes.classes[scenes.labels[index]], scenes.classes[answers[index]]
-        print(f"  {index}: {truth}, the answer is {answer} with {shares[index]:.0%}")
-        strip(images[index], [level[index] for level in maps], answer).save(options.out / f"{index}.png")
+        label, prediction = scenes.classes[scenes.labels[index]], scenes.classes[predictions[index]]
+        print(f"  {index}: {label}, predicted as {prediction} with {probabilities[index]:.0%}")
+        strip(images[index], [level[index] for level in maps], prediction).save(options.out / f"{index}.png")
 
     deciding = (torch.tensor(scenes.masks) > 0)[:, None].float()
-    print(f"the objects that decide cover {deciding.mean():.1%} of the images")
+    print(f"the deciding objects cover {deciding.mean():.1%} of the images")
     for number, level in enumerate(maps, start=1):
         _, height, width = level.shape
         mask = F.adaptive_avg_pool2d(deciding, (height, width))[:, 0]
-        on_them = ((level * mask).sum(dim=(1, 2)) / level.sum(dim=(1, 2))).mean()
-        print(f"  level {number}, {height} x {width}: {on_them:.1%} of the attention is on them")
+        share = ((level * mask).sum(dim=(1, 2)) / level.sum(dim=(1, 2))).mean()
+        print(f"  level {number}, {height} x {width}: {share:.1%} of the attention is on them")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""CIFAR-100 as the release's scripts train it, for 240 epochs and without a guide: a grid for `--catalog`."""
+"""Grid for `--catalog`: CIFAR-100 as in the release's scripts, for 240 epochs and without the prediction guide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECIPE = Recipe(
     crop=32,
     weight_decay=5e-4,
 )
-# The other methods keep their defaults: there is no reported figure to reproduce with the release's mistakes.
+# The other methods keep their defaults: there are no reported values to reproduce with the release's mistakes.
 UNGUIDED = {"dctkd": {"transform": "dft_abs", "guided": False}}
 PAIRS = (("r56", "r20", ""), ("r110", "r20", ".r110"), ("r110", "r32", ""), ("r32x4", "r8x4", ""))
 TERMS = ("kd", *(method + kd for method in ALPHA if method != "kd" for kd in ("", "_kd")))

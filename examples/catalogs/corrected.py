@@ -1,4 +1,4 @@
-"""`vid`, `crd` and `ckd` with the level and the negatives that the release leaves out: a grid for `--catalog`."""
+"""Grid for `--catalog`: `vid`, `crd` and `ckd` with the level and the negatives that the release leaves out."""
 
 from __future__ import annotations
 

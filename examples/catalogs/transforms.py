@@ -1,4 +1,4 @@
-"""The loss on the paper's scene sets under a true DCT and under other transforms: a grid for `--catalog`."""
+"""Grid for `--catalog`: the DCT loss on the paper's scene datasets with a true DCT and with other transforms."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dctkd_zoo.catalog._recipes import SCRATCH, entry
 DATASETS = ("ade20k", "sun397", "mit67")
 PAIRS = (("r50", "r18"), ("r152", "r34"), ("r50", "mbv2"))
 
-# A true DCT, the transform of the release's main branch as it is now, and two ablations (docs/method.md, Fact 5).
+# A true DCT, the transform of the release's current main branch, and two ablations (docs/method.md, Fact 5).
 GRID = (
     *product(DATASETS, PAIRS, ("dctkd", "dctkd_kd"), [("dct2", "dct2")]),
     *product(DATASETS, PAIRS[:1], ["dctkd"], [("signed", "dft_signed")]),

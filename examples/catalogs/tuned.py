@@ -1,4 +1,4 @@
-"""Other methods with the weights that the authors' search on the test set ended at: a grid for `--catalog`."""
+"""Grid for `--catalog`: other methods with the loss weights from the authors' search on the test set."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ckd` and `review` where neither the authors nor this project have a result: a grid for `--catalog`."""
+"""Grid for `--catalog`: `ckd` and `review` where neither the authors nor this project have a result."""
 
 from __future__ import annotations
 

@@ -124,10 +124,10 @@ def test_every_difference_is_one_row():
 
 
 def test_every_fact_names_a_test_that_shows_it():
-    _, *facts = re.split(r"^### Fact (\d+)$", METHOD.partition("## The rival terms")[0], flags=re.M)
+    _, *facts = re.split(r"^### Fact (\d+)$", METHOD.partition("## The other methods")[0], flags=re.M)
     assert facts[::2] == [str(number) for number in range(1, 10)]
     for fact in facts[1::2]:
-        assert re.search(r"Shown (for the two DFTs )?by `tests/contract/test_method\.py`", " ".join(fact.split()))
+        assert re.search(r"Verified (for the two DFTs )?by `tests/contract/test_method\.py`", " ".join(fact.split()))
 
 
 def test_the_transforms_are_those_of_the_loss():
@@ -141,7 +141,7 @@ def test_weights_are_those_of_the_catalog():
     for start, alpha in (("| default |", _recipes.ALPHA), ("| `.tuned` |", _recipes.TUNED)):
         meta = zip(terms, cells(start)[1:], strict=True)
         assert {term: float(cell) for term, cell in meta if cell != "–"} == {t: alpha[t] for t in terms if t in alpha}
-    for start, method in (("| labels alone |", ()), ("| `kd` | 0", ("kd",)), ("| a method and `kd` |", ("at", "kd"))):
+    for start, method in (("| labels only |", ()), ("| `kd` | 0", ("kd",)), ("| a method and `kd` |", ("at", "kd"))):
         weights = _recipes.paper_weights(method, _recipes.ALPHA)
         own = "its own" if "at" in weights else "–"
         assert cells(start)[1:] == [f"{weights['ce']:g}", own, f"{weights['kd']:g}" if "kd" in weights else "–"]

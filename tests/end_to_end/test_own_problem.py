@@ -1,4 +1,4 @@
-"""A user's own images and catalog file, as the README shows it: other families of networks, teachers from outside."""
+"""A user's own images and catalog file (docs/training.md): other families of networks, teachers from outside."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from eval.__main__ import main as evaluate
 from tests.world import CLASSES, draw
 from train.__main__ import main as train
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
 
 
 def shown() -> str:
-    """The catalog file in the README."""
-    result = re.search(r"```python\n(# my_scenes\.py.*?)```", README, flags=re.S)
+    """Return the catalog file in docs/training.md."""
+    result = re.search(r"```python\n(# my_scenes\.py.*?)```", PAGE, flags=re.S)
     assert result is not None
     return result[1]
 
@@ -47,13 +47,13 @@ def smaller(file: str, start: Path) -> str:
         (r'pretrained="\w+"', f'pretrained="local-dir:{start}"'),
     ):
         file, count = re.subn(old, new, file)
-        assert count, f"the README's file has no {old}"
+        assert count, f"the file in docs/training.md has no {old}"
     return file
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """A folder of images, a network in timm's format to start from, and the README's file beside them."""
+    """A folder of images, a network in timm's format to start from, and the documented file beside them."""
     root = tmp_path_factory.mktemp("world")
     draw(root / "data" / "myscenes", train=32, test=16, size=(44, 48), pitch=0.9, contrast=80)
     torch.manual_seed(0)
@@ -80,7 +80,7 @@ def arguments(world: Path, *more: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trained(world):
-    """The README's file trained by the command: a ConvNeXt from weights of other classes, then a MobileNet by it."""
+    """The documented file trained by the command: a ConvNeXt from weights of other classes, then a MobileNet by it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
         patch.setattr(registry, "_MODULES", [])
@@ -90,7 +90,7 @@ def trained(world):
     return world / "out"
 
 
-def test_the_file_in_the_readme_has_twelve_lines_and_fits_the_zoo(tmp_path, capsys):
+def test_the_documented_file_has_twelve_lines_and_fits_the_zoo(tmp_path, capsys):
     assert len([line for line in shown().splitlines() if line.strip()]) <= 12
     path = tmp_path / "my_scenes.py"
     path.write_text(shown())
@@ -149,7 +149,7 @@ ENTRIES = (replace(FIRST, name="cnx_myscenes.further", recipe=START),)
 
 
 def other_catalog(world: Path, teacher: str, arch: str = "test_vit", term: str = "at") -> Path:
-    """A catalog file beside the README's, with one more student."""
+    """A catalog file besides the documented one, with one more student."""
     path = world / f"{arch}_{term}.py"
     path.write_text(f"""
 from dctkd_zoo.spec import Arch, Cosine, Entry, Recipe

@@ -89,11 +89,11 @@ def fast_losses(rate: float) -> list[float]:
     """The zoo's own step."""
     teacher, student = (to_device(network, CPU) for network in networks())
     objective = Objective({"ce": 0.1, "dctkd": 1.0, "kd": 1.0}, {"dctkd": {"transform": "dct2", "guided": True}})
-    live = teacher_source.OnlineTeacher(FeatureExtractor(teacher), torch.float32, features=False)
+    online = teacher_source.OnlineTeacher(FeatureExtractor(teacher), torch.float32, features=False)
     recipe = replace(RECIPE, lr=rate)
     sgd = optimizer(student.parameters(), recipe)
-    learner = loop.TrainState(FeatureExtractor(student), live, objective, objective, sgd, recipe, torch.float32)
-    return [sum(value.item() for value in loop.step(learner, batch, live.teach).values()) for batch in batches()]
+    state = loop.TrainState(FeatureExtractor(student), online, objective, objective, sgd, recipe, torch.float32)
+    return [sum(value.item() for value in loop.step(state, batch, online.run).values()) for batch in batches()]
 
 
 @pytest.mark.parametrize(
