@@ -26,7 +26,8 @@ DATASET = Dataset(
 )
 
 # Sized for two CPU cores: half the paper's geometry and a short schedule in small batches. Learning rates were chosen
-# for the supervised baselines on a part of the training set (docs/training.md); all terms of an architecture share them.
+# for the supervised baselines on a part of the training set (docs/training.md); all terms of an architecture share
+# them.
 STUDENT = Recipe(
     epochs=8,
     batch_size=32,
