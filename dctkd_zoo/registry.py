@@ -73,7 +73,7 @@ def _tables(modules: Iterable[ModuleType]) -> _Tables:
             _add(archs, "architectures", name, arch)
         if parts.get("DATASET"):
             _add(datasets, "datasets", module.DATASET.name, module.DATASET)
-        for entry in module.ENTRIES:
+        for entry in parts.get("ENTRIES", ()):
             _add(entries, "entries", entry.name, entry)
     return _Tables(MappingProxyType(archs), MappingProxyType(datasets), MappingProxyType(entries))
 

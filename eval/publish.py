@@ -30,9 +30,8 @@ from eval.run.evaluation import evaluate, silent
 
 COLLECTION = "dctkd_zoo"
 SAMPLE = 200  # test images that a network is evaluated on before it is published
-ENVIRONMENT = "environment.json"
-KEPT = ("recipe.json", "train_log.csv", ENVIRONMENT)  # files of the run folder that are published with the weights
-RESULTS, CARD, FIGURE = "results.json", "README.md", "attention.png"
+KEPT = (run_folder.RECIPE, run_folder.LOG, run_folder.ENVIRONMENT)  # published with the weights
+CARD, FIGURE = "README.md", "attention.png"
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,7 @@ def _measures_as_recorded(entry: Entry, folder: Path, config: EvalConfig) -> Non
 
 def measured(entry: Entry, folder: Path) -> results_csv.Row:
     """Return the row that training wrote next to the weights, else the row of these weights in `eval/results.csv`."""
-    path = folder / RESULTS
+    path = folder / run_folder.RESULTS
     if path.is_file():
         row: results_csv.Row = json.loads(path.read_text(encoding="utf-8"))
         return row
@@ -145,7 +144,7 @@ def _may_be_published(entry: Entry, folder: Path, config: EvalConfig) -> None:
 
 def terms(entry: Entry, folder: Path) -> str:
     """Return the licence of the weights in a folder, whatever its config says; `ZooError` if none can be given."""
-    return licence.of_weights(entry, run_folder.read_facts(folder / ENVIRONMENT).get("start_license"))
+    return licence.of_weights(entry, run_folder.read_facts(folder / run_folder.ENVIRONMENT).get("start_license"))
 
 
 def _has_a_card(entry: Entry, folder: Path, config: EvalConfig) -> None:
@@ -177,13 +176,13 @@ def assembled(ready: Plan, config: EvalConfig) -> Iterator[Path]:
         upload = Path(name)
         for file in (weights.CONFIG, weights.WEIGHTS, weights.HASHES, *KEPT):
             shutil.copyfile(folder / file, upload / file)
-        for file in ("recipe.json", ENVIRONMENT):
+        for file in (run_folder.RECIPE, run_folder.ENVIRONMENT):
             _rewrite(upload / file, weights.portable)
         _rewrite(upload / weights.CONFIG, lambda config: _with_licence(config, terms(ready.entry, folder)))
         weights.write_hashes(upload)
         row = dict(measured(ready.entry, folder))
         row |= {"note": card_tables.note(row)} if row.get("note") else {}
-        atomic.write_text(upload / RESULTS, results_csv.as_json(weights.portable(row)))
+        atomic.write_text(upload / run_folder.RESULTS, results_csv.as_json(weights.portable(row)))
         attention_figure.write(ready.entry, config, upload / FIGURE)
         atomic.write_text(upload / CARD, card(ready.entry, folder, ready.repo))
         yield upload

@@ -95,6 +95,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
 
     from dctkd_zoo import device, distributed
     from dctkd_zoo._io.paths import checkpoints
+    from dctkd_zoo.weights import run_folder
     from train import run
     from train.config import TrainConfig
     from train.launch import plan
@@ -113,7 +114,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
             except (ZooError, OSError) as error:  # an OSError: a full disk, a folder without write access
                 shell.complain(error, entry.run_name)
             except Exception as error:  # a user's network or loss term may raise anything
-                path = config.out / entry.run_name / run.ERROR
+                path = config.out / entry.run_name / run_folder.ERROR
                 atomic.write_text(path, "".join(traceback.format_exception(error)))
                 message = reason_of(error).strip().partition(chr(10))[0]
                 shell.complain(f"{type(error).__name__}: {message} (traceback: {path})", entry.run_name)

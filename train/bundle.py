@@ -18,10 +18,10 @@ from dctkd_zoo._io import paths
 from dctkd_zoo.cli import shell
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.weights import run_folder
+from dctkd_zoo.weights.run_folder import ENVIRONMENT, LOG, RECIPE
 from train.launch.scheduler import finished
 
-ENVIRONMENT = "environment.json"
-COPIED = (weights.CONFIG, "recipe.json", ENVIRONMENT, "train_log.csv")
+COPIED = (weights.CONFIG, RECIPE, ENVIRONMENT, LOG)
 
 
 def bundle(run: Path, path: Path, half: bool = False) -> Path:

@@ -20,6 +20,7 @@ from dctkd_zoo.errors import ZooError
 from dctkd_zoo.models import export
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import licence
+from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, RESULTS
 from eval.run import evaluation, results_csv
 from eval.run import result_row as results_record
 from eval.run.config import EvalConfig
@@ -30,7 +31,7 @@ from train.progress import Display, format_cell
 from train.setup import TrainData
 from train.signals import Interrupted, StopSignal
 
-ENVIRONMENT = (
+RECORDED = (
     "precision",
     "dataset_digest",
     "teacher_sha256",
@@ -39,7 +40,6 @@ ENVIRONMENT = (
     "start_sha256",
     "start_config_sha256",
 )  # facts that are also written to environment.json
-BEST, LOG, ERROR = "best.safetensors", "train_log.csv", "error.txt"
 
 
 def train(entry: Entry, config: TrainConfig, console: Console) -> Path:
@@ -202,7 +202,7 @@ def write_results(entry: Entry, folder: Path, config: TrainConfig) -> float:
     eval_config = EvalConfig(config.data, config.device, config.trained)
     result = evaluation.evaluate(entry, eval_config, found=weights.from_folder(folder, "trained here"))
     if distributed.is_primary():
-        atomic.write_text(folder / "results.json", results_csv.as_json(results_record.row(result)))
+        atomic.write_text(folder / RESULTS, results_csv.as_json(results_record.row(result)))
     return result.figures["top1"]
 
 
@@ -215,9 +215,9 @@ def write_facts(entry: Entry, folder: Path, config: TrainConfig, facts: dict[str
         "python": platform.python_version(),
         "platform": sys.platform,
         **{name: version(name) for name in ("dctkd-zoo", "torch", "torchvision", "timm", "numpy", "pillow")},
-        **{name: facts[name] for name in ENVIRONMENT if name in facts},
+        **{name: facts[name] for name in RECORDED if name in facts},
     }
     start_license = licence.of_start(entry)
     environment |= {"start_license": start_license} if start_license else {}
-    atomic.write_text(folder / "recipe.json", json.dumps(recipe, indent=2) + "\n")
-    atomic.write_text(folder / "environment.json", json.dumps(environment, indent=2) + "\n")
+    atomic.write_text(folder / RECIPE, json.dumps(recipe, indent=2) + "\n")
+    atomic.write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")

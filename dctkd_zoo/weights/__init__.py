@@ -19,6 +19,7 @@ from dctkd_zoo.cli import shell
 from dctkd_zoo.errors import CorruptFile, CorruptWeights, WeightsNotFound
 from dctkd_zoo.spec import HUB, Entry
 from dctkd_zoo.weights import hub
+from dctkd_zoo.weights.run_folder import RECIPE
 
 log = logging.getLogger(__name__)
 
@@ -216,7 +217,7 @@ def write_hashes(folder: Path) -> None:
 
 def recipe_mismatch(folder: Path, expected: Mapping[str, Any]) -> list[str]:
     """Return the names of `expected` values that a folder's `recipe.json` lacks or has otherwise."""
-    path = folder / "recipe.json"
+    path = folder / RECIPE
     recipe = json_file.read_object(path, CorruptFile, "copy it again, or train again") if path.is_file() else {}
     return sorted(name for name, value in expected.items() if portable(recipe.get(name)) != portable(value))
 

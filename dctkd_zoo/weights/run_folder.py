@@ -9,12 +9,14 @@ from typing import Any
 from dctkd_zoo._io import csv_rows, json_file
 from dctkd_zoo.errors import CorruptFile
 
+RECIPE, ENVIRONMENT, LOG, RESULTS = "recipe.json", "environment.json", "train_log.csv", "results.json"
+BEST, ERROR = "best.safetensors", "error.txt"
 WAY_ON = "copy it again, or delete it to do without"
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:
     """Read the rows of `train_log.csv` as text, checked to be numbers or empty; no rows if there is no such file."""
-    path = folder / "train_log.csv"
+    path = folder / LOG
     result = csv_rows.read(path, ("epoch", "test_top1", "images_per_s"), WAY_ON) if path.is_file() else []
     for line, row in result:
         wrong = next((name for name, value in row.items() if not _is_number(name, value)), None)

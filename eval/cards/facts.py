@@ -182,7 +182,7 @@ def _licence(entry: Entry, run: Run | None) -> str | None:
 def _rows_of(entry: Entry, rows: Iterable[Row], folder: Path | None) -> list[Row]:
     """Return an entry's rows sorted by protocol and seed, including the one that training wrote into `folder`."""
     measured = {_measurement(row): row for row in rows if row["name"] == entry.name}
-    row = results_csv.as_text(run_folder.read_facts(folder / "results.json")) if folder else {}
+    row = results_csv.as_text(run_folder.read_facts(folder / run_folder.RESULTS)) if folder else {}
     if row:
         fault = results_csv.fault(row) or next(
             (f"no {name}" for name in ("seed", "weights_sha256") if name not in row), ""
@@ -225,8 +225,8 @@ def _others(entry: Entry) -> dict[str, Dataset]:
 def read_run(folder: Path) -> Run:
     """Read what training wrote into a folder for which `weights.is_complete` is true."""
     classes = weights.read_config(folder).get("label_names") or ()
-    command = str(run_folder.read_facts(folder / "recipe.json").get("command", ""))
-    environment = run_folder.read_facts(folder / "environment.json")
+    command = str(run_folder.read_facts(folder / run_folder.RECIPE).get("command", ""))
+    environment = run_folder.read_facts(folder / run_folder.ENVIRONMENT)
     return Run(
         weights.read_hashes(folder)[weights.WEIGHTS],
         tuple(classes),

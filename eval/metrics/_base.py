@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from functools import cache
 
 import pandas as pd
 import torch
@@ -17,7 +18,9 @@ from eval import metrics
 
 
 class Metric(ABC):  # noqa: B024  the subclasses have the abstract methods
-    """A metric, named after its file in `eval/metrics/`."""
+    """A metric, named after its file in `eval/metrics/`; `protocols` are those that it belongs to."""
+
+    protocols: tuple[str, ...] = ("exact",)
 
     @property
     def name(self) -> str:
@@ -69,3 +72,9 @@ class TableMetric(Metric):
 def load(names: Iterable[str]) -> tuple[Metric, ...]:
     """Return the metrics in the files `eval/metrics/<name>.py`; `ValueError` for a name without a file."""
     return tuple(discover.only(discover.load(metrics.__name__, name), Metric)() for name in names)
+
+
+@cache
+def of_protocol(protocol: str) -> tuple[str, ...]:
+    """Return the names of all metrics of a protocol, sorted."""
+    return tuple(metric.name for metric in load(discover.modules(metrics.__name__)) if protocol in metric.protocols)

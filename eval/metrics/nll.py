@@ -13,6 +13,8 @@ from eval.metrics._base import ImageMetric
 class NLL(ImageMetric):
     """Negative log of the probability that the student gives the true class."""
 
+    protocols = ("exact", "released")
+
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one number per image, (B,)."""
         return cross_entropy(student.logits, batch.labels)

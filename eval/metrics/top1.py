@@ -12,6 +12,8 @@ from eval.metrics._base import ImageMetric
 class Top1(ImageMetric):
     """100 if the predicted class is the true class, else 0."""
 
+    protocols = ("exact", "released")
+
     share = True
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

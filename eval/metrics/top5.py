@@ -12,6 +12,8 @@ from eval.metrics._base import ImageMetric
 class Top5(ImageMetric):
     """100 if the true class is among the five most probable classes, else 0; always 100 for up to five classes."""
 
+    protocols = ("exact", "released")
+
     share = True
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

@@ -107,7 +107,7 @@ def _short(value: float) -> float:
 
 def _other_teacher(result: Result) -> str:
     """Return a note if a student was trained with other teacher weights than it is compared with, else nothing."""
-    environment = run_folder.read_facts(result.weights.folder / "environment.json")
+    environment = run_folder.read_facts(result.weights.folder / run_folder.ENVIRONMENT)
     weights, config = environment.get("teacher_sha256"), environment.get("teacher_config_sha256")
     teacher = result.teacher_weights
     if teacher and weights and weights != teacher.sha256:
@@ -119,7 +119,7 @@ def _other_teacher(result: Result) -> str:
 
 def training_seed(folder: Path) -> int | None:
     """Return the seed a network was trained with, from the `recipe.json` next to it; None if that is missing."""
-    path = folder / "recipe.json"
+    path = folder / run_folder.RECIPE
     recipe = run_folder.read_facts(path).get("recipe")
     seed = recipe.get("seed") if isinstance(recipe, dict) else None
     if path.is_file() and not fits(seed, int):
@@ -140,7 +140,7 @@ def trained_on(folder: Path) -> str | None:
 
 def _environment(folder: Path, name: str, kind: type[T], kind_name: str) -> T | None:
     """Return a value of a run folder's `environment.json`; `CorruptFile` if it is of another type."""
-    path = folder / "environment.json"
+    path = folder / run_folder.ENVIRONMENT
     value: T | None = run_folder.read_facts(path).get(name)
     if not fits(value, kind | None):
         raise CorruptFile(f"{path}: {name} is {value!r:.60}, not {kind_name}: {run_folder.WAY_ON}")

@@ -16,6 +16,7 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo._io.paths import checkpoints
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.spec import Entry
+from dctkd_zoo.weights import run_folder
 from train.launch.plan import Job, generations
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks" / "results.json"
@@ -93,7 +94,7 @@ def measurements(out: Path) -> list[Measured]:
 
 def runs(folder: Path, source: str, rank: int = 0) -> Iterator[Measured]:
     """Yield the throughput of the finished runs in a folder, newest first."""
-    logs = (path for path in folder.glob("*/train_log.csv") if weights.is_complete(path.parent))
+    logs = (path for path in folder.glob(f"*/{run_folder.LOG}") if weights.is_complete(path.parent))
     for path in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
         recipe, environment = (json.loads(path.with_name(f"{n}.json").read_text()) for n in ("recipe", "environment"))
         entry = registry.entries().get(recipe["name"])
@@ -119,7 +120,7 @@ def estimates(
     """Estimate what is left of each job."""
     result = []
     for job in jobs:
-        log = out / job.name / "train_log.csv"
+        log = out / job.name / run_folder.LOG
         done = len(log.read_text().splitlines()) - 1 if log.is_file() else 0
         dataset, recipe = registry.get_dataset(job.entry.dataset), job.entry.recipe
         images_per_s, basis = speed(work(job.entry, recipe.crop, bool(teacher_cache)), measured)

@@ -10,6 +10,7 @@ from pathlib import Path
 from dctkd_zoo import weights
 from dctkd_zoo._io import lock
 from dctkd_zoo.errors import Busy
+from dctkd_zoo.weights import run_folder
 from train import checkpoint
 from train.launch import board
 from train.launch.board import Row, Status
@@ -101,11 +102,11 @@ class Launcher:
         return len(self.active()) + sum(self.cluster.counts_here(self.out / JOBS / name) for name in others)
 
     def _row(self, job: Job) -> Row:
-        done, top1 = board.progress(self._folder(job) / "train_log.csv")
+        done, top1 = board.progress(self._folder(job) / run_folder.LOG)
         return Row(job.name, self.statuses[job.name], done, job.entry.recipe.epochs, top1)
 
     def _epochs(self, job: Job) -> int:
-        return board.progress(self._folder(job) / "train_log.csv")[0]
+        return board.progress(self._folder(job) / run_folder.LOG)[0]
 
     def _folder(self, job: Job) -> Path:
         return self.out / job.name
