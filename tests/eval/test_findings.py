@@ -77,9 +77,7 @@ def test_other_protocols_and_parts_of_the_test_set_do_not_count():
 def test_rows_of_teachers_with_other_weights_are_not_compared():
     rows = [row("", 0, 60.0, teacher="r56_synthscenes", teacher_sha256="a"), row("", 1, 61.0, teacher=None)]
     other = row("dctkd", 1, 70.0, teacher="r56_synthscenes", teacher_sha256="b")
-    with pytest.raises(
-        ZooError, match="r20_dctkd_synthscenes, seed 1: its r56_synthscenes has other weights than in"
-    ):
+    with pytest.raises(ZooError, match="r20_dctkd_synthscenes, seed 1: its r56_synthscenes has other weights than in"):
         answer(TOP1, [*rows, other])
     assert answer(TOP1, [*rows, {**other, "teacher_sha256": "a"}])
 
