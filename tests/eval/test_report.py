@@ -427,7 +427,7 @@ def test_the_first_paragraph_is_the_finding(text, results):
     gap = gaps.bootstrapped_gap(tables[base], tables[best], results[NAMES[0]].table)
     higher = sum(item.differences[0].significant and item.differences[0].difference > 0 for item in result)
     assert finding.startswith(f"On synthscenes, {'all 2' if higher == 2 else '1 of 2'} students")
-    assert f"The most accurate student, {best}, reaches {test.b:.2f} % top-1 against {test.a:.2f} % of its" in finding
+    assert f"The most accurate student, {best}, reaches {test.b:.2f} % top-1 against {test.a:.2f} % for its" in finding
     assert f"+{test.difference:.2f} points (95 % CI +{test.low:.2f} to +{test.high:.2f}, p < 0.001)" in finding
     ends = f"(95 % CI {100 * gap.low:.1f} to {100 * gap.high:.1f})"
     assert f"It closes {100 * gap.share:.1f} % {ends} of the gap to its teacher {NAMES[0]}" in finding
