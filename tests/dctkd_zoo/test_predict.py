@@ -176,7 +176,7 @@ def test_images_of_every_kind(capsys):
         assert images[other]["classes"] != images["png"]["classes"]
     notes = {kind: image["notes"] for kind, image in images.items() if image["notes"]}
     assert notes.keys() == {"turned", "deep"}
-    assert "EXIF orientation is not applied" in notes["turned"][0]
+    assert "without applying the EXIF orientation" in notes["turned"][0]
     assert "the upper 8 of 16" in notes["deep"][0]
 
 

@@ -89,8 +89,8 @@ def test_what_is_taken_though_it_may_not_be_expected_is_said(data, caplog):
     (data / "tiny/test/c").mkdir()
     load(replace(TINY, train=2, num_classes=3), data)
     assert caplog.messages == [
-        "tiny: 3 train images, more than the 2 of its catalog",
-        "tiny: there is no training image of class c: never learned",
+        "tiny: 3 train images, more than the 2 in its catalog entry",
+        "tiny: no training images of class c, which cannot be learned",
     ]
 
 

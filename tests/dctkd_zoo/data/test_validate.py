@@ -104,7 +104,7 @@ def test_doubled_in_train(tiny):
     for index in range(6):
         draw(tiny / f"train/b/copy{index}.png", 0)
     report, findings = found(tiny, replace(TINY, train=8))
-    severity, first, count = findings["train images whose bytes stand there before"]
+    severity, first, count = findings["duplicate train images"]
     assert report.ok and (severity, count) == ("warning", 6)
     assert first[0] == "train/b/copy0.png = train/a/1.png" and len(first) == 5
 
@@ -155,7 +155,7 @@ def test_render(tiny):
     with console.capture() as capture:
         console.print(render(report))
     text = capture.get()
-    assert "tiny: 3 train, 2 test images" in text and "not usable as it is" in text
+    assert "tiny: 3 train, 2 test images" in text and "not usable as is" in text
     assert "train/b/[red]2.png = train/a/1.png" in text
 
 
