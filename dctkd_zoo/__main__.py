@@ -8,13 +8,14 @@ import sys
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import cards, common, data, listing, predict, publish, shell, verify
+from dctkd_zoo.cli.arguments import Parser
 
 COMMANDS = (listing, predict, data, verify, publish, cards)
 
 
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser."""
-    parser = shell.Parser(prog="python -m dctkd_zoo", description=__doc__)
+    parser = Parser(prog="python -m dctkd_zoo", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     shared = common.shared()
     for command in COMMANDS:

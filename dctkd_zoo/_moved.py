@@ -39,7 +39,7 @@ MODULES = {
     "dctkd_zoo.losses._batchnorm": "dctkd_zoo.losses._base",
     "dctkd_zoo.losses._levels": "dctkd_zoo.losses._base",
     "dctkd_zoo.objects": "dctkd_zoo._io.json_file",
-    "dctkd_zoo.options": "dctkd_zoo.cli.shell",
+    "dctkd_zoo.options": "dctkd_zoo.cli.arguments",
     "dctkd_zoo.overlay": "dctkd_zoo.attention_grid",
     "dctkd_zoo.publishing": "eval.publish",
     "dctkd_zoo.ranks": "dctkd_zoo.distributed",

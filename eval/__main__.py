@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.shell import Parser, add_options, seeds
+from dctkd_zoo.cli.arguments import Parser, add_options, seeds
 from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
 
 if TYPE_CHECKING:

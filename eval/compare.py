@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.shell import add_options
+from dctkd_zoo.cli.arguments import Parser, add_options
 from dctkd_zoo.errors import ZooError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """Return the command line parser."""
-    parser = shell.Parser(prog="python -m eval compare", description=__doc__)
+    parser = Parser(prog="python -m eval compare", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="the baseline, then the entries to compare with it")
     add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write all differences as JSON to FILE (- for standard output)")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dctkd_zoo import registry
 from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.shell import Parser, add_options, seeds
+from dctkd_zoo.cli.arguments import Parser, add_options, seeds
 from dctkd_zoo.errors import ZooError, reason_of
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, TypeAlias
 
 from dctkd_zoo import registry
-from dctkd_zoo.cli.shell import add_options
+from dctkd_zoo.cli.arguments import add_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction

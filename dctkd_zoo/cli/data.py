@@ -7,8 +7,8 @@ from argparse import ArgumentParser, Namespace
 from dctkd_zoo import registry
 from dctkd_zoo._io.paths import data_root
 from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.arguments import add_options
 from dctkd_zoo.cli.common import Commands
-from dctkd_zoo.cli.shell import add_options
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.arguments import add_options
 from dctkd_zoo.cli.common import Commands
-from dctkd_zoo.cli.shell import add_options
 from dctkd_zoo.errors import DatasetError, ZooError, printable
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ class MapDiff(Term):
         pairs = map_pairs(student, teacher)
         return torch.stack([(minmax(s) - minmax(t)).abs().mean(dim=(1, 2)) for s, t in pairs]).mean(dim=0)
 ''',
-    "eval/metrics/overlap.py": '''"""Overlap of activation maps: sum of the pixelwise minimum over sum of the maximum."""
+    "eval/metrics/overlap.py": '''"""Overlap of activation maps: sum of pixelwise minima over sum of maxima."""
 
 from __future__ import annotations
 

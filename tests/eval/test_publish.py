@@ -263,7 +263,7 @@ class TestVerify:
             outcome = elsewhere(verify, published.root, NAME)
         finally:
             elsewhere.close()
-        assert outcome.get() == 0 and "match" in outcome.printed and "MISMATCH" not in outcome.printed
+        assert outcome.get() == 0 and ": all " in outcome.printed and "not match" not in outcome.printed
 
     def test_mismatch(self, published, tmp_path):
         path = published.root / "results.csv"
@@ -276,7 +276,7 @@ class TestVerify:
         finally:
             path.write_text(before)
         assert outcome.get() == 1
-        wrong_lines = [line.split()[0] for line in outcome.printed.splitlines() if line.endswith("MISMATCH")]
+        wrong_lines = [line.split()[0] for line in outcome.printed.splitlines() if "± " in line or " the same" in line]
         assert wrong_lines == ["ssim", "top1"]
 
     def test_nothing_recorded(self, published):

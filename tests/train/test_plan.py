@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from dctkd_zoo import registry, weights
-from dctkd_zoo.cli.shell import seeds
+from dctkd_zoo.cli.arguments import seeds
 from dctkd_zoo.errors import WeightsNotFound, ZooError
 from dctkd_zoo.spec import Entry
 from train import launch

@@ -1,0 +1,65 @@
+"""Arguments of the commands: a parser that suggests flags, and the options that several commands share."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, _SubParsersAction
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+
+class Parser(ArgumentParser):
+    """An argument parser with `--version`, which suggests a flag for one that is misspelt."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        if self.add_help:
+            self.add_argument("--version", action=_Version, nargs=0, dest=SUPPRESS, help="print the version and exit")
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and a suggestion, and exit with status 2."""
+        known = [flag for parser in self._with_commands() for flag in parser._option_string_actions]
+        unknown = re.findall(r"(?<!\S)--[\w-]+", message) if message.startswith("unrecognized arguments") else []
+        close = [flag for name in unknown for flag in difflib.get_close_matches(name, known, n=1)]
+        super().error(f"{message}; did you mean {', '.join(dict.fromkeys(close))}?" if close else message)
+
+    def _with_commands(self) -> Iterator[ArgumentParser]:
+        yield self
+        for action in self._actions:
+            if isinstance(action, _SubParsersAction):
+                yield from action.choices.values()
+
+
+class _Version(Action):
+    def __call__(self, parser: ArgumentParser, *unused: Any) -> None:
+        print(f"dctkd_zoo {sys.modules['dctkd_zoo'].__version__}")
+        parser.exit()
+
+
+def seeds(text: str) -> list[int]:
+    """Return the seeds in `text`: `3` -> [3], `0,2` -> [0, 2], `0-4` -> [0, 1, 2, 3, 4]."""
+    result: dict[int, None] = {}
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise ArgumentTypeError(f"{text!r} is not a list of seeds; write 3, 0,1,2 or 0-4")
+        result |= dict.fromkeys(range(int(first), int(last or first) + 1))
+    return [*result]
+
+
+OPTIONS: Mapping[str, Mapping[str, Any]] = {
+    "data": {"type": Path, "metavar": "DIR", "help": "folder with one subfolder per dataset"},
+    "device": {"metavar": "D", "help": "cpu, cuda or cuda:1 (default: the GPU if there is one)"},
+    "out": {"type": Path, "metavar": "DIR", "help": "checkpoint folder of `python -m train --out DIR`"},
+    "seed": {"type": int, "metavar": "S", "help": "use the networks of `python -m train --seed S`"},
+    "catalog": {"type": Path, "metavar": "FILE.py", "help": "a catalog file of your own, in addition to the zoo's"},
+}
+
+
+def add_options(parser: ArgumentParser, names: Iterable[str] = OPTIONS) -> None:
+    """Add the options called `names` to a parser, in this order; all of them by default."""
+    for name in names:
+        parser.add_argument(f"--{name}", **OPTIONS[name])
