@@ -23,7 +23,7 @@ ALPHA = {"dctkd": 1.0, "at": 1000.0, "pkt": 30000.0, "vid": 1.0, "crd": 0.8, "ck
 TUNED = {"at": 1100.0, "pkt": 54000.0, "vid": 1.5, "crd": 1.4, "review": 1.8}
 
 # Meaning of a variant's name, if the recipe does not show it.
-VARIANTS = {"tuned": "The weight of its method is where the authors' search ended, which chose it on the test set"}
+VARIANTS = {"tuned": "The weight of its method was chosen by the authors' search, which used the test set"}
 
 # Options of the reported tables: a DFT, others without level 1 or most negatives (docs/method.md, D-1, 2, 7, 12).
 RELEASED: Options = {

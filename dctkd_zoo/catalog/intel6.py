@@ -17,7 +17,7 @@ DATASET = Dataset(
     std=(0.229, 0.224, 0.225),
     license="unknown",
     url="https://www.kaggle.com/datasets/puneet6060/intel-image-classification",
-    notes="Its owners state no licence: what weights that come from it may be used for is not settled.",
+    notes="Its owners state no licence, so it is unclear what weights trained on it may be used for.",
 )
 
 # Small crops of many images: this network only serves as initial weights.

@@ -21,8 +21,8 @@ DATASET = Dataset(
     license="CC BY 4.0",
     url="https://figshare.com/articles/dataset/15-Scene_Image_Dataset/7007177",
     drop_leaked=True,
-    notes="Grey images. The usual split has 2,985 test images; 11 of them stand in the training set too, "
-    "byte for byte, and are left out.",
+    notes="Grey images. The usual split has 2,985 test images; 11 of them are also in the training "
+    "set, byte for byte, and are left out.",
 )
 
 # Sized for two CPU cores: half the paper's geometry and a short schedule in small batches. Learning rates were chosen
