@@ -230,8 +230,8 @@ def test_a_run_goes_on_from_the_state_before_a_damaged_one(stopped, out, caplog)
     for damaged in damages(path.read_bytes(), 1, seed=4):
         path.write_bytes(damaged)
     go_on()
-    assert f"{path}: not a checkpoint, or a damaged one" in caplog.text
-    assert f"going on from {checkpoint.PREVIOUS}" in caplog.text
+    assert f"{path} is not a checkpoint or is damaged" in caplog.text
+    assert f"resuming from {checkpoint.PREVIOUS}" in caplog.text
     assert world.same(folder, out / "r14_stripes")
 
 
