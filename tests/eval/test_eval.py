@@ -230,6 +230,15 @@ def test_the_best_student_is_bold_and_the_teacher_is_not():
     assert [r[0].style for r in terminal.board(rows).rows] == ["", "bold", ""]
 
 
+def test_seeds_of_an_entry_are_averaged():
+    records = [record("r20_synthscenes", Status.EVALUATED, top1=top1, seed=s) for s, top1 in enumerate((60.0, 62.0), 1)]
+    records.append(record("r8_synthscenes", Status.EVALUATED, top1=50.0, seed=1))
+    text = shown(records)
+    (line,) = (line for line in text.splitlines() if line.startswith("r20_synthscenes"))
+    assert line.startswith("r20_synthscenes, 2 seeds") and "61.00 ± 1.41" in line
+    assert "r8_synthscenes, seed 1 " in text and "Mean ± sd over training seeds 1, 2" in text
+
+
 def test_absent_entries_are_grouped_with_the_command_that_gets_them():
     records = [record(f"r{n}_ade20k", Status.NO_WEIGHTS, "no weights of it") for n in range(1, 30)]
     records += [
@@ -345,6 +354,8 @@ def test_readme_differs_in_no_other_line(files):
         (["--all", "--results", "x.csv"], "give both"),
         (["--all", "--device", "abacus"], "device 'abacus'"),
         (["--all", "--protocol", "mine"], "invalid choice: 'mine'"),
+        (["r8_synthscenes", "--seed", "0-4", "--report", "x"], "--report shows networks of one seed"),
+        (["r8_synthscenes", "--seed", "4-0"], "'4-0' is not a list of seeds"),
         (["r8_synthscene"], "did you mean r8_synthscenes"),
         (["z*"], "unknown entry 'z*'"),
     ],
@@ -364,6 +375,7 @@ def test_help_needs_no_torch_and_the_flags_say_where():
     flags = [word for word in done.stdout.replace("[", " ").replace("]", " ").split() if re.fullmatch("--[a-z]+", word)]
     assert set(flags) == {
         "--help",
+        "--version",
         "--all",
         "--data",
         "--device",

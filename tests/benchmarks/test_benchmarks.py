@@ -28,7 +28,7 @@ from dctkd_zoo.errors import ZooError
 from dctkd_zoo.features import Output
 from eval.run.results_csv import as_json
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 BY_NAME = {row.name: row for row in ROWS}
 SIDES, CHANNELS = (28, 14, 7, 4), ((8, 16, 32, 64), (16, 32, 64, 128))
 
