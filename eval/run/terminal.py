@@ -22,7 +22,7 @@ from eval.run import results_csv
 from eval.run.attempt import Status
 from eval.run.result_row import Record
 from eval.run.results_csv import Row
-from eval.stats.seeds import distinct, over_seeds
+from eval.stats.seeds import over_seeds
 
 NAMED = 3  # entries without a result that are named one by one; more are counted
 
@@ -66,8 +66,9 @@ def caption(rows: Sequence[Row], chosen: Sequence[columns.Column]) -> Text:
     percent = ", ".join(title for title, column in titles.items() if column.unit == "%")
     lower = ", ".join(title for title, column in titles.items() if column.lower_is_better)
     lines = [f"In %: {percent}. Lower is better: {lower}. Bold: best student."]
-    if len({row["seed"] for row in rows}) > 1:
-        lines.append(f"Mean ± sd over training seeds {distinct(rows, 'seed')}; --json FILE has each.")
+    seeds = sorted({row["seed"] for row in rows})
+    if len(seeds) > 1:
+        lines.append(f"Mean ± sd over training seeds {', '.join(map(str, seeds))}; --json FILE has each.")
     teachers = sorted({row["teacher"] for row in rows if row["teacher_sha256"]}, key=natural_key)
     if teachers:
         lines.append(

@@ -61,7 +61,7 @@ def test_a_figure_per_level_comes_with_their_mean():
         "ssim": 1.5 * 2.5,
         **{f"ssim.{level}": 1.5 * level for level in LEVELS},
     }
-    assert list(result)[:5] == ["top1", "top5", "mca", "nll", "ece"]
+    assert {"top1", "top5", "mca", "nll", "ece"} <= result.keys()
 
 
 def test_a_score_with_a_level_of_chance_has_a_skill():
