@@ -1,5 +1,4 @@
 PYTHON ?= python3
-PYTEST_ARGS ?= -n auto
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 FLOOR := .venv-floor
@@ -8,7 +7,7 @@ SOAKS := tests/robustness/test_faults.py tests/end_to_end/test_ranks.py tests/tr
 CHECKS := check-format check-lint check-types check-readme check-cards
 
 .DEFAULT_GOAL := help
-.PHONY: help eval test floor soak bench check fix $(CHECKS)
+.PHONY: help eval test test-all floor soak bench check fix $(CHECKS)
 
 help: ## List what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -17,12 +16,15 @@ eval: $(INSTALLED) ## Evaluate every entry whose weights and data are here, and 
 	$(BIN)/python -m eval --all
 
 test: export OMP_NUM_THREADS := 1
-test: $(INSTALLED) ## Run the tests, one process per core; PYTEST_ARGS='tests/test_x.py' in place of all
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+test: $(INSTALLED) ## Run the tests but the slow ones, one process per core; PYTEST_ARGS='tests/eval' in place of all
+	$(BIN)/python -m pytest $(or $(PYTEST_ARGS),-n auto -m 'not slow')
+
+test-all: $(INSTALLED) ## Run all tests, also those marked slow (tests/slow.txt)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 
 floor: export OMP_NUM_THREADS := 1
 floor: $(FLOOR)/.installed ## Run the tests with the lowest versions that pyproject.toml allows
-	$(FLOOR)/bin/python -m pytest $(PYTEST_ARGS)
+	$(FLOOR)/bin/python -m pytest $(or $(PYTEST_ARGS),-n auto)
 
 check: $(CHECKS) ## Formatting, lint and types, changing nothing
 

@@ -15,6 +15,17 @@ settings.register_profile("soak", settings.get_profile("ci"), max_examples=10_00
 settings.load_profile("soak" if os.environ.get("SOAK") == "1" else "ci")
 
 
+SLOWEST = frozenset((Path(__file__).parent / "slow.txt").read_text(encoding="utf-8").splitlines())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests and files of slow.txt as slow: those that `--durations` measured at more than 5 s on two cores."""
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        if name in SLOWEST or name.partition("::")[0] in SLOWEST:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture
 def fresh_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The zoo's own catalog, before and after what a test includes."""

@@ -316,15 +316,19 @@ def test_the_small_sets() -> None:
 
 
 def test_sizes_of_the_datasets() -> None:
-    assert {name: (d.num_classes, d.train, d.test) for name, d in DATASETS.items()} == {
-        "ade20k": (1055, 20_210, 2_000),
-        "sun397": (397, 19_850, 19_850),
-        "mit67": (67, 5_360, 1_340),
-        "cifar100": (100, 50_000, 10_000),
-        "scene15": (15, 1_500, 2_985),
-        "synthscenes": (12, 6_000, 1_200),
-        "intel6": (6, 14_034, 3_000),
-    }
+    sizes = {name: (d.num_classes, d.train, d.test) for name, d in DATASETS.items()}
+    assert (
+        sizes.items()
+        >= {
+            "ade20k": (1055, 20_210, 2_000),
+            "sun397": (397, 19_850, 19_850),
+            "mit67": (67, 5_360, 1_340),
+            "cifar100": (100, 50_000, 10_000),
+            "scene15": (15, 1_500, 2_985),
+            "synthscenes": (12, 6_000, 1_200),
+            "intel6": (6, 14_034, 3_000),
+        }.items()
+    )
 
 
 @pytest.mark.parametrize("dataset", SCENES)

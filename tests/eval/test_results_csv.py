@@ -75,7 +75,7 @@ def test_every_flipped_bit_leaves_rows_of_numbers_or_is_refused(path):
             "line 3: duplicate of line 2: r8_synthscenes, protocol exact, seed '1'",
         ),
         (("name,", "nmae,"), "line 1: no column name"),
-        (("top1,", "dataset,"), "line 1: it names 'dataset' twice"),
+        (("top1,", "dataset,"), "line 1: repeated or empty column 'dataset'"),
         (("r20_synthscenes,", "r20_synthscenes"), "line 4: 31 fields, but the header has"),
         (("r20_synthscenes,", "<<<<<<< HEAD\nr20_synthscenes,"), "line 4: 1 fields"),
         (("63.1667", "\0"), "not CSV in UTF-8|not a number"),

@@ -65,7 +65,7 @@ def checks(verdict):
 
 def shown(lines):
     """Names in the table below the summary."""
-    return {line.split()[0] for line in lines if "± " in line or line.endswith(" the same")}
+    return {line.split()[0] for line in lines if "± " in line or line.endswith(" none")}
 
 
 def test_everything_matches(world, capsys):

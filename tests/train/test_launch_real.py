@@ -96,7 +96,7 @@ def test_all_entries_killed_and_resumed_end_as_if_they_had_not_been(world):
         second.send_signal(signal.SIGINT)
         said, meta = second.communicate()
     assert "r14_stripes: done: before" in said
-    assert second.returncode in (0, 130) and ("start the same command again" in meta or not second.returncode)
+    assert second.returncode in (0, 130) and ("run the same command again" in meta or not second.returncode)
     assert not any(trainer(out, name) for name in NAMES)
     third = subprocess.run(launch, capture_output=True, text=True)
     assert third.returncode == 0, third.stdout + third.stderr

@@ -321,6 +321,7 @@ def test_the_flags_say_where_and_never_what():
     assert flags == {
         "-h",
         "--help",
+        "--version",
         "--all",
         "--data",
         "--device",
