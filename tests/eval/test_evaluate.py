@@ -554,7 +554,7 @@ def test_what_is_named_and_not_there_is_listed_and_exits_with_1(home, tmp_path, 
     shown = " ".join(capsys.readouterr().out.split())
     assert "python -m train r20_animals" in shown
     assert "r18_at_ade20k, r18_at_kd_ade20k have no weights: python -m train NAME" in shown
-    assert evaluate(home, "r8_*animals", "--data", str(tmp_path)) == 0
+    assert evaluate(home, "r8_*animals", "--data", str(tmp_path)) == 1
     assert "It cannot be fetched automatically: get it from" in " ".join(capsys.readouterr().out.split())
 
 
