@@ -206,11 +206,15 @@ def lookup(module: str, name: str) -> Any:
     return getattr(import_module(target), attribute)
 
 
+def _look_up_in(module: ModuleType) -> None:
+    module.__getattr__ = lambda name: lookup(module.__name__, name)  # type: ignore[method-assign]
+
+
 class _Earlier(Loader):
     """Loader of a module that no longer exists: empty except for the lookup of names."""
 
     def exec_module(self, module: ModuleType) -> None:
-        module.__getattr__ = lambda name: lookup(module.__name__, name)  # type: ignore[method-assign]
+        _look_up_in(module)
 
 
 class _Renamed(SourceFileLoader):
@@ -218,7 +222,7 @@ class _Renamed(SourceFileLoader):
 
     def exec_module(self, module: ModuleType) -> None:
         super().exec_module(module)
-        module.__getattr__ = lambda name: lookup(module.__name__, name)  # type: ignore[method-assign]
+        _look_up_in(module)
 
 
 class _Finder(MetaPathFinder):

@@ -16,9 +16,9 @@ from eval import metrics
 
 DASH = "–"  # in place of a number that is not known
 MISSING = (None, "", "nan")
-# Tables: the leaderboards of the terminal, of README.md, of RESULTS.md and of the report; the two tables of a card; all
-# metrics of an entry in the report; the comparison of two entries.
-TABLES = frozenset({"terminal", "readme", "results", "board", "card", "maps", "report", "compare"})
+# Tables: the leaderboards of the terminal, of RESULTS.md and of the report; the two tables of a card; all metrics of an
+# entry in the report; the comparison of two entries.
+TABLES = frozenset({"terminal", "results", "board", "card", "maps", "report", "compare"})
 
 
 @dataclass(frozen=True)
@@ -65,31 +65,31 @@ def _column(name: str, title: str, tables: str, unit: str = "", digits: int = 3,
 
 # In the order in which tables have them.
 _KNOWN = (
-    _column("top1", "top-1", "terminal readme results board card report compare", "%", 2, share=True),
+    _column("top1", "top-1", "terminal results board card report compare", "%", 2, share=True),
     _column("top5", "top-5", "terminal card report", "%", 2, share=True, classes=6),
-    _column("mca", "MCA", "terminal readme results board card report compare", "%", 2),
+    _column("mca", "MCA", "terminal results board card report compare", "%", 2),
     _column("mca_all", "MCA over all classes", "terminal board card report", "%", 2, heading="MCA all"),
-    _column("nll", "NLL", "terminal readme results board card report compare", "nats", lower_is_better=True),
+    _column("nll", "NLL", "terminal results board card report compare", "nats", lower_is_better=True),
     _column("ece", "ECE", "terminal results board report compare", "%", 2, lower_is_better=True),
-    _column("agreement", "agreement", "terminal readme results board card report compare", "%", 2, heading="agree"),
+    _column("agreement", "agreement", "terminal results board card report compare", "%", 2, heading="agree"),
     _column("ssim", "SSIM", "terminal maps report"),
     _column("ssim_zeropad", "SSIM, zero-padded", "terminal maps report", heading="SSIM pad"),
-    _column("skill.ssim", "SSIM skill", "terminal readme results maps report", heading="skill"),
+    _column("skill.ssim", "SSIM skill", "terminal results maps report", heading="skill"),
     _column("pearson", "Pearson", "maps report"),
     _column("skill.pearson", "Pearson skill", "results report"),
     _column("iou", "IoU", "report"),
     _column("skill.iou", "IoU skill", "report"),
     _column("spectral", "spectral distance", "maps report", lower_is_better=True),
-    _column("skill.spectral", "spectral skill", "readme results report"),
+    _column("skill.spectral", "spectral skill", "results report"),
     _column("cka", "CKA", "terminal report"),
     _column("skill.cka", "CKA skill", "results report"),
     _column("energy", "energy", ""),
-    _column("skill.energy", "energy skill", "readme results"),
+    _column("skill.energy", "energy skill", "results"),
     _column("pointing", "pointing", ""),
     _column("skill.pointing", "pointing skill", "results"),
     _column("attended", "attended", ""),
     _column("skill.attended", "attended skill", "results"),
-    _column("best_top1", "best epoch", "readme results", "%", 2),
+    _column("best_top1", "best epoch", "results", "%", 2),
 )
 
 

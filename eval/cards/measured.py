@@ -100,7 +100,7 @@ def reported(card: Card) -> Markdown:
             columns.get(item.metric).text(item.value),
             item.protocol,
             code(item.source),
-            item.note or "–",
+            item.note or DASH,
         )
         for item in card.entry.reported
     ]

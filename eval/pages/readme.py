@@ -58,9 +58,9 @@ def models(rows: Sequence[Row]) -> Markdown:
         if not weights.is_complete(folder):
             continue
         card = gather(registry.get_entry(name), rows)
-        measured = [row for row in card.measured("exact") if card.of_these_weights(row)]
         size = f"{(folder / weights.WEIGHTS).stat().st_size / 1e6:.1f} MB"
-        top1 = columns.get("top1").text(measured[0]["top1"] if measured else None)
+        row = card.here()
+        top1 = columns.get("top1").text(row["top1"] if row else None)
         parameters = columns.thousands(card.parameters)
         lines.append((code(name), card.dataset.title, parameters, size, top1, card.licence or DASH))
     return table(("model", "dataset", "parameters", "size", "top-1 %", "licence"), lines)

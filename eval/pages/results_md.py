@@ -79,7 +79,7 @@ def section(students: Students, rows: Sequence[Row]) -> str:
     trained.sort(key=lambda line: -seeds.spread(seeds.values(line[1], "top1")).mean)
     lines += [_line(name, group) for name, group in trained]
     measured = [row for own in result.values() for row in own]
-    grid = standings(("method", "cached views"), lines, "results")
+    grid = standings(("method", "cached views"), lines)
     return f"## {students.arch} on {students.dataset}\n\n{grid}\n\n{caption(measured)}\n"
 
 

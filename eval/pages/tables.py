@@ -22,12 +22,12 @@ class Line:
     rows: Sequence[Row]
 
 
-def standings(header: Sequence[str], lines: Sequence[Line], name: str) -> Markdown:
-    """Return a table of lines in their order: their cells, number of seeds, and the columns of the table `name`.
+def standings(header: Sequence[str], lines: Sequence[Line]) -> Markdown:
+    """Return a table of lines in their order: their cells, number of seeds, and the columns of RESULTS.md.
 
     A column that no line has a value for is left out.
     """
-    chosen = columns.of(name, [row for line in lines for row in line.rows])
+    chosen = columns.of("results", [row for line in lines for row in line.rows])
     cells = [
         [*line.cells, len(line.rows) or DASH, *(over_seeds(line.rows, column) for column in chosen)] for line in lines
     ]

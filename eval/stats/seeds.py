@@ -39,7 +39,10 @@ def values(rows: Iterable[Row], column: str) -> list[float]:
 def over_seeds(rows: Iterable[Row], column: Column) -> str:
     """Return a column's mean over the seeds of an entry as text, with the standard deviation if there are several."""
     result = values(rows, column.name)
-    return column.spread(spread(result).mean, spread(result).sd) if result else DASH
+    if not result:
+        return DASH
+    over_all = spread(result)
+    return column.spread(over_all.mean, over_all.sd)
 
 
 def distinct(rows: Iterable[Row], column: str, between: str = ", ") -> str:
