@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
-from torch import Tensor
+from torch import Tensor, nn
 
 from dctkd_zoo import models, registry, weights
 from dctkd_zoo.attention import activation_map
@@ -91,11 +91,22 @@ def load(entry: Entry, device: torch.device, source: str | None = None) -> Predi
         raise WeightsNotFound(
             f"{entry.name} has {expected:,} classes, but the weights in {checkpoint.folder} have {count:,}"
         )
+    return _predictor(entry.name, checkpoint, model, device)
+
+
+def load_external(source: str, device: torch.device) -> Predictor:
+    """Load a network that is no entry, from a folder in timm's format, `local-dir:PATH` or `hf-hub:org/name@rev`."""
+    checkpoint = weights.locate(source)
+    name = str(weights.read_config(checkpoint.folder).get("architecture", "network"))
+    return _predictor(name, checkpoint, models.load_any(checkpoint), device)
+
+
+def _predictor(name: str, checkpoint: Weights, model: nn.Module, device: torch.device) -> Predictor:
     config = resolve_model_data_config(model)
     network = FeatureExtractor(to_device(model, device)).eval()
     transform = create_transform(**config, is_training=False)
-    classes = _classes(checkpoint, count)
-    return Predictor(entry.name, network, checkpoint, classes, transform, config["mean"], config["std"], device)
+    classes = _classes(checkpoint, int(model.num_classes))  # type: ignore[arg-type]
+    return Predictor(name, network, checkpoint, classes, transform, config["mean"], config["std"], device)
 
 
 def _classes(checkpoint: Weights, count: int) -> tuple[str, ...]:

@@ -125,6 +125,18 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
         ):
             raise ValueError(f"{entry.name}: starts from {entry.start!r}, which is not an entry of its architecture")
         _check_chain(entry.name, tables.entries, checked)
+        _check_overlap(entry, tables)
+
+
+def _check_overlap(entry: Entry, tables: _Tables) -> None:
+    """Refuse an entry that depends on a network whose training images are also in the entry's dataset."""
+    for name in ancestors(entry.name, {**tables.entries, entry.name: entry})[1:]:
+        data = tables.datasets[tables.entries[name].dataset]
+        if entry.dataset in data.overlaps:
+            raise ValueError(
+                f"{entry.name} depends on {name}, whose training images are partly those of {entry.dataset}: train it "
+                f"without them, on a dataset with source={data.source + '-' + entry.dataset!r}"
+            )
 
 
 def _check_chain(name: str, table: Mapping[str, Entry], checked: set[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from dctkd_zoo._io.typecheck import Checked
@@ -22,6 +22,11 @@ NAME = re.compile(
 )
 
 
+def _later(default: Any) -> Any:
+    """Return a field of a recipe that earlier versions did not have."""
+    return field(default=default, metadata={"later": True})
+
+
 HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings
 EXTERNAL = (*HUB, "local-dir:")  # prefixes of networks outside the catalog
 ENTRY = "entry:"  # prefix of an entry whose weights a recipe starts from
@@ -32,8 +37,11 @@ class Recipe(Checked):
     """Training recipe of an entry: SGD with momentum, one random crop and horizontal flip per image and epoch.
 
     `resize` is the short side in px of the stored image (bilinear), `pad` px of `pad_mode` are added around it, and
-    `crop` px of that are used: at a random position in training, the centre in evaluation. `pretrained` names the
-    weights to start from, `entry:NAME`, `hf-hub:NAME`, `local-dir:PATH` or a timm tag; None is from scratch.
+    `crop` px of that are used: at a random position in training, the centre in evaluation. With `augment="rrc"` a
+    training image is torchvision's RandomResizedCrop instead: `rrc_scale` is the range of the crop's area as a
+    fraction of the image's, its aspect ratio is between 3/4 and 4/3. `pretrained` names the weights to start from,
+    `entry:NAME`, `hf-hub:NAME`, `local-dir:PATH` or a timm tag; None is from scratch. `head_lr` is the learning rate
+    of the classifier, if not `lr`; the schedule scales both. `label_smoothing` is that of the term `ce`.
     """
 
     epochs: int
@@ -51,6 +59,10 @@ class Recipe(Checked):
     pretrained: str | None = None
     test_every: int = 1  # epochs between tests; the last epoch is always tested
     seed: int = 0
+    augment: str = _later("crop_flip")  # or "rrc"
+    rrc_scale: tuple[float, float] = _later((0.08, 1.0))
+    label_smoothing: float = _later(0.0)
+    head_lr: float | None = _later(None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -67,6 +79,26 @@ class Recipe(Checked):
             raise ValueError(f"crop {self.crop} does not fit into resize {self.resize} + 2 x pad {self.pad}")
         if self.pad_mode not in ("constant", "reflect"):
             raise ValueError(f"pad_mode {self.pad_mode!r} is neither 'constant' nor 'reflect'")
+        if self.augment not in ("crop_flip", "rrc"):
+            raise ValueError(f"augment {self.augment!r} is neither 'crop_flip' nor 'rrc'")
+        if not 0 < self.rrc_scale[0] <= self.rrc_scale[1] <= 1:
+            raise ValueError(f"rrc_scale {self.rrc_scale} is not a range of fractions, such as (0.08, 1.0)")
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(f"label_smoothing {self.label_smoothing} is not in [0, 1)")
+        if self.head_lr is not None and self.head_lr < 0:
+            raise ValueError(f"head_lr {self.head_lr} is negative")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the recipe as JSON data; fields that came later are left out at their defaults, as before they came.
+
+        So a recipe is equal to the one that an earlier version wrote into a run's folder.
+        """
+        data = asdict(self)
+        for item in fields(self):
+            if item.metadata.get("later") and data[item.name] == item.default:
+                del data[item.name]
+        data["schedule"]["kind"] = type(self.schedule).__name__
+        return data
 
 
 @dataclass(frozen=True)
@@ -96,8 +128,9 @@ class Dataset(Checked):
 
     `source` names a module of `dctkd_zoo.data.sources`; some also take what to read, after a slash: `hfds/ORG/NAME`.
     `train` and `test` are the numbers of images in a complete copy; fewer are refused. `drop_leaked` leaves out test
-    images whose bytes also occur in the training set. `tags` go into the model cards of its networks, for the Hub's
-    search.
+    images whose bytes also occur in the training set. `overlaps` names datasets of which images are in the training
+    set: a network that was trained on it cannot be tested on those. `tags` go into the model cards of its networks,
+    for the Hub's search.
     """
 
     name: str
@@ -112,6 +145,7 @@ class Dataset(Checked):
     url: str = "unknown"
     archives: tuple[Archive, ...] = ()
     drop_leaked: bool = False
+    overlaps: tuple[str, ...] = ()
     notes: str = ""
     tags: tuple[str, ...] = ("scene-recognition",)
 
@@ -212,6 +246,14 @@ class Entry(Checked):
         return self._part("variant")
 
     @property
+    def loss_options(self) -> dict[str, Mapping[str, Any]]:
+        """Keyword arguments of each loss term, with the recipe's label smoothing."""
+        options = dict(self.options)
+        if self.recipe.label_smoothing:
+            options["ce"] = {"label_smoothing": self.recipe.label_smoothing, **options.get("ce", {})}
+        return options
+
+    @property
     def start(self) -> str | None:
         """Name of the entry whose trained weights it starts from, if any."""
         source = self.recipe.pretrained or ""
@@ -241,6 +283,6 @@ class Entry(Checked):
         """Return how the entry is trained as JSON data, without `reported` and `license`; the schedule has its kind."""
         data = asdict(self)
         del data["reported"], data["license"]
-        data["recipe"]["schedule"]["kind"] = type(self.recipe.schedule).__name__
+        data["recipe"] = self.recipe.to_dict()
         plain: dict[str, Any] = json.loads(json.dumps(data))
         return plain

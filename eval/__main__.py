@@ -35,9 +35,10 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=_count, metavar="N", help="evaluate only N images, spread over the test set")
     parser.add_argument(
         "--protocol",
-        choices=("exact", "released"),
+        choices=("exact", "released", "objects"),
         default="exact",
-        help="exact (default), or released: metrics as the authors' code computes them, to compare with reported ones",
+        help="exact (default); released: metrics as the authors' code computes them, to compare with reported ones; "
+        "objects: attention on the outlined objects of annotated images, where a dataset has them",
     )
     parser.add_argument("--fresh", action="store_true", help="ignore cached measurements and evaluate again")
     parser.add_argument("--cost", action="store_true", help="also measure operations, latency, throughput and memory")

@@ -89,6 +89,8 @@ _KNOWN = (
     _column("skill.pointing", "pointing skill", "results"),
     _column("attended", "attended", ""),
     _column("skill.attended", "attended skill", "results"),
+    _column("rank_accuracy", "relevance rank accuracy", "", heading="rank acc."),
+    _column("skill.rank_accuracy", "relevance rank skill", "", heading="rank skill"),
     _column("best_top1", "best epoch", "results", "%", 2),
 )
 

@@ -37,6 +37,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="K",
         help="train on K fixed views per image with the teacher's outputs cached on disk",
     )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bfloat16"),
+        help="number format of training (default: bfloat16 if the device has instructions for it; on a CPU, networks "
+        "of depthwise convolutions train faster in float32)",
+    )
     add_options(parser, ("catalog",))
     many = parser.add_argument_group("many entries, one resumable job each")
     many.add_argument("--launcher", choices=("local", "slurm"), help="run the jobs here or on Slurm, and monitor them")
@@ -104,7 +110,15 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     chosen, failed = device.choose(options.device), 0
     trained: list[Entry] = []
     resume = options.resume or distributed.restarted()
-    config = TrainConfig(options.data, options.out or checkpoints(), chosen, resume, options.out, options.teacher_cache)
+    config = TrainConfig(
+        options.data,
+        options.out or checkpoints(),
+        chosen,
+        resume,
+        options.out,
+        options.teacher_cache,
+        options.precision,
+    )
     with distributed.process_group(chosen), device.full_float32():
         console = Console(quiet=not distributed.is_primary())
         for entry in plan.seeded(names, options.seed):

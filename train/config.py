@@ -7,6 +7,10 @@ from pathlib import Path
 
 import torch
 
+from dctkd_zoo.device import amp_dtype
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 @dataclass(frozen=True)
 class TrainConfig:
@@ -20,3 +24,9 @@ class TrainConfig:
     teacher_cache: int | None = (
         None  # number of fixed views per image with cached teacher outputs; None: online teacher
     )
+    precision: str | None = None  # "float32" or "bfloat16"; None: what the device has instructions for
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of training: the chosen one, or the device's."""
+        return amp_dtype(self.device) if self.precision is None else PRECISIONS[self.precision]

@@ -10,10 +10,17 @@ from torch import nn
 from dctkd_zoo.spec import Recipe
 
 
-def optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.SGD:
-    """Return SGD with the recipe's learning rate, momentum and weight decay."""
+def optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe, head: Iterable[nn.Parameter] = ()) -> torch.optim.SGD:
+    """Return SGD with the recipe's momentum and weight decay, and its learning rates.
+
+    With a `head_lr`, the parameters of the `head`, which are also among `parameters`, are a second group.
+    """
+    groups = [list(parameters)]
+    if recipe.head_lr is not None:
+        own = {id(parameter) for parameter in head}
+        groups = [[p for p in groups[0] if (id(p) in own) == is_head] for is_head in (False, True)]
     return torch.optim.SGD(
-        parameters,
+        [{"params": group} for group in groups],
         lr=recipe.lr,
         momentum=recipe.momentum,
         nesterov=recipe.nesterov,
@@ -22,8 +29,9 @@ def optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim
 
 
 def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, epoch: float) -> float:
-    """Set the learning rate for `epoch`, a fraction between 0 and the recipe's epochs, and return it."""
-    lr = recipe.lr * recipe.schedule.factor(epoch, recipe.epochs)
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    return lr
+    """Set the learning rates for `epoch`, a fraction between 0 and the recipe's epochs; return that of the body."""
+    factor = recipe.schedule.factor(epoch, recipe.epochs)
+    rates = [recipe.lr] if recipe.head_lr is None else [recipe.lr, recipe.head_lr]
+    for group, base in zip(optimizer.param_groups, rates, strict=True):
+        group["lr"] = base * factor
+    return recipe.lr * factor

@@ -87,7 +87,7 @@ def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) ->
         facts |= {"start_sha256": data.start.sha256, "start_config_sha256": data.start.config_sha256}
     progress = restore(folder, state, facts, config.resume)
     if distributed.is_primary():
-        write_facts(entry, folder, config, facts)
+        write_facts(entry, folder, config, facts, data.start.origin if data.start else None)
     run_epochs(entry, state, data, progress, folder, console)
     if distributed.is_primary():
         export.write(state.student.model, entry, data.dataset, data.classes, folder)
@@ -103,7 +103,8 @@ def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) ->
 def command(entry: Entry, config: TrainConfig) -> str:
     """Return the command that reproduces the weights."""
     cache = f" --teacher-cache {config.teacher_cache}" if config.teacher_cache and entry.terms else ""
-    return entry.train_command + cache
+    precision = f" --precision {config.precision}" if config.precision else ""
+    return entry.train_command + cache + precision
 
 
 def refuse_other_recipe(entry: Entry, folder: Path, config: TrainConfig) -> None:
@@ -206,8 +207,11 @@ def write_results(entry: Entry, folder: Path, config: TrainConfig) -> float:
     return result.figures["top1"]
 
 
-def write_facts(entry: Entry, folder: Path, config: TrainConfig, facts: dict[str, Any]) -> None:
-    """Write the recipe (`recipe.json`) and the versions, device, data and teacher of a run (`environment.json`)."""
+def write_facts(entry: Entry, folder: Path, config: TrainConfig, facts: dict[str, Any], start: str | None) -> None:
+    """Write the recipe (`recipe.json`) and the versions, device, data and teacher of a run (`environment.json`).
+
+    `start` is the origin of the weights it starts from.
+    """
     recipe = weights.portable({"command": command(entry, config), **entry.to_dict()})
     environment: dict[str, str] = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -217,7 +221,7 @@ def write_facts(entry: Entry, folder: Path, config: TrainConfig, facts: dict[str
         **{name: version(name) for name in ("dctkd-zoo", "torch", "torchvision", "timm", "numpy", "pillow")},
         **{name: facts[name] for name in RECORDED if name in facts},
     }
-    start_license = licence.of_start(entry)
-    environment |= {"start_license": start_license} if start_license else {}
+    beginning = {"start": start, "start_license": licence.of_start(entry)}
+    environment |= {name: value for name, value in beginning.items() if value}
     atomic.write_text(folder / RECIPE, json.dumps(recipe, indent=2) + "\n")
     atomic.write_text(folder / ENVIRONMENT, json.dumps(environment, indent=2) + "\n")

@@ -13,7 +13,7 @@ from dctkd_zoo.data import load
 from dctkd_zoo.data.loader import ImageLoader, derive_seed
 from dctkd_zoo.data.pixel_cache import PixelCache, open_pixel_cache, resident
 from dctkd_zoo.data.split import Split
-from dctkd_zoo.device import amp_dtype, to_device
+from dctkd_zoo.device import to_device
 from dctkd_zoo.errors import DatasetError
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.objective import Objective
@@ -46,7 +46,9 @@ def prepare(entry: Entry, config: TrainConfig) -> TrainData:
 
 
 def _loader(split: Split, entry: Entry, dataset: Dataset, device: torch.device) -> ImageLoader:
-    pixel_cache = resident(open_pixel_cache(split, entry.recipe, cache_home()), device)
+    pixel_cache = open_pixel_cache(split, entry.recipe, cache_home())
+    if entry.recipe.augment == "crop_flip":  # others resize on the CPU
+        pixel_cache = resident(pixel_cache, device)
     _refuse_failed(pixel_cache, dataset)
     return ImageLoader(pixel_cache, torch.tensor(split.labels), entry.recipe, dataset, device)
 
@@ -63,8 +65,8 @@ def build(entry: Entry, data: TrainData, config: TrainConfig, console: Console) 
     """Return student, checked teacher, objective and optimizer, all on the device."""
     torch.manual_seed(derive_seed(entry.recipe.seed, "init"))
     model = models.initial(entry, data.dataset.num_classes, data.start)
-    objective = Objective(entry.weights, entry.options)
-    dtype = amp_dtype(config.device)
+    objective = Objective(entry.weights, entry.loss_options)
+    dtype = config.dtype
     student = FeatureExtractor(to_device(model, config.device))
     teacher = _load_teacher(entry, data, config, console) if objective.needs_teacher else None
     if teacher and config.teacher_cache:
@@ -84,7 +86,8 @@ def build(entry: Entry, data: TrainData, config: TrainConfig, console: Console) 
         to_sync_batchnorm(module, config.device)
     accept_single_values(student)
     parameters = [*model.parameters(), *objective.parameters()]
-    sgd = optimizer(parameters, entry.recipe)
+    head = () if entry.recipe.head_lr is None else model.get_classifier().parameters()  # type: ignore[operator]
+    sgd = optimizer(parameters, entry.recipe, head)
     source = _teacher_source(teacher, data.train, config, objective, console) if teacher else None
     steps = entry.recipe.epochs * -(-len(data.train.labels) // entry.recipe.batch_size)
     losses = compile.compile_objective(
@@ -98,7 +101,7 @@ def _teacher_source(
     teacher: teachers.Teacher, views: ImageLoader, config: TrainConfig, objective: Objective, console: Console
 ) -> teacher_source.TeacherSource:
     """Return the teacher's network, or its cached outputs for fixed views."""
-    dtype = amp_dtype(config.device)
+    dtype = config.dtype
     if config.teacher_cache is None:
         return teacher_source.OnlineTeacher(teacher.network, dtype, bool(objective.reading_features()))
     return teacher_source.cached(teacher, views, config.teacher_cache, dtype, console)
@@ -107,7 +110,7 @@ def _teacher_source(
 def _load_teacher(entry: Entry, data: TrainData, config: TrainConfig, console: Console) -> teachers.Teacher:
     """Return the entry's teacher, after checking that it is better than chance on the test images."""
     teacher = teachers.load(str(entry.teacher), data.dataset, data.classes, config.device, config.trained)
-    top1 = loop.top1(teacher.network, data.test, amp_dtype(config.device), who=f"teacher {teacher.name}: ")
+    top1 = loop.top1(teacher.network, data.test, config.dtype, who=f"teacher {teacher.name}: ")
     resizing = teachers.seen(teacher.network, entry.recipe.crop)
     console.print(
         f"teacher {teacher.name} ({teacher.weights.origin}): {top1:.2f} % top-1{resizing}",

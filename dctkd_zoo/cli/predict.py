@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from dctkd_zoo import registry
+from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import add_options
 from dctkd_zoo.cli.common import Commands
 from dctkd_zoo.errors import DatasetError, ZooError, printable
+from dctkd_zoo.spec import EXTERNAL, NAME
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from dctkd_zoo.predict import Failure, Prediction, Predictor
 
 STDIN = "-"
+DEFAULT = "el0_scene15.px224"  # the bundled network that is right about most photographs
 OVERLAY = ".attention.png"
 BAR = 24  # terminal columns of the bar for a probability of 1
 LONGEST = 48  # terminal columns for a class name
@@ -48,12 +50,12 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     command = commands.add_parser(
         "predict", parents=[shared], help="classify images and show where the network looks", epilog=ABOUT
     )
-    command.add_argument("name", metavar="NAME", help="an entry")
     command.add_argument(
-        "images",
+        "words",
         nargs="+",
-        metavar="IMAGE",
-        help="an image file, a folder (searched recursively), or - to read a list from stdin",
+        metavar="[NAME] IMAGE",
+        help="an entry, or a network as a folder of weights, local-dir:FOLDER or hf-hub:ORG/NAME (default: "
+        f"{DEFAULT}); then image files, folders of them (searched recursively), or - to read a list from stdin",
     )
     command.add_argument("--top", type=_count, default=5, metavar="K", help="number of classes to show (default: 5)")
     command.add_argument("--overlay", type=Path, metavar="DIR", help=f"write attention maps to DIR/<stem>{OVERLAY}")
@@ -79,12 +81,18 @@ def predict(options: Namespace) -> int:
     from dctkd_zoo import predict as prediction
     from dctkd_zoo.data.progress import progress_options
 
-    entry = registry.get_entry(options.name)
+    source, words = _split(options.words)
+    if not words:
+        raise ZooError(f"no images: name some after {source}, or a folder of them")
     if options.overlay:
         options.overlay.mkdir(parents=True, exist_ok=True)  # fail now, not after the first batch
-    predictor = prediction.load(entry, device.choose(options.device), options.weights)
+    chosen = device.choose(options.device)
+    if source in registry.entries():
+        predictor = prediction.load(registry.get_entry(source), chosen, options.weights)
+    else:
+        predictor = prediction.load_external(source, chosen)
     device.keep_memory()
-    images, failed = _sources(options.images)
+    images, failed = _sources(words)
     if not images and not failed:
         raise ZooError("no images: the list on standard input is empty")
     console = shell.console()
@@ -112,6 +120,22 @@ def predict(options: Namespace) -> int:
         if options.json:
             print(_document(predictor, records, failed))
     return int(bool(failed) or not records)
+
+
+def _split(words: list[str]) -> tuple[str, list[str]]:
+    """Return the network and the images that words name; the first one is a network if it can be one.
+
+    `UnknownEntry` if it looks like an entry's name and is neither an entry nor a file.
+    """
+    from dctkd_zoo.data import filelist
+
+    first, path = words[0], Path(words[0])
+    is_folder = all((path / file).is_file() for file in (weights.CONFIG, weights.WEIGHTS))
+    if first in registry.entries() or first.startswith(EXTERNAL) or is_folder:
+        return first, words[1:]
+    if NAME.fullmatch(first) and not path.exists() and not filelist.is_image(first):
+        registry.get_entry(first)  # which names the closest entries
+    return DEFAULT, words
 
 
 def _sources(names: Iterable[str]) -> tuple[list[Source], list[Failure]]:

@@ -32,6 +32,25 @@ def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
         return {split: source_of(dataset).read(root, split, *inside) for split in ("train", "test")}
 
 
+def annotated(dataset: Dataset, data: Path | None = None) -> Split:
+    """Load the images with masks of the objects that decide their class: the test set, or a split of their own.
+
+    `DatasetError` if a dataset has neither.
+    """
+    _, _, name = dataset.source.partition("/")
+    root, source = data_root(data) / dataset.name, source_of(dataset)
+    if hasattr(source, "annotated"):
+        with way_on(dataset, root):
+            split: Split = source.annotated(root, *((name,) if name else ()))
+            if wrong := wrong_classes(split, dataset.num_classes):
+                raise incomplete(root, wrong)
+            return split
+    test = load(dataset, data)["test"]
+    if test.masks is None:
+        raise DatasetError(f"{dataset.name} has no images with outlines of objects")
+    return test
+
+
 def source_of(dataset: Dataset) -> ModuleType:
     """Return the module of `dctkd_zoo.data.sources` that reads a dataset."""
     return discover.load(sources.__name__, dataset.source.partition("/")[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from dctkd_zoo import distributed
@@ -17,14 +20,22 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.pixel_cache import PixelCache
 from dctkd_zoo.spec import Dataset, Recipe
 
+RATIO = (3 / 4, 4 / 3)  # range of the aspect ratio of RandomResizedCrop
+TRIES = 10
+
 
 @dataclass(frozen=True)
 class CropParams:
-    """Crop position and horizontal flip of each image of an epoch, all (N,)."""
+    """Crop position and horizontal flip of each image of an epoch, all (N,).
+
+    `heights` and `widths` are the crops' sizes where they differ from the recipe's, to which they are then resized.
+    """
 
     tops: Tensor
     lefts: Tensor
     flips: Tensor
+    heights: Tensor | None = None
+    widths: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,7 @@ class ImageLoader:
         """Return what determines the images, as JSON data: bytes, sizes, padding, normalisation, images left out."""
         recipe, dataset = self.recipe, self.dataset
         sizes = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip]
+        sizes += [recipe.augment, recipe.rrc_scale] if recipe.augment != "crop_flip" else []
         left_out = torch.nonzero(self.store.heights.cpu() == 0).flatten().tolist()
         return [self.store.digest, *sizes, dataset.mean, dataset.std, *left_out]
 
@@ -52,7 +64,7 @@ class ImageLoader:
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch))
         order = torch.randperm(len(self.labels), generator=generator)
         if windows is None:
-            windows = random_crops(self.store, self.recipe, generator)
+            windows = AUGMENT[self.recipe.augment](self.store, self.recipe, generator)
         for ids in order.split(self.recipe.batch_size)[start:]:
             yield self.batch(distributed.local_slice(ids), windows)
 
@@ -78,7 +90,7 @@ class ImageLoader:
     def fixed(self, number: int) -> CropParams:
         """Return the windows of a view that is the same in every run."""
         generator = torch.Generator().manual_seed(derive_seed(number, "fixed view"))
-        return random_crops(self.store, self.recipe, generator)
+        return AUGMENT[self.recipe.augment](self.store, self.recipe, generator)
 
     def batch(self, ids: Tensor, windows: CropParams) -> Batch:
         """Return the images `ids` (B,) of an epoch as one batch on the device."""
@@ -106,6 +118,36 @@ def random_crops(pixel_cache: PixelCache, recipe: Recipe, generator: torch.Gener
     return CropParams(tops, lefts, flips if recipe.flip else torch.zeros_like(flips))
 
 
+def random_resized_crops(pixel_cache: PixelCache, recipe: Recipe, generator: torch.Generator) -> CropParams:
+    """Draw a crop as torchvision's RandomResizedCrop does for each image, and a horizontal flip for half of them.
+
+    The first of ten draws of area and aspect ratio that fits into the image is used; if none does, the largest
+    centred crop with an aspect ratio in the range.
+    """
+    heights, widths = (sides.cpu().double() for sides in (pixel_cache.heights, pixel_cache.widths))
+    count, low, high = len(heights), *recipe.rrc_scale
+    uniform = torch.rand((4, count, TRIES), generator=generator, dtype=torch.float64)
+    area = (heights * widths)[:, None] * (low + (high - low) * uniform[0])
+    ratio = torch.exp(math.log(RATIO[0]) + math.log(RATIO[1] / RATIO[0]) * uniform[1])
+    tall, wide = (area / ratio).sqrt().round(), (area * ratio).sqrt().round()
+    fits = (tall > 0) & (wide > 0) & (tall <= heights[:, None]) & (wide <= widths[:, None])
+    first, any_fits = fits.double().argmax(dim=1, keepdim=True), fits.any(dim=1)
+    largest_wide = torch.minimum(widths, (heights * RATIO[1]).round())
+    largest_tall = torch.minimum(heights, (widths / RATIO[0]).round())
+    tall = torch.where(any_fits, tall.gather(1, first)[:, 0], largest_tall)
+    wide = torch.where(any_fits, wide.gather(1, first)[:, 0], largest_wide)
+    tops, lefts = (
+        torch.where(any_fits, (uniform[part].gather(1, first)[:, 0] * (sides - side + 1)).floor(), (sides - side) // 2)
+        for part, sides, side in ((2, heights, tall), (3, widths, wide))
+    )
+    flips = torch.rand(count, generator=generator) < 0.5
+    flips = flips if recipe.flip else torch.zeros_like(flips)
+    return CropParams(tops.long(), lefts.long(), flips, tall.long(), wide.long())
+
+
+AUGMENT = {"crop_flip": random_crops, "rrc": random_resized_crops}  # by name in a recipe
+
+
 def centre_crops(pixel_cache: PixelCache, recipe: Recipe) -> CropParams:
     """Return centre crops of each image, rounded like torchvision's `CenterCrop`, without flips."""
     tops, lefts = (
@@ -120,6 +162,8 @@ def crop(pixel_cache: PixelCache, ids: Tensor, windows: CropParams, size: int) -
         t.cpu()[ids] for t in (windows.tops, windows.lefts, pixel_cache.widths, pixel_cache.offsets)
     )
     starts = offsets + (tops * widths + lefts) * 3
+    if windows.heights is not None and windows.widths is not None:
+        return _resized(pixel_cache.pixels, starts, widths, windows.heights[ids], windows.widths[ids], size)
     if pixel_cache.pixels[0].device.type == "cpu":
         return _copied(pixel_cache.pixels, starts, widths, size)
     return _gathered(pixel_cache.pixels[0], starts, widths, size)
@@ -130,14 +174,32 @@ def _copied(pieces: tuple[Tensor, ...], starts: Tensor, widths: Tensor, size: in
 
     NumPy copies, because torch would wake all its threads for each image.
     """
+    out = np.empty((len(starts), size, 3 * size), np.uint8)
+    for image, rest, width in zip(out, _from(pieces, starts), widths.tolist(), strict=True):
+        image[:] = as_strided(rest, (size, 3 * size), (3 * width, 1))
+    return torch.from_numpy(out).view(-1, size, size, 3)
+
+
+def _from(pieces: tuple[Tensor, ...], starts: Tensor) -> Iterator[NDArray[np.uint8]]:
+    """Yield the bytes of the pieces from each of the positions `starts` (B,) to the end of its piece."""
     lengths = torch.tensor([len(piece) for piece in pieces])
     ends = lengths.cumsum(0)
     numbers = torch.bucketize(starts, ends, right=True)
     within = starts - ends[numbers] + lengths[numbers]
-    out = np.empty((len(starts), size, 3 * size), np.uint8)
-    for image, number, start, width in zip(out, numbers.tolist(), within.tolist(), widths.tolist(), strict=True):
-        image[:] = as_strided(pieces[number].numpy()[start:], (size, 3 * size), (3 * width, 1))
-    return torch.from_numpy(out).view(-1, size, size, 3)
+    for number, start in zip(numbers.tolist(), within.tolist(), strict=True):
+        yield pieces[number].numpy()[start:]
+
+
+def _resized(
+    pieces: tuple[Tensor, ...], starts: Tensor, widths: Tensor, tall: Tensor, wide: Tensor, size: int
+) -> Tensor:
+    """Crop windows of `tall` x `wide` px and resize them to a square (Pillow, bilinear, the same on all machines)."""
+    out = np.empty((len(starts), size, size, 3), np.uint8)
+    sides = zip(widths.tolist(), tall.tolist(), wide.tolist(), strict=True)
+    for image, rest, (width, high, across) in zip(out, _from(pieces, starts), sides, strict=True):
+        window = Image.fromarray(np.ascontiguousarray(as_strided(rest, (high, across, 3), (3 * width, 3, 1))))
+        image[:] = np.asarray(window.resize((size, size), Image.Resampling.BILINEAR))
+    return torch.from_numpy(out)
 
 
 def _gathered(pixels: Tensor, starts: Tensor, widths: Tensor, size: int) -> Tensor:

@@ -10,9 +10,12 @@ from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.losses import Term
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the negative log-likelihood in nats: logits (B, K), labels (B,) -> (B,)."""
-    return F.cross_entropy(to_fp32(logits), labels, reduction="none")
+def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Return the cross-entropy in nats: logits (B, K), labels (B,) -> (B,).
+
+    `label_smoothing` of the target's probability is spread evenly over all K classes (Szegedy et al., CVPR 2016).
+    """
+    return F.cross_entropy(to_fp32(logits), labels, reduction="none", label_smoothing=label_smoothing)
 
 
 class CrossEntropy(Term):
@@ -20,6 +23,12 @@ class CrossEntropy(Term):
 
     needs_teacher = False
 
+    def __init__(self, label_smoothing: float = 0.0) -> None:
+        super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing} but should be in [0, 1)")
+        self.label_smoothing = label_smoothing
+
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one value per image, (B,)."""
-        return cross_entropy(student.logits, batch.labels)
+        return cross_entropy(student.logits, batch.labels, self.label_smoothing)

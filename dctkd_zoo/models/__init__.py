@@ -20,6 +20,7 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo._io import hashing
 from dctkd_zoo.data.decode import rgb
 from dctkd_zoo.errors import CatalogError, CorruptWeights, WeightsNotFound, reason_of
+from dctkd_zoo.models import pretrained as pretrained_weights
 from dctkd_zoo.models import resnet_cifar  # noqa: F401  registers the CIFAR ResNets with timm
 from dctkd_zoo.spec import EXTERNAL, Arch, Entry
 
@@ -53,22 +54,7 @@ def start(entry: Entry, trained: Path | None = None) -> weights.Weights | None:
     source = entry.recipe.pretrained
     if source is None:
         return None
-    return weights.locate(source) if source.startswith(EXTERNAL) else _tagged(entry, source)
-
-
-def _tagged(entry: Entry, tag: str) -> weights.Weights:
-    """Fetch the weights that timm has under a tag, `tv_in1k`, from the Hub repository it names for them."""
-    name = registry.archs()[entry.arch].timm_name
-    config = timm.get_pretrained_cfg(f"{name}.{tag}") if f"{name}.{tag}" in timm.list_pretrained(f"{name}.*") else None
-    if config is None:
-        tags = ", ".join(item.partition(".")[2] for item in timm.list_pretrained(f"{name}.*"))
-        raise WeightsNotFound(f"{entry.name} starts from {tag!r}, but timm's weights for {name} are {tags or 'none'}")
-    if not config.hf_hub_id:
-        raise WeightsNotFound(
-            f"{entry.name} starts from {name}.{tag}, which timm does not have on the Hub: load it with timm, save it "
-            "with timm.models.save_for_hf(model, FOLDER, safe_serialization=True), and start from local-dir:FOLDER"
-        )
-    return weights.from_hub(str(config.hf_hub_id), "main")
+    return weights.locate(source) if source.startswith(EXTERNAL) else pretrained_weights.tagged(entry, source)
 
 
 def initial(entry: Entry, num_classes: int, checkpoint: weights.Weights | None = None) -> nn.Module:

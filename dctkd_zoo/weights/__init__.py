@@ -13,7 +13,7 @@ from typing import Any
 
 from dctkd_zoo._io import atomic, csv_rows, json_file
 from dctkd_zoo._io.hashing import sha256
-from dctkd_zoo._io.paths import checkpoints
+from dctkd_zoo._io.paths import cache_home, checkpoints
 from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.cli import shell
 from dctkd_zoo.errors import CorruptFile, CorruptWeights, WeightsNotFound
@@ -154,8 +154,11 @@ def _note_once(folder: Path) -> None:
     log.info("not published, so checkpoints trained on this machine are used: %s", folder)
 
 
-def locate(source: str | Path) -> Weights:
-    """Find weights outside the catalog: a folder, with or without `local-dir:`, or `hf-hub:org/name[@revision]`."""
+def locate(source: str | Path, origin: str = "given folder") -> Weights:
+    """Find weights outside the catalog: a folder, with or without `local-dir:`, or `hf-hub:org/name[@revision]`.
+
+    `origin` is what a folder is called in results.
+    """
     if isinstance(source, str) and source.startswith(HUB):
         repo, _, revision = source.partition(":")[2].partition("@")
         if revision and REVISION.fullmatch(revision) is None:
@@ -176,7 +179,12 @@ def locate(source: str | Path) -> Weights:
         raise WeightsNotFound(f"{folder}: no such folder; for a repository on the Hub, write hf-hub:{source}")
     if missing:
         raise WeightsNotFound(f"{folder}: no {' and '.join(missing)} there; only safetensors can be loaded")
-    return from_folder(folder, "given folder")
+    return from_folder(folder, origin)
+
+
+def pretrained_folder(name: str) -> Path:
+    """Return the folder of the weights that timm calls `name`, `resnet50.tv_in1k`, for machines without the Hub."""
+    return cache_home() / "pretrained" / name
 
 
 def from_folder(folder: Path, origin: str) -> Weights:

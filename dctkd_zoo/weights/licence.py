@@ -71,10 +71,13 @@ def of_start(entry: Entry) -> str | None:
             return of_config(weights.read_config(weights.locate(source).folder))
     except ZooError:  # none follows, or the weights are no longer available
         return None
+    name = f"{registry.archs()[entry.arch].timm_name}.{source}"
+    if weights.is_complete(folder := weights.pretrained_folder(name)):
+        return of_config(weights.read_config(folder))
     import timm  # it has the licence of each of its tags
 
     try:
-        config = timm.get_pretrained_cfg(f"{registry.archs()[entry.arch].timm_name}.{source}")
+        config = timm.get_pretrained_cfg(name)
     except RuntimeError:  # not a tag of timm
         return None
     return normal(config.license) if config and config.license else None

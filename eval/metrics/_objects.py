@@ -1,9 +1,9 @@
 """Scores of how much activation maps lie on the objects that decide an image's class.
 
-Maps are (B, h, w), objects (B, H, W) uint8: 1 to 3 for the pixels of the three objects, else 0. Maps keep their size:
-the objects are averaged down to the share of each cell that they cover. So nothing is interpolated, no energy is lost,
-and a uniform map scores the same at every level: the share of the image that is objects (`area`), its chance level.
-Images that show no object are NaN.
+Maps are (B, h, w), objects (B, H, W) uint8: 1 to 3 for the pixels of at most three objects, else 0. Maps keep their
+size: the objects are averaged down to the share of each cell that they cover. So nothing is interpolated, no energy is
+lost, and a uniform map scores the same at every level: the share of the image that is objects (`area`), its chance
+level. Images that show no object are NaN.
 """
 
 from __future__ import annotations
@@ -53,6 +53,13 @@ def area(objects: Tensor) -> Tensor:
     return _of_seen((objects > 0).float().mean(dim=(1, 2)), objects)
 
 
+def in_view(objects: Tensor) -> Tensor:
+    """Return the number (B,) of objects in (B, H, W) that have a pixel; NaN for none."""
+    numbers = torch.arange(1, OBJECTS + 1, device=objects.device)
+    seen = (objects.flatten(1)[:, :, None] == numbers).any(dim=1)
+    return _of_seen(seen.sum(dim=1).to(torch.float32), objects)
+
+
 def energy(maps: Tensor, objects: Tensor) -> Tensor:
     """Return the share (B,) of a map's sum on objects: the energy-based pointing game (Wang et al., CVPRW 2020)."""
     return _of_seen((shares(maps) * covered(maps, objects).sum(dim=1)).sum(dim=(1, 2)), objects)
@@ -71,7 +78,7 @@ def pointing(maps: Tensor, objects: Tensor) -> Tensor:
 
 
 def attended(maps: Tensor, objects: Tensor) -> Tensor:
-    """Return how many of the three objects are attended, (B,), 0 to 3.
+    """Return how many of the objects are attended, (B,), at most `in_view`.
 
     An object is attended if the map's mean over it is above its mean over the image; one that is out of view is not.
     A uniform map attends to none, a map that is independent of the objects to about half of them.
@@ -80,6 +87,22 @@ def attended(maps: Tensor, objects: Tensor) -> Tensor:
     on_object = safe_divide((heights[:, None] * cells).sum(dim=(2, 3)), cells.sum(dim=(2, 3)))
     count = (on_object > heights.mean(dim=(1, 2))[:, None]).sum(dim=1)
     return _of_seen(count.to(heights.dtype), objects)
+
+
+def rank_accuracy(maps: Tensor, objects: Tensor) -> Tensor:
+    """Return the relevance rank accuracy (B,): the share of the K largest cells of a map that is on objects.
+
+    K is the area of the objects in cells (Arras et al., Information Fusion 2022); where it is not whole, or cells are
+    equal, the last ones count in part. A uniform map scores the objects' share of the image.
+    """
+    cells = covered(maps, objects).sum(dim=1).flatten(1)
+    heights = to_fp32(maps).flatten(1)
+    area = cells.sum(dim=1, keepdim=True)
+    last = (area.ceil().long() - 1).clamp(0, heights.shape[1] - 1)
+    threshold = heights.sort(dim=1, descending=True).values.gather(1, last)
+    above, equal = (heights > threshold).to(cells), (heights == threshold).to(cells)
+    part = (area - above.sum(dim=1, keepdim=True)) / equal.sum(dim=1, keepdim=True)
+    return _of_seen(safe_divide(((above + part * equal) * cells).sum(dim=1), area[:, 0]), objects)
 
 
 def shares(maps: Tensor) -> Tensor:
@@ -120,14 +143,18 @@ def _of_seen(values: Tensor, objects: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Score:
-    """A function of maps and objects, and its best value, which a map that is entirely on the objects has."""
+    """A function of maps and objects, and its best value, which a map that is entirely on the objects has.
+
+    None: the number of objects in view.
+    """
 
     of: Callable[[Tensor, Tensor], Tensor]
-    best: float
+    best: float | None
 
 
 SCORES: Mapping[str, Score] = {
     "energy": Score(energy, 1.0),
     "pointing": Score(pointing, 1.0),
-    "attended": Score(attended, float(OBJECTS)),
+    "attended": Score(attended, None),
+    "rank_accuracy": Score(rank_accuracy, 1.0),
 }

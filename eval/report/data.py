@@ -253,7 +253,8 @@ def levels(values: Mapping[str, Value], score: str, table: pd.DataFrame | None =
         if table is not None and f"{skill.CHANCE}.{name}" in table:
             chance = float(table[f"{skill.CHANCE}.{name}"].mean())
         else:
-            best = skill.best(score)
+            in_view = values.get(skill.IN_VIEW, Value(_objects.OBJECTS)).value
+            best = skill.best(score, in_view)
             chance = (value.value - above.value * best) / (1 - above.value) if above.value != 1 else math.nan
         result.append(Level(score, len(result) + 1, value.value, chance, above.value, above.low, above.high))
     return tuple(result)

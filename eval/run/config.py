@@ -13,6 +13,7 @@ class EvalConfig:
     """Data folder, device and options of an evaluation.
 
     - `trained`: a folder of checkpoints that is searched first.
+    - `protocol`: a name in `eval.run.protocol.PROTOCOLS`.
     - `limit`: evaluate only that many images, spread evenly over the test set.
     - `fresh`: ignore cached measurements.
     - `cost`: also measure latency, throughput and memory on this device.

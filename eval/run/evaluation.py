@@ -85,7 +85,8 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
     found = found or weights.find(entry, config.trained)  # first, so that no data is read if there are no weights
     dataset = registry.get_dataset(entry.dataset)
     check_preprocessing(entry, dataset, weights.read_config(found.folder))
-    split = test_split(dataset, config.data, config.limit)
+    chosen = protocol.PROTOCOLS[config.protocol]
+    split = test_split(dataset, config.data, config.limit, chosen.annotated)
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), split.classes)
     views = open_views(entry, split, config.device)
     teacher, note = find_teacher(entry, config)
@@ -94,7 +95,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         "teacher": teachers.facts(str(reference(entry)), teacher) if teacher else None,
         "images": [views.cache_key(), config.limit],
         "objects": split.objects(),
-        "metrics": protocol.PROTOCOLS[config.protocol].metrics,
+        "metrics": chosen.metrics,
         "device": describe(config.device),
     }
     path = cache.cache_path(facts, cache_home())
@@ -104,14 +105,13 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         measured = _measure(entry, config, found, teacher, split, views, report)
         if distributed.is_primary():
             _write_cache(measured, path)
-    exact = config.protocol == "exact"
     figures = protocol.figures(measured.table, config.protocol, len(split.classes), measured.together)
     return Result(
         entry,
         config,
         measured.table,
         figures,
-        uncertainty.intervals(measured.table) if exact else {},
+        uncertainty.intervals(measured.table) if chosen.complete else {},
         measured.facts["parameters"],
         measured.facts["date"],
         found,

@@ -23,6 +23,7 @@ from dctkd_zoo.teacher_cache import compact
 from eval.metrics import _objects
 from eval.metrics._base import ImageMetric, LevelMetric
 from eval.metrics._cka import LinearCKA
+from eval.stats import skill
 from eval.stats.skill import CHANCE, CKA, TEACHER
 
 BATCH_SIZE = 64  # fits into memory with two networks at 224 px; the metrics do not depend on it
@@ -129,6 +130,7 @@ def measure(
         if levels and partners is not None:
             columns |= by_level(f"{CHANCE}.{metric.name}", metric(maps, partners, batch))
     if reference.objects is not None:
+        columns[skill.IN_VIEW] = _objects.in_view(reference.objects(batch.ids))
         columns |= on_objects("", maps, batch.ids, reference.objects, reference.partner)
         if reference.teacher is not None:
             columns |= on_objects(TEACHER, teacher, batch.ids, reference.objects, reference.partner)

@@ -19,15 +19,23 @@ Mean = Callable[[pd.DataFrame, ImageMetric, str], float]
 
 @dataclass(frozen=True)
 class Protocol:
-    """A protocol, and the mean that reduces a column of the per-image table to one value."""
+    """A protocol, and the mean that reduces a column of the per-image table to one value.
+
+    - `metrics_of`: the protocol whose metrics it has, if not its own.
+    - `complete`: also gives intervals, chance levels and skills, which the released code does not have.
+    - `annotated`: measures the images with outlines of objects instead of the test set.
+    """
 
     name: str
     mean: Mean
+    metrics_of: str = ""
+    complete: bool = True
+    annotated: bool = False
 
     @property
     def metrics(self) -> tuple[str, ...]:
         """Names of its metrics."""
-        return _base.of_protocol(self.name)
+        return _base.of_protocol(self.metrics_of or self.name)
 
 
 def mean_of_images(table: pd.DataFrame, chosen: ImageMetric, column: str) -> float:
@@ -51,7 +59,12 @@ def mean_of_batches(table: pd.DataFrame, chosen: ImageMetric, column: str) -> fl
 
 # What the release does not measure is not in its protocol, because nothing else can be compared with it.
 PROTOCOLS: Mapping[str, Protocol] = {
-    protocol.name: protocol for protocol in (Protocol("exact", mean_of_images), Protocol("released", mean_of_batches))
+    protocol.name: protocol
+    for protocol in (
+        Protocol("exact", mean_of_images),
+        Protocol("released", mean_of_batches, complete=False),
+        Protocol("objects", mean_of_images, metrics_of="exact", annotated=True),
+    )
 }
 
 
@@ -76,7 +89,7 @@ def figures(
             case ImageMetric():
                 columns = [name for name in table.columns if name.partition(".")[0] == chosen.name]
                 result |= _levels({name: PROTOCOLS[protocol].mean(table, chosen, name) for name in columns})
-    return result | _above_chance(table, together or {}, result) if protocol == "exact" else result
+    return result | _above_chance(table, together or {}, result) if PROTOCOLS[protocol].complete else result
 
 
 def _levels(means: Mapping[str, float]) -> dict[str, float]:
@@ -103,4 +116,6 @@ def _above_chance(table: pd.DataFrame, together: Mapping[str, float], known: Map
     for name, values in scored.items():
         if name not in known:
             new |= _levels({f"{name}.{level}": float(value) for level, value in enumerate(values, start=1)})
-    return new | skill.figures(scored, chances)
+    if skill.IN_VIEW in table:
+        new[skill.IN_VIEW] = skill.in_view(table)
+    return new | skill.figures(table, scored, chances)

@@ -41,7 +41,7 @@ def record(outcome: Outcome) -> Record:
 def subsets(result: Result) -> dict[str, dict[str, Any]]:
     """Return the metrics and number of the images that the teacher gets right, and of those that both get right."""
     table = result.table
-    if "teacher_prediction" not in table or result.config.protocol != "exact":
+    if "teacher_prediction" not in table or not protocol.PROTOCOLS[result.config.protocol].complete:
         return {}
     teacher = table["teacher_prediction"] == table["label"]
     parts = {"teacher right": table[teacher], "both right": table[teacher & (table["prediction"] == table["label"])]}

@@ -108,9 +108,9 @@ def _same(name: str, catalog: Any, stated: Any, recipe: Recipe) -> bool:
 
 
 @lru_cache(maxsize=2)  # entries are evaluated dataset by dataset
-def test_split(dataset: Dataset, data: Path | None, limit: int | None) -> Split:
-    """Return the test split of a dataset, or `limit` of its images, spread evenly."""
-    split = load.load(dataset, data)["test"]
+def test_split(dataset: Dataset, data: Path | None, limit: int | None, annotated: bool = False) -> Split:
+    """Return the test split of a dataset, or its annotated images; of them `limit` images, spread evenly, if given."""
+    split = load.annotated(dataset, data) if annotated else load.load(dataset, data)["test"]
     if limit is None or limit >= len(split):
         return split
     return split.take([index * len(split) // limit for index in range(limit)])

@@ -26,6 +26,7 @@ from eval.stats.bootstrap import Counts, Reducer, Values, means
 CHANCE, SKILL = "chance", "skill"
 
 TEACHER = "teacher_"  # prefix of the scores of the teacher's own maps
+IN_VIEW = "objects_in_view"  # number of objects that an image shows: the best value of `attended`
 CKA = "cka"  # computed from all images together, so it is not a column of the per-image table
 
 
@@ -49,20 +50,28 @@ def is_measured(figure: str) -> bool:
     """Return whether this version measures a column; rows of an earlier version may have others."""
     score = score_of(figure)
     objects = score.removeprefix(TEACHER) in _objects.SCORES
-    return objects or score == CKA or score in discover.modules(metrics.__name__)
+    return objects or score in (CKA, IN_VIEW) or score in discover.modules(metrics.__name__)
 
 
 @cache
-def best(name: str) -> float:
-    """Return the best value of a score: for equal maps or features, or with all of a map on the objects."""
+def best(name: str, in_view: float = float(_objects.OBJECTS)) -> float:
+    """Return the best value of a score: for equal maps or features, or with all of a map on the objects.
+
+    `in_view` is the mean number of objects that an image shows.
+    """
     score = _objects.SCORES.get(name.removeprefix(TEACHER))
     if score:
-        return score.best
+        return in_view if score.best is None else score.best
     if name == CKA:
         return 1.0
     (result,) = _base.load([name])
     assert isinstance(result, LevelMetric)
     return result.best
+
+
+def in_view(table: pd.DataFrame) -> float:
+    """Return the mean number of objects that an image of a table shows, of those that show any."""
+    return float(table[IN_VIEW].mean()) if IN_VIEW in table else float(_objects.OBJECTS)
 
 
 def skill(value: Values | float, chance: Values | float, best: float) -> Values:
@@ -82,15 +91,17 @@ def scored(table: pd.DataFrame) -> dict[str, list[str]]:
     return result
 
 
-def figures(levels: Mapping[str, Sequence[float]], chances: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Return chance levels and skills of scores, both given by name and level.
+def figures(
+    table: pd.DataFrame, levels: Mapping[str, Sequence[float]], chances: Mapping[str, Sequence[float]]
+) -> dict[str, float]:
+    """Return chance levels and skills of the scores of a table, both given by name and level.
 
     `chance.NAME` is the mean over the levels; `skill.NAME.1`, `skill.NAME.2`, ... are the skills of the levels, and
     `skill.NAME` is their mean, over the levels that have one.
     """
     result: dict[str, float] = {}
     for name, values in levels.items():
-        item = skill(np.array(values), np.array(chances[name]), best(name))
+        item = skill(np.array(values), np.array(chances[name]), best(name, in_view(table)))
         result[f"{CHANCE}.{name}"] = float(np.mean(chances[name]))
         result[f"{SKILL}.{name}"] = float(_means(item))
         result |= {f"{SKILL}.{name}.{level}": float(value) for level, value in enumerate(item, start=1)}
@@ -101,8 +112,11 @@ def reducers(table: pd.DataFrame) -> dict[str, Reducer]:
     """Return reducers for the bootstrap of the skills of a table, of each level and of the mean over levels."""
     result: dict[str, Reducer] = {}
     for name, columns in scored(table).items():
-        result[f"{SKILL}.{name}"] = Reducer(partial(_resampled, columns, best(name)))
-        result |= {f"{SKILL}.{column}": Reducer(partial(_resampled, [column], best(name))) for column in columns}
+        result[f"{SKILL}.{name}"] = Reducer(partial(_resampled, columns, best(name, in_view(table))))
+        result |= {
+            f"{SKILL}.{column}": Reducer(partial(_resampled, [column], best(name, in_view(table))))
+            for column in columns
+        }
     return result
 
 

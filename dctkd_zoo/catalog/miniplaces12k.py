@@ -1,0 +1,83 @@
+"""A part of MiniPlaces that two CPU cores can train on: the dataset and its entries, from an ImageNet teacher."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from dctkd_zoo.catalog._recipes import CORRECTED, entry
+from dctkd_zoo.catalog.miniplaces import DATASET as WHOLE
+from dctkd_zoo.schedules import Cosine
+from dctkd_zoo.spec import Recipe
+
+DATASET = replace(
+    WHOLE,
+    name="miniplaces12k",
+    title="MiniPlaces-12k",
+    source="miniplaces/12k",
+    train=12_000,
+    notes="120 training images of each class, chosen by a rule (dctkd_zoo/data/sources/miniplaces.py), and the whole "
+    "official validation set to test on.",
+)
+
+# The teacher and the classifier for users start from ImageNet; the classifier's images are enlarged.
+TEACHER = Recipe(
+    epochs=6,
+    batch_size=64,
+    lr=0.02,
+    head_lr=0.2,
+    schedule=Cosine(warmup=0.1),
+    resize=112,
+    crop=96,
+    nesterov=True,
+    weight_decay=1e-4,
+    pretrained="in1k",
+    test_every=3,
+    augment="rrc",
+    rrc_scale=(0.35, 1.0),
+    label_smoothing=0.1,
+)
+CLASSIFIER = replace(TEACHER, resize=160, crop=144)
+
+# Students and baselines start from scratch.
+STUDENT = Recipe(
+    epochs=16,
+    batch_size=64,
+    lr=0.05,
+    schedule=Cosine(warmup=0.1),
+    resize=112,
+    crop=96,
+    nesterov=True,
+    weight_decay=5e-4,
+    test_every=4,
+)
+
+baseline = partial(entry, recipe=STUDENT)
+student = partial(entry, recipe=STUDENT, teacher="el2_miniplaces12k", options=CORRECTED)
+
+ENTRIES = (
+    # The teacher, a classifier for photographs, and the supervised baselines.
+    entry("el2_miniplaces12k", TEACHER),
+    entry("el0_miniplaces12k", CLASSIFIER),
+    baseline("r18_miniplaces12k"),
+    baseline("mbv2_miniplaces12k"),
+    baseline("mnv4_miniplaces12k"),
+    # EfficientNet-Lite2 to ResNet-18.
+    student("r18_kd_miniplaces12k"),
+    student("r18_at_miniplaces12k"),
+    student("r18_at_kd_miniplaces12k"),
+    student("r18_dctkd_miniplaces12k"),
+    student("r18_dctkd_kd_miniplaces12k"),
+    # EfficientNet-Lite2 to MobileNetV2.
+    student("mbv2_kd_miniplaces12k"),
+    student("mbv2_at_miniplaces12k"),
+    student("mbv2_at_kd_miniplaces12k"),
+    student("mbv2_dctkd_miniplaces12k"),
+    student("mbv2_dctkd_kd_miniplaces12k"),
+    # EfficientNet-Lite2 to MobileNetV4.
+    student("mnv4_kd_miniplaces12k"),
+    student("mnv4_at_miniplaces12k"),
+    student("mnv4_at_kd_miniplaces12k"),
+    student("mnv4_dctkd_miniplaces12k"),
+    student("mnv4_dctkd_kd_miniplaces12k"),
+)
