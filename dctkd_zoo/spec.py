@@ -129,7 +129,8 @@ class Dataset(Checked):
     `source` names a module of `dctkd_zoo.data.sources`; some also take what to read, after a slash: `hfds/ORG/NAME`.
     `train` and `test` are the numbers of images in a complete copy; fewer are refused. `drop_leaked` leaves out test
     images whose bytes also occur in the training set. `overlaps` names datasets of which images are in the training
-    set: a network that was trained on it cannot be tested on those. `tags` go into the model cards of its networks,
+    set: a network that was trained on it cannot be tested on those. `limits` says, for the cards of its networks, what
+    they have not seen and are not for. `tags` go into the model cards of its networks,
     for the Hub's search.
     """
 
@@ -147,6 +148,7 @@ class Dataset(Checked):
     drop_leaked: bool = False
     overlaps: tuple[str, ...] = ()
     notes: str = ""
+    limits: str = ""
     tags: tuple[str, ...] = ("scene-recognition",)
 
     def __post_init__(self) -> None:

@@ -16,9 +16,9 @@ from eval import metrics
 
 DASH = "–"  # in place of a number that is not known
 MISSING = (None, "", "nan")
-# Tables: the leaderboards of the terminal, of RESULTS.md and of the report; the two tables of a card; all metrics of an
-# entry in the report; the comparison of two entries.
-TABLES = frozenset({"terminal", "results", "board", "card", "maps", "report", "compare"})
+# Tables: the leaderboards of the terminal (`objects` under that protocol), of RESULTS.md and of the report; the two tables
+# of a card; all metrics of an entry in the report; the comparison of two entries.
+TABLES = frozenset({"terminal", "objects", "results", "board", "card", "maps", "report", "compare"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def _column(name: str, title: str, tables: str, unit: str = "", digits: int = 3,
 
 # In the order in which tables have them.
 _KNOWN = (
-    _column("top1", "top-1", "terminal results board card report compare", "%", 2, share=True),
+    _column("top1", "top-1", "terminal objects results board card report compare", "%", 2, share=True),
     _column("top5", "top-5", "terminal card report", "%", 2, share=True, classes=6),
     _column("mca", "MCA", "terminal results board card report compare", "%", 2),
     _column("mca_all", "MCA over all classes", "terminal board card report", "%", 2, heading="MCA all"),
@@ -83,14 +83,17 @@ _KNOWN = (
     _column("skill.spectral", "spectral skill", "results report"),
     _column("cka", "CKA", "terminal report"),
     _column("skill.cka", "CKA skill", "results report"),
-    _column("energy", "energy", ""),
+    _column("energy", "energy", "objects"),
+    _column("chance.energy", "energy by chance", "objects", heading="chance"),
     _column("skill.energy", "energy skill", "results"),
-    _column("pointing", "pointing", ""),
+    _column("pointing", "pointing", "objects"),
+    _column("chance.pointing", "pointing by chance", "objects", heading="chance"),
     _column("skill.pointing", "pointing skill", "results"),
-    _column("attended", "attended", ""),
+    _column("attended", "attended", "objects", digits=2),
+    _column("chance.attended", "attended by chance", "objects", digits=2, heading="chance"),
     _column("skill.attended", "attended skill", "results"),
-    _column("rank_accuracy", "relevance rank accuracy", "", heading="rank acc."),
-    _column("skill.rank_accuracy", "relevance rank skill", "", heading="rank skill"),
+    _column("rank_accuracy", "rank accuracy", "objects", heading="rank acc."),
+    _column("chance.rank_accuracy", "rank accuracy by chance", "objects", heading="chance"),
     _column("best_top1", "best epoch", "results", "%", 2),
 )
 

@@ -11,10 +11,13 @@ DATASET = Dataset(
     num_classes=100,
     train=100_000,
     test=10_000,
-    license="images of Places2, for non-commercial research and education",
+    license="non-commercial research and education (images of Places2)",
     url="http://miniplaces.csail.mit.edu",
     overlaps=("scene15",),
     notes="The test set is the official validation set. The development kit's text is under a BSD-like licence.",
+    limits="It has seen photographs from the web at 128 px. Labels of Places are noisy, and it confuses scenes that "
+    "look alike, such as a bar and a restaurant. It is not for commercial use, because its training images are not, "
+    "and not for close-ups, people or single objects.",
 )
 
 ENTRIES: tuple[Entry, ...] = ()

@@ -37,11 +37,11 @@ TEACHER = Recipe(
     rrc_scale=(0.35, 1.0),
     label_smoothing=0.1,
 )
-CLASSIFIER = replace(TEACHER, resize=160, crop=144)
+CLASSIFIER = replace(TEACHER, epochs=5, resize=160, crop=144, test_every=5)
 
 # Students and baselines start from scratch.
 STUDENT = Recipe(
-    epochs=16,
+    epochs=12,
     batch_size=64,
     lr=0.05,
     schedule=Cosine(warmup=0.1),
@@ -55,7 +55,7 @@ STUDENT = Recipe(
 baseline = partial(entry, recipe=STUDENT)
 student = partial(entry, recipe=STUDENT, teacher="el2_miniplaces12k", options=CORRECTED)
 
-ENTRIES = (
+TRAINED = (
     # The teacher, a classifier for photographs, and the supervised baselines.
     entry("el2_miniplaces12k", TEACHER),
     entry("el0_miniplaces12k", CLASSIFIER),
@@ -81,3 +81,5 @@ ENTRIES = (
     student("mnv4_dctkd_miniplaces12k"),
     student("mnv4_dctkd_kd_miniplaces12k"),
 )
+# The images are for non-commercial use, so the weights are too.
+ENTRIES = tuple(replace(item, license="cc-by-nc-4.0") for item in TRAINED)

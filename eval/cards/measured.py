@@ -11,10 +11,12 @@ from eval import columns
 from eval.cards.facts import Card, Run
 from eval.cards.recipe import shortened
 from eval.columns import DASH, Column
+from eval.metrics._objects import SCORES
 from eval.pages.markdown import Markdown, code, escape, table
 from eval.run.results_csv import Row
 from eval.stats.bootstrap import wilson
 from eval.stats.seeds import over_seeds
+from eval.stats.skill import TEACHER
 
 PROTOCOLS = {
     "exact": "every image counts once, and MCA is over the classes of the test set",
@@ -90,6 +92,28 @@ def alignment(card: Card, protocol: str) -> Markdown | None:
     ]
     means = ("mean", *(over_seeds(rows, column) for column in chosen))
     return table(("level", *(column.titled for column in chosen)), [*lines, means], numbers=len(chosen))
+
+
+def of_100(row: Row) -> int:
+    """Return how many of 100 images a network is right about, rounded down."""
+    return int(float(row["top1"]))
+
+
+def objects(card: Card) -> Markdown | None:
+    """Return the table of attention on objects of annotated images; None if it was not measured."""
+    rows = card.measured("objects")
+    if not rows:
+        return None
+    whose = {"this network": ""}
+    if any(row.get(f"{TEACHER}energy") for row in rows):
+        whose[shortened(card.compared_with or "")] = TEACHER
+    lines = []
+    for score in SCORES:
+        column = columns.get(score)
+        for who, prefix in whose.items():
+            names = (f"{prefix}{score}", f"chance.{prefix}{score}", f"skill.{prefix}{score}")
+            lines.append((column.title, code(who), *(over_seeds(rows, replace(column, name=n)) for n in names)))
+    return table(("score", "network", "value", "chance", "skill"), lines, numbers=3)
 
 
 def reported(card: Card) -> Markdown:

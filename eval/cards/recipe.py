@@ -33,8 +33,9 @@ def recipe(card: Card) -> Markdown:
         ("epochs", settings.epochs),
         ("batch size", settings.batch_size),
         ("optimizer", f"SGD, {'Nesterov ' if settings.nesterov else ''}momentum {settings.momentum:g}"),
-        ("learning rate", f"{settings.lr:g}, {schedule(settings.schedule)}"),
+        ("learning rate", f"{rates(settings)}, {schedule(settings.schedule)}"),
         ("weight decay", f"{settings.weight_decay:g}"),
+        *([("label smoothing", f"{settings.label_smoothing:g}")] if settings.label_smoothing else []),
         ("images", geometry(settings)),
         ("normalisation", code(f"mean {dataset.mean}, std {dataset.std}")),
         ("evaluated", "every epoch" if settings.test_every == 1 else f"every {settings.test_every} epochs"),
@@ -55,6 +56,11 @@ def shortened(name: str) -> str:
     return name if path == name else f"local-dir:{path.replace(chr(92), '/').rstrip('/').rpartition('/')[2]}"
 
 
+def rates(recipe: Recipe) -> str:
+    """Return the learning rate, and that of the classifier if it has one of its own."""
+    return f"{recipe.lr:g}" + ("" if recipe.head_lr is None else f" ({recipe.head_lr:g} of the classifier)")
+
+
 def schedule(schedule: Schedule) -> str:
     """Describe a learning rate schedule."""
     match schedule:
@@ -70,8 +76,12 @@ def geometry(recipe: Recipe) -> str:
     """Describe how images are resized and cropped in training and in evaluation."""
     padding = f", {recipe.pad} px {recipe.pad_mode} padding" if recipe.pad else ""
     flip = ", random horizontal flip" if recipe.flip else ""
+    crop = f"random {recipe.crop} px crop"
+    if recipe.augment == "rrc":
+        low, high = recipe.rrc_scale
+        crop = f"RandomResizedCrop of {low:.0%} to {high:.0%} of the area to {recipe.crop} px"
     return (
-        f"short side resized to {recipe.resize} px (bilinear){padding}; training: random {recipe.crop} px crop{flip}; "
+        f"short side resized to {recipe.resize} px (bilinear){padding}; training: {crop}{flip}; "
         f"evaluation: {recipe.crop} px centre crop"
     )
 

@@ -13,13 +13,13 @@ from eval.columns import DASH
 from eval.pages.findings import QUESTIONS, Students, answer
 from eval.pages.generated_file import blocks, command
 from eval.pages.markdown import Markdown, code, table
-from eval.pages.tables import cell
+from eval.pages.tables import cell, teachers
 from eval.run import results_csv
 from eval.run.results_csv import Row
 
 README = Path(__file__).parents[2] / "README.md"
 
-STUDENTS = (Students("r20", "synthscenes"), Students("r18", "scene15"))
+STUDENTS = (Students("r20", "synthscenes"), Students("r18", "scene15"), Students("r18", "miniplaces12k"))
 # What is compared, in which column of the results, and the two methods (see eval/pages/findings.py).
 FINDINGS = (
     ("top-1: DCT loss − supervised baseline", "top1", "", "dctkd"),
@@ -33,7 +33,7 @@ FINDINGS = (
 
 def filled(text: str, rows: Sequence[Row]) -> str:
     """Return the text with its tables made from the rows."""
-    return blocks(text, {"findings": findings(rows), "models": models(rows)})
+    return blocks(text, {"findings": findings(rows), "teachers": teachers(rows), "models": models(rows)})
 
 
 def findings(rows: Sequence[Row]) -> Markdown:

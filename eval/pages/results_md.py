@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from dctkd_zoo.registry import get_entry
 from eval import columns
+from eval.metrics._objects import SCORES
 from eval.pages.findings import QUESTIONS, STUDENTS, Finding, Question, Students, answer, methods
 from eval.pages.generated_file import command
 from eval.pages.markdown import Markdown, code, table
-from eval.pages.tables import Line, answers, caption, label, standings
+from eval.pages.tables import Line, answers, caption, label, standings, teachers
 from eval.run import results_csv
 from eval.run.results_csv import Row
 from eval.stats import seeds
 from eval.stats.bootstrap import LEVEL
+from eval.stats.seeds import over_seeds
+from eval.stats.skill import CHANCE
 
 PAGE = Path(__file__).parents[2] / "RESULTS.md"
 
@@ -59,10 +63,18 @@ gain; `r8` stays far below its own. None of this was measured on the paper's dat
 """
 
 
+OBJECTS_HEAD = """How much of the activation maps lies on the objects that are typical of a scene, over the annotated
+photographs of MiniPlaces, which no network was trained on ([docs/evaluation.md](docs/evaluation.md) has the
+definitions). Means over the levels. Chance: the same maps on the objects of another image.
+"""
+
+
 def page(rows: Sequence[Row]) -> str:
     """Return the text of RESULTS.md."""
     exact = [row for row in rows if row["protocol"] == "exact" and not row.get("limit")]
-    parts = [HEAD, "## Answers\n", *answers(exact), *(section(item, exact) for item in STUDENTS)]
+    parts = [HEAD, "## Answers\n", *answers(exact), "## Teachers\n", f"{teachers(exact)}\n"]
+    parts += [section(item, exact) for item in STUDENTS]
+    parts += [objects([row for row in rows if row["protocol"] == "objects" and not row.get("limit")])]
     for number, question in enumerate(QUESTIONS, 1):
         parts += [f"## {number}. {question.title}\n", evidence(question, exact)]
     return "\n".join(parts).rstrip() + "\n"
@@ -81,6 +93,21 @@ def section(students: Students, rows: Sequence[Row]) -> str:
     measured = [row for own in result.values() for row in own]
     grid = standings(("method", "cached views"), lines)
     return f"## {students.arch} on {students.dataset}\n\n{grid}\n\n{caption(measured)}\n"
+
+
+def objects(rows: Sequence[Row]) -> str:
+    """Return a table of attention on objects in photographs, of each network and of its teacher."""
+    if not rows:
+        return ""
+    chosen = [columns.get(name) for name in SCORES]
+    lines = []
+    for name in dict.fromkeys(row["name"] for row in rows):
+        own = [row for row in rows if row["name"] == name]
+        for prefix in ("", f"{CHANCE}."):
+            cells = [over_seeds(own, replace(column, name=f"{prefix}{column.name}")) for column in chosen]
+            lines.append([code(name) if not prefix else Markdown("chance"), len(own), *cells])
+    grid = table(("network", "seeds", *(column.title for column in chosen)), lines, numbers=1 + len(chosen))
+    return f"## Objects in photographs\n\n{OBJECTS_HEAD}\n{grid}\n\n{caption(rows)}\n"
 
 
 def _line(name: str, rows: Sequence[Row]) -> Line:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from dctkd_zoo.registry import get_entry
 from eval import columns
 from eval.columns import DASH
 from eval.pages.findings import CHANCE, QUESTIONS, STUDENTS, Finding, Question, answer, parts
 from eval.pages.markdown import Markdown, code, table, unbroken
 from eval.run.results_csv import Row
-from eval.stats.seeds import distinct, over_seeds
+from eval.stats.seeds import distinct, over_seeds, spread, values
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,23 @@ def standings(header: Sequence[str], lines: Sequence[Line]) -> Markdown:
         [*line.cells, len(line.rows) or DASH, *(over_seeds(line.rows, column) for column in chosen)] for line in lines
     ]
     return table([*header, "seeds", *(column.titled for column in chosen)], cells, numbers=1 + len(chosen))
+
+
+def teachers(rows: Sequence[Row]) -> Markdown:
+    """Return a table of the teachers: top-1 of each, of the supervised baseline of its students, and the gap."""
+    top1 = columns.get("top1")
+    lines = []
+    for students in STUDENTS:
+        own = [row for row in rows if row["protocol"] == "exact" and students.method(row["name"]) is not None]
+        baseline = [row for row in own if students.method(row["name"]) == ""]
+        name = next((entry.teacher for row in own if (entry := get_entry(row["name"])).teacher), None)
+        name = name or next((row["teacher"] for row in baseline if row.get("teacher")), None)
+        teacher = [row for row in rows if row["name"] == name and row["protocol"] == "exact"]
+        if teacher and baseline:
+            gap = spread(values(teacher, "top1")).mean - spread(values(baseline, "top1")).mean
+            cells = (code(name or ""), over_seeds(teacher, top1), students.arch, over_seeds(baseline, top1))
+            lines.append((students.dataset, *cells, Markdown(top1.signed(gap))))
+    return table(("dataset", "teacher", "its top-1 %", "student", "baseline top-1 %", "gap"), lines, numbers=1)
 
 
 def caption(rows: Iterable[Row]) -> str:

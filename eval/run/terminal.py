@@ -44,8 +44,9 @@ def board(rows: Sequence[Row]) -> Grid:
     ranked = sorted(groups.values(), key=lambda group: mean(row["top1"] for row in group), reverse=True)
     best = next((group for group in ranked if group[0]["teacher"]), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
-    title = Text(f"{dataset}: {count:,} test images, protocol {rows[0]['protocol']}", style="bold")
-    chosen = columns.of("terminal", rows)
+    kind = "annotated" if rows[0]["protocol"] == "objects" else "test"
+    title = Text(f"{dataset}: {count:,} {kind} images, protocol {rows[0]['protocol']}", style="bold")
+    chosen = columns.of("objects" if rows[0]["protocol"] == "objects" else "terminal", rows)
     headings = [*(column.heading or column.title for column in chosen), "params"]
     cells = [[Text(cell, "bold" if group is best else "") for cell in _cells(group, chosen)] for group in ranked]
     spare = ("params", *headings[1:-1])  # where there is no room the last are left out first
@@ -65,12 +66,14 @@ def caption(rows: Sequence[Row], chosen: Sequence[columns.Column]) -> Text:
     titles = {column.heading or column.title: column for column in chosen}
     percent = ", ".join(title for title, column in titles.items() if column.unit == "%")
     lower = ", ".join(title for title, column in titles.items() if column.lower_is_better)
-    lines = [f"In %: {percent}. Lower is better: {lower}. Bold: best student."]
+    lines = [f"In %: {percent}. {f'Lower is better: {lower}. ' if lower else ''}Bold: best student."]
     seeds = sorted({row["seed"] for row in rows})
     if len(seeds) > 1:
         lines.append(f"Mean ± sd over training seeds {', '.join(map(str, seeds))}; --json FILE has each.")
     teachers = sorted({row["teacher"] for row in rows if row["teacher_sha256"]}, key=natural_key)
-    if teachers:
+    if "energy" in (column.name for column in chosen):
+        lines.append("Maps on the objects: mean over the levels; chance: on the objects of another image.")
+    elif teachers:
         lines.append(
             f"SSIM of attention maps and CKA of features: mean over the levels, against {', '.join(teachers)}."
         )
