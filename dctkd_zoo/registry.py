@@ -70,7 +70,10 @@ def _tables(modules: Iterable[ModuleType]) -> _Tables:
     for module in modules:
         parts = vars(module)
         for name, arch in (parts.get("ARCHS") or {}).items():
-            _add(archs, "architectures", name, arch)
+            if archs.get(name) != ARCHS.get(name) or any(entry.arch == name for entry in entries.values()):
+                _add(archs, "architectures", name, arch)
+            else:  # a short name of the zoo that none of its entries has: a user's file may define it
+                archs[name] = arch
         if parts.get("DATASET"):
             _add(datasets, "datasets", module.DATASET.name, module.DATASET)
         for entry in parts.get("ENTRIES", ()):
@@ -79,7 +82,7 @@ def _tables(modules: Iterable[ModuleType]) -> _Tables:
 
 
 def _add(table: dict[str, T], what: str, name: str, value: T) -> None:
-    if table.setdefault(name, value) is not value:
+    if table.setdefault(name, value) is not value and table[name] != value:
         raise ValueError(f"two {what} are called {name!r}")
 
 
@@ -130,7 +133,11 @@ def _check(tables: _Tables, entries: Iterable[Entry]) -> None:
 
 def _check_overlap(entry: Entry, tables: _Tables) -> None:
     """Refuse an entry that depends on a network whose training images are also in the entry's dataset."""
-    for name in ancestors(entry.name, {**tables.entries, entry.name: entry})[1:]:
+    if not any(entry.dataset in dataset.overlaps for dataset in tables.datasets.values()):
+        return
+    for name in ancestors(entry.name, tables.entries)[1:]:
+        if name not in tables.entries:  # a network from elsewhere
+            continue
         data = tables.datasets[tables.entries[name].dataset]
         if entry.dataset in data.overlaps:
             raise ValueError(

@@ -16,8 +16,8 @@ from eval import metrics
 
 DASH = "–"  # in place of a number that is not known
 MISSING = (None, "", "nan")
-# Tables: the leaderboards of the terminal (`objects` under that protocol), of RESULTS.md and of the report; the two tables
-# of a card; all metrics of an entry in the report; the comparison of two entries.
+# Tables: the leaderboards of the terminal (`objects` under that protocol), of RESULTS.md and of the report; the two
+# tables of a card; all metrics of an entry in the report; the comparison of two entries.
 TABLES = frozenset({"terminal", "objects", "results", "board", "card", "maps", "report", "compare"})
 
 
@@ -84,16 +84,17 @@ _KNOWN = (
     _column("cka", "CKA", "terminal report"),
     _column("skill.cka", "CKA skill", "results report"),
     _column("energy", "energy", "objects"),
-    _column("chance.energy", "energy by chance", "objects", heading="chance"),
+    _column("chance.energy", "energy by chance", "objects", heading="chance E"),
     _column("skill.energy", "energy skill", "results"),
     _column("pointing", "pointing", "objects"),
-    _column("chance.pointing", "pointing by chance", "objects", heading="chance"),
+    _column("chance.pointing", "pointing by chance", "objects", heading="chance P"),
     _column("skill.pointing", "pointing skill", "results"),
     _column("attended", "attended", "objects", digits=2),
-    _column("chance.attended", "attended by chance", "objects", digits=2, heading="chance"),
+    _column("chance.attended", "attended by chance", "objects", digits=2, heading="chance A"),
     _column("skill.attended", "attended skill", "results"),
     _column("rank_accuracy", "rank accuracy", "objects", heading="rank acc."),
-    _column("chance.rank_accuracy", "rank accuracy by chance", "objects", heading="chance"),
+    _column("chance.rank_accuracy", "rank accuracy by chance", "objects", heading="chance R"),
+    _column("skill.rank_accuracy", "rank accuracy skill", ""),
     _column("best_top1", "best epoch", "results", "%", 2),
 )
 
@@ -131,6 +132,11 @@ def of(table: str, rows: Iterable[Mapping[str, Any]] | None = None) -> tuple[Col
     counts = (known[name].num_classes if name in known else math.inf for name in {row["dataset"] for row in rows})
     most = max(counts, default=0)
     return tuple(c for c in chosen if c.classes <= most and any(row.get(c.name) not in MISSING for row in rows))
+
+
+def scores_on_objects() -> tuple[Column, ...]:
+    """Return the scores of maps on objects, without their levels of chance."""
+    return tuple(c for c in COLUMNS if f"chance.{c.name}" in _BY_NAME)
 
 
 def number(value: Any, digits: int, sign: str = "") -> str:

@@ -84,6 +84,8 @@ def predict(options: Namespace) -> int:
     source, words = _split(options.words)
     if not words:
         raise ZooError(f"no images: name some after {source}, or a folder of them")
+    if options.weights and source not in registry.entries():
+        raise ZooError(f"--weights replaces those of an entry, but {source} names weights itself: give one of them")
     if options.overlay:
         options.overlay.mkdir(parents=True, exist_ok=True)  # fail now, not after the first batch
     chosen = device.choose(options.device)

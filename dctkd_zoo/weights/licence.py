@@ -72,7 +72,7 @@ def of_start(entry: Entry) -> str | None:
     except ZooError:  # none follows, or the weights are no longer available
         return None
     name = f"{registry.archs()[entry.arch].timm_name}.{source}"
-    if weights.is_complete(folder := weights.pretrained_folder(name)):
+    if ((folder := weights.pretrained_folder(name)) / weights.CONFIG).is_file():
         return of_config(weights.read_config(folder))
     import timm  # it has the licence of each of its tags
 

@@ -11,18 +11,17 @@ from eval import columns
 from eval.cards.facts import Card, Run
 from eval.cards.recipe import shortened
 from eval.columns import DASH, Column
-from eval.metrics._objects import SCORES
 from eval.pages.markdown import Markdown, code, escape, table
 from eval.run.results_csv import Row
 from eval.stats.bootstrap import wilson
 from eval.stats.seeds import over_seeds
-from eval.stats.skill import TEACHER
 
 PROTOCOLS = {
     "exact": "every image counts once, and MCA is over the classes of the test set",
     "released": "as the authors' code computes it, where all batches count equally whatever their size",
 }
 LEVELS = 4
+TEACHER = "teacher_"  # prefix of the scores of a teacher's own maps
 ENVIRONMENT = {
     "device": "device",
     "precision": "precision",
@@ -108,10 +107,9 @@ def objects(card: Card) -> Markdown | None:
     if any(row.get(f"{TEACHER}energy") for row in rows):
         whose[shortened(card.compared_with or "")] = TEACHER
     lines = []
-    for score in SCORES:
-        column = columns.get(score)
+    for column in columns.scores_on_objects():
         for who, prefix in whose.items():
-            names = (f"{prefix}{score}", f"chance.{prefix}{score}", f"skill.{prefix}{score}")
+            names = (f"{before}{prefix}{column.name}" for before in ("", "chance.", "skill."))
             lines.append((column.title, code(who), *(over_seeds(rows, replace(column, name=n)) for n in names)))
     return table(("score", "network", "value", "chance", "skill"), lines, numbers=3)
 

@@ -125,6 +125,8 @@ print(json.dumps(sorted({HEAVY!r} & set(sys.modules))))
 def unpickles(call: ast.Call) -> bool:
     """Whether the call, as written, can run code from a file."""
     called = ast.unparse(call.func)
+    if called == "torch.load" and any(ast.unparse(word) == "weights_only=True" for word in call.keywords):
+        return False
     asked = any(word.arg == "allow_pickle" and ast.unparse(word.value) != "False" for word in call.keywords)
     return called == "torch.load" or called.endswith(".read_pickle") or asked
 
@@ -138,6 +140,11 @@ def test_nothing_is_unpickled(module):
     names = [name for node in nodes for name in imported(module, node)]
     result += [name for name in names if name.split(".")[0] in UNPICKLERS or name == "torch.load"]
     assert not result, f"{module} can run code from a file: {result}. Tensors are kept as safetensors"
+
+
+def test_only_published_weights_of_known_hash_are_read_by_torch():
+    readers = [name for name, tree in TREES.items() if "torch.load(" in ast.unparse(tree)]
+    assert readers == ["dctkd_zoo.models.pretrained"]
 
 
 @every_module

@@ -98,7 +98,7 @@ def test_of_a_path_the_last_folder_leaves_this_machine(path, last):
     assert weights.portable(meta) == meta and weights.portable(f"{path}2") != meta["a"][0]
 
 
-@pytest.mark.parametrize("words", ["local-dir:start", "hf-hub:org/name@v1", "entry:r50_intel6", "cpu (AVX2)", 3])
+@pytest.mark.parametrize("words", ["local-dir:start", "hf-hub:org/name@v1", "entry:r50_mit67", "cpu (AVX2)", 3])
 def test_what_is_no_path_stays(words):
     assert weights.portable(words) == words
 

@@ -37,7 +37,11 @@ EVERY: list[Entry] = [*ALL, *(e for path in GRIDS for e in runpy.run_path(str(pa
 NAMED = {e.name: e for e in EVERY}
 TERMS = set(discover.modules(losses.__name__)) - {"term"}
 SCENES = ("ade20k", "sun397", "mit67")
-SMALL = ("scene15", "synthscenes")  # of which nothing was reported, so that nothing released is to be repeated
+SMALL = (
+    "scene15",
+    "synthscenes",
+    "miniplaces12k",
+)  # of which nothing was reported, so that nothing released is to be repeated
 MAIN = {"at": 1000, "pkt": 30000, "vid": 1, "crd": 0.8, "ckd": 400, "review": 1, "dctkd": 1}
 DEV = {"at": 1100, "pkt": 54000, "vid": 1.5, "crd": 1.4, "review": 1.8}
 ABLATION = {"a0p1": 0.1, "a0p2": 0.2, "a0p3": 0.3, "a0p4": 0.4, "a0p5": 0.5, "a0p6": 0.6, "a0p7": 0.7, "a0p8": 0.8}
@@ -206,7 +210,7 @@ def entries_of(module: str) -> tuple[Entry, ...]:
 def test_a_file_holds_the_dataset_it_is_named_after(module: str) -> None:
     assert DATASETS[module].name == module
     assert {e.dataset for e in entries_of(module)} <= {module}
-    assert DATASETS[module].source in discover.modules(sources.__name__)
+    assert DATASETS[module].source.partition("/")[0] in discover.modules(sources.__name__)
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -292,26 +296,30 @@ def test_the_grid_of_cifar() -> None:
 
 
 def test_the_small_sets() -> None:
-    assert distilled("scene15") == set(product(("r50>r18", "r50>mbv2"), GRID))
+    assert distilled("scene15") == set(product(("el2>r18", "el2>mbv2"), GRID))
     assert distilled("synthscenes") == {*product(["r56>r20"], GRID), ("r56>r8", "dctkd")}
     for variant in ("signed", "abs"):
-        assert distilled("scene15", variant) == {("r50>r18", "dctkd"), ("r50>mbv2", "dctkd")}
+        assert distilled("scene15", variant) == {("el2>r18", "dctkd"), ("el2>mbv2", "dctkd")}
         assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
     for variant in ("low2", "low4"):
-        assert distilled("scene15", variant) == {("r50>r18", "dctkd")}
+        assert distilled("scene15", variant) == {("el2>r18", "dctkd")}
         assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
     assert distilled("synthscenes", "long") == {("r56>r20", "at"), ("r56>r20", "dctkd"), ("r56>r8", "dctkd")}
     assert undistilled("synthscenes", "long") == {"r20", "r8"}
     long = {ENTRIES[name].recipe for name in registry.find("*_synthscenes.long")}
     assert long == {ENTRIES["r56_synthscenes"].recipe}, "as the teacher"
-    assert distilled("scene15", "long") == {("r50>r18", "dctkd")} and undistilled("scene15", "long") == {"r18"}
+    assert distilled("scene15", "long") == {("el2>r18", "dctkd")} and undistilled("scene15", "long") == {"r18"}
     longer, short = (ENTRIES[f"r18_scene15{variant}"].recipe for variant in (".long", ""))
-    assert longer == dataclasses.replace(short, epochs=ENTRIES["r50_scene15"].recipe.epochs)
-    assert undistilled("scene15") == {"r50", "r18", "mbv2"}
+    assert longer == dataclasses.replace(short, epochs=2 * short.epochs)
+    assert undistilled("scene15") == {"el2", "r18", "mbv2"} and undistilled("scene15", "px224") == {"el0"}
+    few = {"kd", *with_kd(("at", "dctkd"))}
+    assert distilled("miniplaces12k") == set(product(("el2>r18", "el2>mbv2", "el2>mnv4"), few))
+    assert undistilled("miniplaces12k") == {"el2", "el0", "r18", "mbv2", "mnv4"}
     assert undistilled("synthscenes") == {"r56", "r20", "r8"}
     assert Counter(e.dataset for e in EVERY if e.dataset in SMALL) == {
-        "scene15": 3 + 30 + 6 + 2,
+        "scene15": 3 + 30 + 6 + 2 + 1,
         "synthscenes": 3 + 16 + 4 + 5,
+        "miniplaces12k": 5 + 15,
     }
 
 
@@ -326,7 +334,8 @@ def test_sizes_of_the_datasets() -> None:
             "cifar100": (100, 50_000, 10_000),
             "scene15": (15, 1_500, 2_985),
             "synthscenes": (12, 6_000, 1_200),
-            "intel6": (6, 14_034, 3_000),
+            "miniplaces": (100, 100_000, 10_000),
+            "miniplaces12k": (100, 12_000, 10_000),
         }.items()
     )
 
@@ -354,24 +363,47 @@ def test_recipe_of_cifar() -> None:
     assert (recipe.resize, recipe.crop, recipe.pad, recipe.pad_mode) == (32, 32, 4, "constant")
 
 
-@pytest.mark.parametrize("dataset", SMALL)
-def test_the_small_sets_start_from_scratch_but_one_teacher(dataset: str) -> None:
+@pytest.mark.parametrize(
+    ("dataset", "expected"),
+    [
+        ("scene15", {"el2_scene15", "el0_scene15.px224"}),
+        ("miniplaces12k", {"el2_miniplaces12k", "el0_miniplaces12k"}),
+        ("synthscenes", set()),
+    ],
+)
+def test_of_the_small_sets_only_teachers_and_classifiers_for_photographs_start_from_imagenet(
+    dataset: str, expected: set[str]
+) -> None:
     entries = [e for e in EVERY if e.dataset == dataset]
-    assert {e.name: e.start for e in entries if e.recipe.pretrained} == (
-        {"r50_scene15": "r50_intel6"} if dataset == "scene15" else {}
-    )
+    assert {e.name: e.recipe.pretrained for e in entries if e.recipe.pretrained} == dict.fromkeys(expected, "in1k")
+    assert all(e.start is None for e in entries)
     assert all(isinstance(e.recipe.schedule, Cosine) for e in entries)
+    fine_tuned = {e.name for e in entries if e.recipe.head_lr is not None}
+    assert fine_tuned == {e.name for e in entries if e.recipe.augment == "rrc"} == expected
+    assert {e.name for e in entries if e.recipe.label_smoothing} == expected
 
 
 def test_the_rates_of_scene15_are_among_those_that_were_tried() -> None:
     tried = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "tuning.py"))
-    for (arch, _), rates in tried["CANDIDATES"].items():
+    for arch, rates in tried["STUDENTS"].items():
         assert ENTRIES[f"{arch}_scene15"].recipe.lr in rates
     varied: dict[str, Any] = dict.fromkeys(("epochs", "lr", "test_every"), 1)
+    teacher = ENTRIES["el2_scene15"].recipe
+    assert teacher in [dataclasses.replace(r, test_every=teacher.test_every) for r in tried["TEACHERS"].values()]
     for one in tried["ENTRIES"]:
-        final = ENTRIES[f"{one.arch}_scene15"].recipe
-        assert one.dataset == "scene15dev"
-        assert dataclasses.replace(one.recipe, **varied) == dataclasses.replace(final, **varied)
+        assert one.dataset == "scene15dev" and one.teacher is None
+        if one.arch in tried["STUDENTS"]:
+            final = ENTRIES[f"{one.arch}_scene15"].recipe
+            assert dataclasses.replace(one.recipe, **varied) == dataclasses.replace(final, **varied)
+
+
+def test_no_network_behind_an_entry_saw_images_of_its_test_set() -> None:
+    for e in EVERY:
+        for name in registry.ancestors(e.name, NAMED)[1:]:
+            assert e.dataset not in DATASETS[NAMED[name].dataset].overlaps, (e.name, name)
+    for name, dataset in DATASETS.items():
+        assert set(dataset.overlaps) <= DATASETS.keys() - {name}
+    assert DATASETS["miniplaces"].overlaps == DATASETS["miniplaces12k"].overlaps == ("scene15",)
 
 
 @pytest.mark.parametrize("folder", sorted(weights.BUNDLED.iterdir()), ids=lambda folder: folder.name)

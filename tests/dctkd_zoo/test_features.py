@@ -61,6 +61,49 @@ def test_shapes_are_those_of_the_released_taps(arch, maps):
     assert output.logits.shape == (2, 67)
 
 
+# Channels of the maps of the networks that start from ImageNet; their sides at 224 px and at 112 px.
+LITE, CONV, PATCHES = ((56, 28, 14, 7), (28, 14, 7, 4)), ((56, 28, 14, 7), (28, 14, 7, 3)), ((14,) * 4, (7,) * 4)
+FROM_IMAGENET = {
+    "el0": ((24, 40, 112, 1280), LITE),
+    "el1": ((24, 40, 112, 1280), LITE),
+    "el2": ((24, 48, 120, 1280), LITE),
+    "mnv4": ((32, 64, 96, 960), LITE),
+    "cnx": ((40, 80, 160, 320), CONV),
+    "vit": ((192,) * 4, PATCHES),
+}
+BETWEEN = ("mnv4", "cnx")  # layers come between the embedding and the classifier
+
+
+@pytest.mark.parametrize(("side", "which"), [(224, 0), (112, 1)])
+@pytest.mark.parametrize("arch", FROM_IMAGENET)
+def test_shapes_of_the_networks_that_start_from_imagenet(arch, side, which):
+    channels, sides = FROM_IMAGENET[arch]
+    with torch.device("meta"):
+        output = run(models.create(arch, 67, side), torch.empty(2, 3, side, side))
+    expected = [(2, c, s, s) for c, s in zip(channels, sides[which], strict=True)]
+    assert [tuple(m.shape) for m in output.maps] == expected
+    assert output.embedding.shape == (2, channels[-1]) and output.logits.shape == (2, 67)
+
+
+@pytest.mark.parametrize("arch", FROM_IMAGENET)
+def test_their_embedding_is_what_their_classifier_or_else_their_head_sees(arch):
+    torch.manual_seed(0)
+    model: Any = models.create(arch, 11, 112).eval()
+    nn.init.normal_(model.get_classifier().weight, std=0.1)
+    seen: list[Tensor] = []
+    model.get_classifier().register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        output = run(model, images(112))
+        deepest = model.forward_features(images(112))
+        assert torch.equal(output.logits, model(images(112)))
+        if arch in BETWEEN:
+            expected = deepest.mean(dim=(2, 3))
+        else:
+            expected = seen[0]
+            torch.testing.assert_close(model.get_classifier()(output.embedding), output.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.embedding, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_logits_are_the_models_own_to_the_bit(tapped):
     _, model, batch, output = tapped
     with torch.no_grad():

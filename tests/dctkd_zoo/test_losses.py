@@ -33,6 +33,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {  # of the terms that are run with m
     "dctkd": [*(options for _, options in DCTKD), {"reduction": "correct", "keep": 3}],
     "vid": [{}, {"levels": "released"}],
     "ckd": [{}, {"levels": "released"}],
+    "ce": [{}, {"label_smoothing": 0.1}],
     "crd": [{"count": 5}, {"count": 40, "negatives": "released"}],
 }
 CASES: list[Case] = [(name, options) for name in losses.names() for options in OPTIONS.get(name, [{}])]
@@ -445,6 +446,36 @@ def test_ce_of_a_student_without_a_clue_is_the_log_of_the_classes():
     student, teacher, batch = sides()
     value = losses.create("ce")(student._replace(logits=torch.zeros(6, 7)), teacher, batch)
     torch.testing.assert_close(value, torch.full((6,), math.log(7)))
+
+
+@pytest.mark.parametrize("smoothing", [0.05, 0.1, 0.5, 0.9])
+def test_smoothed_labels_are_a_mixture_with_the_even_distribution(smoothing):
+    student, teacher, batch = sides()
+    likelihoods = softmax(student.logits.double().numpy())
+    targets = (1 - smoothing) * np.eye(7)[batch.labels.numpy()] + smoothing / 7
+    value = losses.create("ce", label_smoothing=smoothing)(student, teacher, batch)
+    np.testing.assert_allclose(value.numpy(), -(targets * np.log(likelihoods)).sum(axis=1), rtol=1e-5)
+    theirs = nn.CrossEntropyLoss(reduction="none", label_smoothing=smoothing)(student.logits, batch.labels)
+    torch.testing.assert_close(value, theirs)
+
+
+def test_without_smoothing_nothing_changes_to_the_bit():
+    student, teacher, batch = sides(24)
+    (plain, plain_inputs), (zero, zero_inputs) = leaves(student), leaves(student)
+    one, other = (
+        losses.create("ce")(plain, teacher, batch),
+        losses.create("ce", label_smoothing=0)(zero, teacher, batch),
+    )
+    logits = plain.logits.detach()
+    assert torch.equal(one, other) and torch.equal(one, nn.CrossEntropyLoss(reduction="none")(logits, batch.labels))
+    pairs = zip(gradients(one.mean(), plain_inputs), gradients(other.mean(), zero_inputs), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 1, 2.0, float("nan"), float("inf")])
+def test_a_smoothing_that_leaves_nothing_of_the_label_is_refused(value):
+    with pytest.raises(ValueError, match=f"label_smoothing is {value} but should be in"):
+        losses.create("ce", label_smoothing=value)
 
 
 def test_names_are_terms():

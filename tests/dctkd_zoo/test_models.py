@@ -145,6 +145,26 @@ class TestStart:
         ):
             models.start(wrong)
 
+    @pytest.mark.parametrize("name", ["el0_scene15.px224", "el2_scene15", "el0_miniplaces12k", "mnv4_miniplaces12k"])
+    def test_networks_that_start_from_imagenet_are_plain_timm(self, name):
+        entry = registry.get_entry(name)
+        model = dctkd_zoo.create_model(name).eval()
+        own = timm.create_model(registry.archs()[entry.arch].timm_name, num_classes=model.num_classes)
+        assert type(model) is type(own) and model.state_dict().keys() == own.state_dict().keys()
+        assert model.num_classes == registry.get_dataset(entry.dataset).num_classes
+        with torch.no_grad():
+            assert model(torch.zeros(1, 3, entry.recipe.crop, entry.recipe.crop)).shape == (1, model.num_classes)
+        assert dctkd_zoo.create_transform(name)(Image.new("RGB", (300, 260))).shape == (3,) + (entry.recipe.crop,) * 2
+
+    def test_the_classifier_for_photographs_sees_224_px(self):
+        recipe = registry.get_entry("el0_scene15.px224").recipe
+        assert (recipe.resize, recipe.crop, recipe.pretrained) == (256, 224, "in1k")
+
+    @pytest.mark.parametrize("crop", [112, 224])
+    def test_a_vit_is_built_for_the_size_of_its_recipe(self, crop):
+        with torch.no_grad():
+            assert models.create("vit", 5, crop).eval()(torch.zeros(1, 3, crop, crop)).shape == (1, 5)
+
     def test_unknown_name(self):
         with pytest.raises(UnknownEntry, match="did you mean r18_dctkd_ade20k"):
             dctkd_zoo.create_model("r18_dctdk_ade20k")

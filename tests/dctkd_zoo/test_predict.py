@@ -22,6 +22,7 @@ from timm.models import save_for_hf
 from dctkd_zoo import models, predict, registry, weights
 from dctkd_zoo.__main__ import main
 from dctkd_zoo.attention_grid import GAP, LINE, MARGIN
+from dctkd_zoo.cli import predict as command
 from dctkd_zoo.cli.predict import OVERLAY, overlay_names
 from dctkd_zoo.errors import printable
 from dctkd_zoo.models import export
@@ -35,10 +36,10 @@ MARKED = ("[bold]bed[/bold]", "[/] kitchen", ":smile: [red]hall")
 CATALOG = """
 from dctkd_zoo.spec import Arch, Cosine, Dataset, Entry, Recipe
 
-ARCHS = {"vit": Arch("test_vit"), "cnx": Arch("test_convnext")}
+ARCHS = {"tvit": Arch("test_vit"), "tcnx": Arch("test_convnext")}
 DATASET = Dataset("markup", "Markup", source="folders", num_classes=3, train=3, test=3)
 RECIPE = Recipe(epochs=1, batch_size=1, lr=0.1, schedule=Cosine(), resize=40, crop=32)
-ENTRIES = (Entry("vit_markup", RECIPE, {"ce": 1}), Entry("cnx_markup", RECIPE, {"ce": 1}))
+ENTRIES = (Entry("tvit_markup", RECIPE, {"ce": 1}), Entry("tcnx_markup", RECIPE, {"ce": 1}))
 """
 
 
@@ -56,7 +57,7 @@ def catalog(tmp_path, monkeypatch):
     path = tmp_path / "markup.py"
     path.write_text(CATALOG)
     registry.include(path)
-    for name in ("vit_markup", "cnx_markup"):
+    for name in ("tvit_markup", "tcnx_markup"):
         entry = registry.get_entry(name)
         torch.manual_seed(0)
         model = models.create(entry.arch, 3, entry.recipe.crop)
@@ -134,7 +135,7 @@ def test_the_json_is_what_plain_timm_says_of_the_images(capsys):
         assert [item["class"] for item in image["classes"]] == [CLASSES[item["label"]] for item in image["classes"]]
 
 
-@pytest.mark.parametrize("name", ["vit_markup", "cnx_markup"])
+@pytest.mark.parametrize("name", ["tvit_markup", "tcnx_markup"])
 def test_other_families_too(catalog, capsys, tmp_path, name):
     path = saved("image.png", noise(70, 50))
     facts = told(capsys, name, path, "--overlay", "maps")
@@ -341,7 +342,7 @@ def test_the_table_shows_five_classes_and_their_probabilities(capsys):
 
 def test_names_are_no_markup(catalog, capsys):
     path = saved("[bold red]in[/]/[link=x] :smile: a.png")
-    assert main(["predict", "vit_markup", path, "--overlay", "[maps]"]) == 0
+    assert main(["predict", "tvit_markup", path, "--overlay", "[maps]"]) == 0
     shown = capsys.readouterr().out
     for words in (path, *MARKED, f"[link=x] :smile: a{OVERLAY}"):
         assert words in shown
@@ -466,6 +467,93 @@ def test_weights_whose_names_do_not_fit_are_refused(capsys, tmp_path):
     (tmp_path / "fewer" / weights.CONFIG).write_text(json.dumps(config))
     assert main(["predict", NAME, saved("a.png"), "--weights", "fewer"]) == 1
     assert "5 label_names for 12 classes" in capsys.readouterr().err
+
+
+@pytest.fixture
+def default(monkeypatch):
+    """A bundled network as the default, whichever that is."""
+    monkeypatch.setattr(command, "DEFAULT", NAME)
+
+
+def test_the_default_is_bundled_and_sees_photographs_at_full_size():
+    assert weights.is_complete(weights.BUNDLED / command.DEFAULT)
+    assert registry.get_entry(command.DEFAULT).recipe.crop == 224
+
+
+@pytest.mark.usefixtures("default")
+def test_without_a_name_the_default_answers(capsys, monkeypatch):
+    paths = [saved("a.png"), saved("deep/b.png", noise(seed=1))]
+    named = told(capsys, NAME, "a.png", "deep")
+    assert [image["path"] for image in named["images"]] == [paths[0], paths[1]]
+    assert told(capsys, "a.png", "deep") == named
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a.png\ndeep/b.png\n")))
+    assert told(capsys, "-")["images"] == named["images"]
+    assert told(capsys, "deep", "a.png")["images"] == named["images"][::-1]
+
+
+@pytest.mark.usefixtures("default")
+def test_a_file_or_folder_that_could_be_an_entry_s_name_is_one_if_it_exists(capsys):
+    saved("my_photos/a.png")
+    assert [image["path"] for image in told(capsys, "my_photos")["images"]] == [str(Path("my_photos/a.png"))]
+    facts = told(capsys, "my_photo.png", status=1)  # an image by its suffix, which is not there
+    assert [item["path"] for item in facts["failed"]] == ["my_photo.png"]
+    assert main(["predict", "my_foto"]) == 1
+    assert "unknown entry 'my_foto'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("default")
+def test_a_folder_named_like_an_entry_comes_after_the_entry(capsys):
+    saved(f"r8_synthscenes/{NAME}.png")
+    saved(f"{NAME}/a.png")
+    facts = told(capsys, NAME, NAME)
+    assert facts["name"] == NAME and [image["path"] for image in facts["images"]] == [str(Path(NAME, "a.png"))]
+
+
+@pytest.mark.parametrize("prefix", ["local-dir:", ""])
+def test_a_folder_of_weights_stands_in_place_of_a_name(capsys, tmp_path, prefix):
+    shutil.copytree(BUNDLED, tmp_path / "copy")
+    own = told(capsys, NAME, saved("a.png"))
+    facts = told(capsys, f"{prefix}{tmp_path / 'copy'}", "a.png")
+    assert facts["images"] == own["images"] and facts["weights"]["sha256"] == own["weights"]["sha256"]
+    assert facts["weights"]["origin"] == "given folder"
+    if not prefix:
+        assert told(capsys, "copy", "a.png")["images"] == own["images"]
+
+
+def test_a_network_that_is_no_entry_answers_by_its_architecture(capsys):
+    """A network of any kind that timm saved, of 5 classes without names."""
+    torch.manual_seed(0)
+    theirs = timm.create_model("test_resnet", num_classes=5).eval()
+    save_for_hf(theirs, "theirs", safe_serialization=True, data_config={"input_size": (3, 32, 32), "crop_pct": 1.0})
+    facts = told(capsys, "theirs", saved("a.png"), "--overlay", "maps")
+    assert facts["name"] == "test_resnet"
+    assert {item["class"] for item in facts["images"][0]["classes"]} == {f"output {label}" for label in range(5)}
+    assert Path(facts["images"][0]["overlay"]).is_file()
+    assert main(["predict", "theirs", "a.png"]) == 0
+    assert capsys.readouterr().out.startswith("test_resnet, given folder, sha256 ")
+
+
+@pytest.mark.parametrize("source", [NAME, "local-dir:copy", "copy"])
+def test_a_network_without_images_asks_for_some(capsys, tmp_path, source):
+    shutil.copytree(BUNDLED, tmp_path / "copy")
+    assert main(["predict", source]) == 1
+    shown = capsys.readouterr()
+    assert f"no images: name some after {source}, or a folder of them" in shown.err and not shown.out
+
+
+def test_folders_that_hold_no_whole_network_are_no_network(capsys):
+    assert main(["predict", "local-dir:nowhere", saved("a.png")]) == 1
+    assert "nowhere: no config.json and model.safetensors there" in capsys.readouterr().err
+    Path("half").mkdir()
+    shutil.copy(BUNDLED / "config.json", "half")
+    assert main(["predict", "local-dir:half", "a.png"]) == 1
+    assert "half: no model.safetensors there" in capsys.readouterr().err
+
+
+def test_nothing_at_all_is_wrong_usage(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["predict"])
+    assert "[NAME] IMAGE" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", ["0", "-1", "five", "1.5"])

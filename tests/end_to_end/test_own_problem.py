@@ -85,7 +85,7 @@ def trained(world):
         patch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
         patch.setattr(registry, "_MODULES", [])
         registry._bundled_and_included.cache_clear()
-        assert train(["mnv4_dctkd_myscenes", "cnx_myscenes", *arguments(world)]) == 0
+        assert train(["mbv3_dctkd_myscenes", "cnxn_myscenes", *arguments(world)]) == 0
     registry._bundled_and_included.cache_clear()
     return world / "out"
 
@@ -96,26 +96,26 @@ def test_the_documented_file_has_twelve_lines_and_fits_the_zoo(tmp_path, capsys)
     path.write_text(shown())
     assert zoo(["list", "*myscenes*", "--catalog", str(path)]) == 0
     listed = capsys.readouterr().out
-    assert "cnx_myscenes" in listed
-    assert "mnv4_dctkd_myscenes" in listed
+    assert "cnxn_myscenes" in listed
+    assert "mbv3_dctkd_myscenes" in listed
     registry._bundled_and_included.cache_clear()
 
 
 def test_a_mobilenet_learns_from_a_convnext(world, trained, capsys):
-    folder = trained / "mnv4_dctkd_myscenes"
+    folder = trained / "mbv3_dctkd_myscenes"
     assert json.loads((folder / "config.json").read_text())["architecture"] == "mobilenetv3_small_050"
     plain = timm.create_model(f"local-dir:{folder}", pretrained=True)
     assert plain.num_classes == 3
-    assert evaluate(["mnv4_dctkd_myscenes", *arguments(world)]) == 0
-    assert "mnv4_dctkd_myscenes" in capsys.readouterr().out
+    assert evaluate(["mbv3_dctkd_myscenes", *arguments(world)]) == 0
+    assert "mbv3_dctkd_myscenes" in capsys.readouterr().out
     row = json.loads((folder / "results.json").read_text())
-    assert row["teacher"] == "cnx_myscenes"
-    assert row["teacher_sha256"] == hashing.sha256(trained / "cnx_myscenes" / weights.WEIGHTS)
+    assert row["teacher"] == "cnxn_myscenes"
+    assert row["teacher_sha256"] == hashing.sha256(trained / "cnxn_myscenes" / weights.WEIGHTS)
 
 
 def test_training_can_start_from_a_folder_of_other_classes(world, trained):
     registry.include(world / "my_scenes.py")
-    entry = registry.get_entry("cnx_myscenes")
+    entry = registry.get_entry("cnxn_myscenes")
     teacher = timm.create_model(f"local-dir:{world / 'start'}", pretrained=True).state_dict()
     student = models.initial(entry, 3).state_dict()
     assert all(torch.equal(student[name], teacher[name]) for name in student if not name.startswith("head.fc"))
@@ -128,19 +128,19 @@ def test_training_can_start_from_another_entry_and_records_which(world, trained,
     path.write_text("""
 from dataclasses import replace
 from dctkd_zoo import registry
-FIRST = registry.get_entry("cnx_myscenes")
-START = replace(FIRST.recipe, pretrained="entry:cnx_myscenes")
-ENTRIES = (replace(FIRST, name="cnx_myscenes.further", recipe=START),)
+FIRST = registry.get_entry("cnxn_myscenes")
+START = replace(FIRST.recipe, pretrained="entry:cnxn_myscenes")
+ENTRIES = (replace(FIRST, name="cnxn_myscenes.further", recipe=START),)
 """)
     where = arguments(world)[2:]
     monkeypatch.setenv("DCTKD_ZOO_HOME", str(world / "empty"))
     elsewhere = ["--data", str(world / "data"), "--out", str(world / "nothing")]
-    assert train(["cnx_myscenes.further", "--catalog", str(path), *elsewhere]) == 1
-    assert train(["cnx_myscenes.further", *where]) == 0
-    first, further = (world / "out" / name for name in ("cnx_myscenes", "cnx_myscenes.further"))
+    assert train(["cnxn_myscenes.further", "--catalog", str(path), *elsewhere]) == 1
+    assert train(["cnxn_myscenes.further", *where]) == 0
+    first, further = (world / "out" / name for name in ("cnxn_myscenes", "cnxn_myscenes.further"))
     meta = json.loads((further / "environment.json").read_text())
     assert meta["start_sha256"] == hashing.sha256(first / weights.WEIGHTS)
-    entry = registry.get_entry("cnx_myscenes.further")
+    entry = registry.get_entry("cnxn_myscenes.further")
     begun, teacher = (
         models.initial(entry, 3, models.start(entry, world / "out")).state_dict(),
         load_file(first / weights.WEIGHTS),
@@ -164,13 +164,13 @@ ENTRIES = (Entry("own_{term}_myscenes", RECIPE, {{"ce": 1.0, {term!r}: 1.0}}, te
 
 def test_a_network_from_outside_teaches_and_a_vit_learns(world, trained, capsys):
     registry.include(world / "my_scenes.py")
-    path = other_catalog(world, f"local-dir:{trained / 'cnx_myscenes'}")
+    path = other_catalog(world, f"local-dir:{trained / 'cnxn_myscenes'}")
     where = arguments(world)[2:]
     assert train(["own_at_myscenes", "--catalog", str(path), *where]) == 0
     folder = world / "out" / "own_at_myscenes"
     assert json.loads((folder / "config.json").read_text())["model_args"]["img_size"] == [32, 32]
     assert timm.create_model(f"local-dir:{folder}", pretrained=True)(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
-    assert f"local-dir:{trained / 'cnx_myscenes'}" in capsys.readouterr().out
+    assert f"local-dir:{trained / 'cnxn_myscenes'}" in capsys.readouterr().out
     row = json.loads((folder / "results.json").read_text())
     assert row["teacher"].startswith("local-dir:")
     assert np.isfinite(row["ssim"])
@@ -188,7 +188,7 @@ def test_a_teacher_of_other_classes_is_refused_with_the_way_on(world, capsys):
 def test_a_teacher_that_numbers_the_classes_otherwise_is_refused(world, trained):
     registry.include(world / "my_scenes.py")
     dataset = registry.get_dataset("myscenes")
-    name, cpu = f"local-dir:{trained / 'cnx_myscenes'}", torch.device("cpu")
+    name, cpu = f"local-dir:{trained / 'cnxn_myscenes'}", torch.device("cpu")
     assert teachers.load(name, dataset, CLASSES, cpu, None).name == name
     with pytest.raises(errors.TeacherMismatch, match="output 0 is 'across', but 'slanted' in the data"):
         teachers.load(name, dataset, CLASSES[::-1], cpu, None)
@@ -238,7 +238,7 @@ def test_a_term_is_one_new_file(world, trained, tmp_path, monkeypatch):
     monkeypatch.setattr(losses, "__path__", [*losses.__path__, str(tmp_path)])
     assert "peaks" in losses.names()
     registry.include(world / "my_scenes.py")
-    path = other_catalog(world, f"local-dir:{trained / 'cnx_myscenes'}", "mobilenetv3_small_050", "peaks")
+    path = other_catalog(world, f"local-dir:{trained / 'cnxn_myscenes'}", "mobilenetv3_small_050", "peaks")
     assert train(["own_peaks_myscenes", "--catalog", str(path), *arguments(world)[2:]]) == 0
     log = (world / "out" / "own_peaks_myscenes" / "train_log.csv").read_text().splitlines()
     assert "peaks" in log[0].split(",")
@@ -271,12 +271,12 @@ def test_a_resnet_is_trained_by_a_vit_that_sees_larger_images(name):
     ("change", "message"),
     [
         (("ENTRIES", "ENTRY"), "ENTRIES is None but should be"),
-        (('"mnv4_dctkd_myscenes"', '"mnv5_dctkd_myscenes"'), "unknown architecture 'mnv5'"),
-        (('"mnv4_dctkd_myscenes"', '"mnv4_dctkd_scenes"'), "unknown dataset 'scenes'"),
+        (('"mbv3_dctkd_myscenes"', '"mnv5_dctkd_myscenes"'), "unknown architecture 'mnv5'"),
+        (('"mbv3_dctkd_myscenes"', '"mbv3_dctkd_scenes"'), "unknown dataset 'scenes'"),
         (('source="folders"', 'source="folder"'), "unknown source 'folder'; available:"),
         (("dctkd", "dctk"), "unknown loss term dctk; available: at, ce"),
-        (('teacher="cnx_myscenes"', 'teacher="cnx_myscene"'), "teacher 'cnx_myscene' is neither an entry"),
-        (('"cnx": Arch', '"r18": Arch'), "two architectures are called 'r18'"),
+        (('teacher="cnxn_myscenes"', 'teacher="cnxn_myscene"'), "teacher 'cnxn_myscene' is neither an entry"),
+        (('"cnxn": Arch', '"r18": Arch'), "two architectures are called 'r18'"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused_with_what_is_wrong(world, tmp_path, capsys, change, message):
@@ -294,10 +294,10 @@ def test_a_file_with_a_mistake_is_refused_with_what_is_wrong(world, tmp_path, ca
 def test_a_teacher_sees_images_at_the_size_it_was_trained_on(world, trained, named, side):
     """A ConvNet takes images of any size, and knows little of those that are smaller or larger than its own, 32 px."""
     registry.include(world / "my_scenes.py")
-    name = "cnx_myscenes" if named == "entry" else f"local-dir:{trained / 'cnx_myscenes'}"
+    name = "cnxn_myscenes" if named == "entry" else f"local-dir:{trained / 'cnxn_myscenes'}"
     dataset = registry.get_dataset("myscenes")
     teacher = teachers.load(name, dataset, CLASSES, torch.device("cpu"), trained)
-    plain = timm.create_model(f"local-dir:{trained / 'cnx_myscenes'}", pretrained=True).eval()
+    plain = timm.create_model(f"local-dir:{trained / 'cnxn_myscenes'}", pretrained=True).eval()
     images = torch.randn(2, 3, side, side)
     own = images
     if side != 32:

@@ -269,6 +269,8 @@ BEFORE = """# Title
 old
 <!-- /findings -->
 between
+<!-- teachers -->
+<!-- /teachers -->
 <!-- models -->
 <!-- /models -->
 after

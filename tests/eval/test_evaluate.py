@@ -251,6 +251,85 @@ def test_other_objects_in_the_same_images_are_measured_anew(home, monkeypatch, t
     assert (first.table["energy.1"] + mirrored.table["energy.1"]).to_numpy() == pytest.approx(1, abs=1e-5)
 
 
+def masked(monkeypatch: pytest.MonkeyPatch, masks: np.ndarray) -> None:
+    """Make the test images of the animals show objects."""
+    split = setup.test_split
+    monkeypatch.setattr(evaluation, "test_split", lambda *told: replace(split(*told[:3]), masks=masks))
+
+
+def some_objects() -> tuple[Any, Any]:
+    """Masks of 90 images, of which every third shows nothing and every fourth two objects; and which show any."""
+    masks = np.zeros((90, 20, 24), np.uint8)
+    masks[:, 2:9, 3:12] = 1
+    masks[::4, 10:18, 12:20] = 2
+    masks[::3] = 0
+    return masks, (masks > 0).any(axis=(1, 2))
+
+
+def test_images_without_objects_spoil_no_mean_no_interval_and_no_skill(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    masks, shown = some_objects()
+    masked(monkeypatch, masks)
+    result = evaluation.evaluate(registry.get_entry("r8_kd_animals"), where(home, protocol="objects"))
+    assert shown.sum() == 60 and result.table["top1"].notna().all()
+    for name in ("energy", "pointing", "attended", "rank_accuracy"):
+        for who in ("", "teacher_"):
+            column = result.table[f"{who}{name}.1"].astype(float)
+            assert (column.notna() == shown).all()
+            assert result.figures[f"{who}{name}.1"] == pytest.approx(column[shown].mean())
+            chance = result.table[f"chance.{who}{name}.1"].astype(float)  # on the objects of the partner
+            assert chance.notna().sum() == 60 and not (chance.notna() == shown).all()
+            best = skill.best(name, result.figures["objects_in_view"])
+            expected = (column.mean() - chance.mean()) / (best - chance.mean())
+            assert result.figures[f"skill.{who}{name}.1"] == pytest.approx(expected)
+            for figure in (f"{who}{name}", f"{who}{name}.1", f"skill.{who}{name}", f"skill.{who}{name}.1"):
+                low, high = result.intervals[figure]
+                assert low <= result.figures[figure] <= high and np.isfinite([low, high]).all()
+    in_view = result.table["objects_in_view"]
+    assert set(in_view[shown]) == {1, 2} and in_view[~shown].isna().all()
+    assert result.figures["objects_in_view"] == pytest.approx(in_view[shown].mean())
+    assert all(np.isfinite(value) for value in result.figures.values())
+    row = result_row.row(result)
+    assert row["n"] == 90 and row["protocol"] == "objects"
+    assert row["energy"] == pytest.approx(result.figures["energy"], abs=1e-6)
+
+
+def test_a_dataset_that_shows_no_object_at_all_still_has_its_other_figures(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    plain = evaluation.evaluate(registry.get_entry("r8_kd_animals"), where(home))
+    masked(monkeypatch, np.zeros((90, 20, 24), np.uint8))
+    result = evaluation.evaluate(registry.get_entry("r8_kd_animals"), where(home))
+    assert np.isnan(result.figures["energy"]) and np.isnan(result.figures["skill.attended"])
+    assert {name: result.figures[name] for name in plain.figures} == pytest.approx(dict(plain.figures), nan_ok=True)
+
+
+def test_outlines_are_asked_for_where_a_dataset_has_none(home, capsys):
+    with pytest.raises(DatasetError, match=r"^animals has no images with outlines of objects$"):
+        evaluation.evaluate(registry.get_entry("r8_animals"), where(home, protocol="objects"))
+    assert evaluate(home, "r8_animals", "--protocol", "objects") == 1
+    assert "r8_animals failed: animals has no images with outlines of objects" in capsys.readouterr().out
+
+
+@pytest.mark.slow  # generates synthscenes
+def test_the_test_set_of_synthscenes_has_outlines_so_both_protocols_measure_it_alike(tmp_path, monkeypatch):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    entry = registry.get_entry("r20_dctkd_synthscenes")
+    exact, objects = (
+        evaluation.evaluate(
+            entry,
+            config.EvalConfig(None, torch.device("cpu"), protocol=name, limit=48, fresh=True),
+        )
+        for name in ("exact", "objects")
+    )
+    assert exact.weights.origin == "bundled" and len(exact.table) == 48
+    pd.testing.assert_frame_equal(exact.table, objects.table)
+    assert objects.figures == exact.figures and objects.intervals == exact.intervals
+    assert {"energy", "pointing", "skill.attended", "skill.rank_accuracy", "objects_in_view"} <= objects.figures.keys()
+    assert objects.figures["objects_in_view"] == 3
+    known = protocol.figures(exact.table, "released", 12)
+    assert not {"energy", "objects_in_view", "skill.energy"} & known.keys()
+
+
 @pytest.mark.parametrize("file", ["data/sources/synthscenes.py", "losses/dctkd.py", "features.py"])
 def test_the_code_of_the_library_is_a_part_of_what_tables_are_found_by(home, monkeypatch, tmp_path, file):
     """Also that of the sources, which draw masks."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -14,9 +15,21 @@ from dctkd_zoo.data.pixel_cache import open_pixel_cache
 from dctkd_zoo.data.sources.synthscenes import generate
 from dctkd_zoo.data.split import Arrays, Split
 from eval.metrics import _objects
-from eval.metrics._objects import area, attended, averages, covered, energy, pointing, seen, shares
+from eval.metrics._objects import (
+    area,
+    attended,
+    averages,
+    covered,
+    energy,
+    in_view,
+    pointing,
+    rank_accuracy,
+    seen,
+    shares,
+)
+from eval.stats import skill
 
-SCORES = (energy, pointing, attended)
+SCORES = (energy, pointing, attended, rank_accuracy)
 
 
 @pytest.fixture(scope="module")
@@ -112,8 +125,8 @@ def test_scores_of_a_map_that_is_known():
 
 def test_a_map_that_is_the_objects_has_all_and_what_is_around_them_nothing():
     on = (scene() > 0).float()
-    assert [score(on, scene()).item() for score in SCORES] == [1, 1, 3]
-    assert [score(1 - on, scene()).item() for score in SCORES] == [0, 0, 0]
+    assert [score(on, scene()).item() for score in SCORES] == [1, 1, 3, 1]
+    assert [score(1 - on, scene()).item() for score in SCORES] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("size", [(40, 40), (20, 20), (10, 10), (7, 9), (2, 2), (1, 1), (56, 50)])
@@ -122,13 +135,14 @@ def test_an_even_map_scores_the_share_of_the_image_that_is_objects(objects, size
     even = torch.full((len(objects), *size), value)
     torch.testing.assert_close(energy(even, objects), area(objects), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(pointing(even, objects), area(objects), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(rank_accuracy(even, objects), area(objects), rtol=1e-5, atol=1e-6)
     assert torch.equal(attended(even, objects), torch.zeros(len(objects)))
 
 
 def test_maps_that_know_nothing_score_as_even_ones_do(objects):
     many = objects.repeat(20, 1, 1)
     maps = torch.rand(len(many), 10, 10, generator=torch.Generator().manual_seed(0))
-    for score in (energy, pointing):
+    for score in (energy, pointing, rank_accuracy):
         assert score(maps, many).mean().item() == pytest.approx(area(many).mean().item(), abs=0.015)
     assert attended(maps, many).mean().item() == pytest.approx(1.5, abs=0.1)
 
@@ -142,10 +156,20 @@ def test_scores_against_loops(objects, size):
         on_objects = fine[big > 0].sum() / fine.sum()
         hit = (big[fine == fine.max()] > 0).mean()
         count = sum(fine[big == k].mean() > image.numpy().mean() * (1 + 1e-12) for k in (1, 2, 3))
-        assert [number.item() for number in result] == pytest.approx([on_objects, hit, count], abs=1e-9)
+        ranked = (big > 0)[np.unravel_index(np.argsort(-fine, axis=None, kind="stable"), fine.shape)]
+        expected = [on_objects, hit, count]
+        assert [number.item() for number in result[:3]] == pytest.approx(expected, abs=1e-9)
+        # Cells are equal within themselves: the last one counts in part, as its share of objects.
+        cells = (big > 0).mean() * image.numel()
+        whole, rest = int(cells + 1e-9), cells - int(cells + 1e-9)
+        on = ranked.reshape(-1, 40 * 40).mean(axis=1)  # share of objects of each cell, the largest first
+        right = on[:whole].sum() + (rest * on[whole] if rest > 1e-9 else 0)
+        assert result[3].item() == pytest.approx(right / cells, abs=1e-9)
 
 
-@pytest.mark.parametrize("score", [*SCORES, lambda maps, objects: area(objects)])
+@pytest.mark.parametrize(
+    "score", [*SCORES, lambda maps, objects: area(objects), lambda maps, objects: in_view(objects)]
+)
 def test_images_that_show_no_object_are_not_a_number(score):
     objects = torch.cat([torch.zeros_like(scene()), scene()])
     result = score(torch.rand(2, 4, 4), objects)
@@ -158,6 +182,82 @@ def test_an_object_out_of_view_is_not_attended():
     assert attended(maps, objects).item() == 3
     objects[objects == 2] = 0
     assert attended(maps, objects).item() == 2
+
+
+def test_objects_in_view_are_counted_by_what_is_seen_of_them(objects):
+    expected = [len(set(image.unique().tolist()) - {0}) for image in objects]
+    assert in_view(objects).tolist() == expected and in_view(objects).dtype == torch.float32
+    one = scene()
+    assert in_view(one).tolist() == [3]
+    one[one == 2] = 0
+    assert in_view(one).tolist() == [2]
+    one[one == 1] = 0
+    assert in_view(one).tolist() == [1] and in_view(torch.zeros_like(one)).isnan().all()
+    assert in_view(torch.cat([scene(), one, torch.zeros_like(one)]))[:2].tolist() == [3, 1]
+
+
+def test_the_most_that_can_be_attended_is_what_is_in_view(objects):
+    some = objects.clone()
+    some[::2][some[::2] == 3] = 0
+    on = (some > 0).float()
+    assert torch.equal(attended(on, some), in_view(some))
+
+
+def test_the_largest_cells_are_right_as_far_as_they_are_on_objects():
+    """Objects of 14 of 64 px are 3.5 of 16 cells: the three largest count whole, the fourth by half."""
+    area_in_cells = 3.5
+    assert (scene() > 0).sum() / 4 == area_in_cells
+    maps = torch.arange(16.0).view(1, 4, 4)  # the largest: (3, 3) on object 2, (3, 2), (3, 1) off, then (3, 0) off
+    assert rank_accuracy(maps, scene()).item() == pytest.approx(1 / area_in_cells)
+    maps[0, 0, 0] = 100  # (0, 0) on object 1, (3, 3) on object 2, (3, 2) off, half of (3, 1) off
+    assert rank_accuracy(maps, scene()).item() == pytest.approx(2 / area_in_cells)
+    maps[0, 2, 3], maps[0, 0, 3] = 99, 98  # both on objects, the latter by half and then by half counted
+    assert rank_accuracy(maps, scene()).item() == pytest.approx((3 * 1 + 0.5 * 0) / area_in_cells)
+    maps[0, 0, 3] = 101  # now (0, 3) by half, (0, 0) and (2, 3) whole, and half of (3, 3)
+    assert rank_accuracy(maps, scene()).item() == pytest.approx((0.5 + 1 + 1 + 0.5) / area_in_cells)
+
+
+def test_equal_cells_share_the_rest():
+    maps = torch.zeros(1, 4, 4)
+    maps[0, 0, 0] = 2
+    maps[0, 3] = 1  # four cells for the remaining 2.5: (3, 3) is on an object
+    assert rank_accuracy(maps, scene()).item() == pytest.approx((1 + 2.5 / 4) / 3.5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (8, 8), (2, 2), (7, 9), (1, 1)])
+def test_a_map_that_has_whole_cells_of_objects_largest_is_perfect(size):
+    """Whatever else it has, and however large the objects are: to the whole image."""
+    rows, columns = size
+    cells = torch.zeros(rows * columns)
+    for count in sorted({1, rows * columns // 3 + 1, rows * columns // 2 + 1, rows * columns}):
+        cells[:] = torch.arange(rows * columns) < count
+        maps = cells.view(1, rows, columns)
+        mask = maps.repeat_interleave(5, 1).repeat_interleave(5, 2).to(torch.uint8)
+        maps = 0.5 + maps + 0.1 * torch.rand(maps.shape)
+        assert rank_accuracy(maps, mask).item() == pytest.approx(1, abs=1e-5)
+        inverse = rank_accuracy(-maps, mask).item()
+        assert inverse == pytest.approx(max(0, 2 * count - rows * columns) / count, abs=1e-5)
+
+
+def test_ranks_are_those_of_a_sort():
+    """Objects of whole cells and maps without ties."""
+    rng = torch.Generator().manual_seed(4)
+    for _ in range(50):
+        on = torch.rand(6, 8, generator=rng) < 0.3
+        on[0, 0] = True
+        maps = torch.randperm(48, generator=rng).view(1, 6, 8).float()
+        largest = maps.flatten().argsort(descending=True)[: int(on.sum())]
+        mask = on.repeat_interleave(3, 0).repeat_interleave(3, 1)[None].to(torch.uint8)
+        expected = on.flatten()[largest].float().mean().item()
+        assert rank_accuracy(maps, mask).item() == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_best_number_of_attended_objects_is_what_images_show():
+    assert skill.best("attended") == skill.best("teacher_attended") == 3
+    assert skill.best("attended", 1.7) == skill.best("teacher_attended", 1.7) == 1.7
+    assert all(skill.best(name, 1.7) == 1 for name in ("energy", "pointing", "rank_accuracy", "ssim", "cka"))
+    table = pd.DataFrame({"objects_in_view": [3.0, 1.0, np.nan, 2.0]})
+    assert skill.in_view(table) == 2 and skill.in_view(pd.DataFrame({"label": [0]})) == 3
 
 
 @pytest.mark.parametrize("score", SCORES)

@@ -76,20 +76,37 @@ def test_a_student_of_any_seed_learns_from_the_teacher_of_the_catalog():
     }
 
 
-def test_a_network_waits_for_the_one_that_it_starts_from():
-    planned = plan.jobs(plan.seeded(["r18_kd_scene15", "r50_scene15", "r50_intel6"], [1]), always)
+OWN = """
+from dataclasses import replace
+from dctkd_zoo import registry
+from dctkd_zoo.spec import Entry
+STUDENT = registry.get_entry("r18_mit67").recipe
+AFTER = replace(STUDENT, pretrained="entry:r50_mit67")
+ENTRIES = (
+    Entry("r50_mit67.after", AFTER, {"ce": 1.0}),
+    Entry("r18_kd_mit67.after", STUDENT, {"ce": 1.0, "kd": 1.0}, teacher="r50_mit67.after"),
+)
+"""
+
+
+@pytest.mark.usefixtures("fresh_registry")
+def test_a_network_waits_for_the_one_that_it_starts_from(tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    registry.include(tmp_path / "own.py")
+    names = ["r18_kd_mit67.after", "r50_mit67.after", "r50_mit67"]
+    planned = plan.jobs(plan.seeded(names, [1]), always)
     assert [(job.name, job.needs) for job in planned if job.entry.arch == "r50"] == [
-        ("r50_intel6-seed1", None),
-        ("r50_scene15-seed1", None),  # it starts from the network of the catalog, whatever its own seed
+        ("r50_mit67-seed1", None),
+        ("r50_mit67.after-seed1", None),  # it starts from the network of the catalog, whatever its own seed
     ]
-    planned = plan.jobs(plan.seeded(["r18_kd_scene15", "r50_scene15", "r50_intel6"], None), never)
+    planned = plan.jobs(plan.seeded(names, None), never)
     assert [(job.name, job.needs) for job in planned] == [
-        ("r50_intel6", None),
-        ("r50_scene15", "r50_intel6"),
-        ("r18_kd_scene15", "r50_scene15"),
+        ("r50_mit67", None),
+        ("r50_mit67.after", "r50_mit67"),
+        ("r18_kd_mit67.after", "r50_mit67.after"),
     ]
-    with pytest.raises(WeightsNotFound, match="r50_intel6, needed by r50_scene15: `python -m train r50_intel6`"):
-        plan.jobs(plan.seeded(["r50_scene15"], None), never)
+    with pytest.raises(WeightsNotFound, match=r"r50_mit67, needed by r50_mit67\.after: `python -m train r50_mit67`"):
+        plan.jobs(plan.seeded(["r50_mit67.after"], None), never)
 
 
 def test_a_teacher_outside_the_catalog_is_waited_for_by_nobody():
@@ -198,11 +215,13 @@ def options(*words: str):
 
 
 def test_a_job_has_all_that_says_where_but_not_the_launcher_s_own():
-    meta = options("x", "--data", "d", "--out", "o", "--device", "cpu", "--teacher-cache", "4", "--catalog", "c.py")
+    told = ["--data", "d", "--out", "o", "--device", "cpu", "--precision", "float32", "--teacher-cache", "4"]
+    meta = options("x", *told, "--catalog", "c.py")
     entry = registry.get_entry("r18_kd_mit67").with_seed(3)
     words = " ".join(launch.arguments(entry, meta))
     assert words.startswith("r18_kd_mit67 --resume --seed 3 --data /")
-    assert words.endswith(f"--out {Path.cwd() / 'o'} --teacher-cache 4 --catalog {Path.cwd() / 'c.py'}")
+    assert f"--out {Path.cwd() / 'o'} " in words and words.endswith(f"--catalog {Path.cwd() / 'c.py'}")
+    assert "--teacher-cache 4 " in words and "--precision float32 " in words and "--device cpu " in words
     again = options(*launch.arguments(entry, meta))
     own = {"names", "resume", "seed", "launcher", "jobs", "slurm", "dry_run", "all"}
     assert set(vars(meta)) == own | set(launch.FORWARDED)

@@ -25,7 +25,7 @@ from dctkd_zoo.models import export
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Entry, Recipe
 from tests.world import CLASSES, make
-from train import checkpoint, loop, run, setup
+from train import checkpoint, loop, run
 from train.__main__ import main
 from train.config import TrainConfig
 
@@ -297,9 +297,8 @@ def test_unknown_names_and_missing_data_end_with_a_message(world, tmp_path, caps
     assert str(tmp_path / "stripes") in capsys.readouterr().err
 
 
-def test_a_run_on_bfloat16_trains_too(world, tmp_path, console, monkeypatch):
-    monkeypatch.setattr(setup, "amp_dtype", lambda device: torch.bfloat16)
-    folder = run.train(registry.get_entry("r8_stripes"), where(world, tmp_path), console)
+def test_a_run_on_bfloat16_trains_too(world, tmp_path, console):
+    folder = run.train(registry.get_entry("r8_stripes"), where(world, tmp_path, precision="bfloat16"), console)
     saved = load_file(folder / "model.safetensors")
     assert all(t.dtype == torch.float32 for name, t in saved.items() if name.endswith("weight"))
 
@@ -330,6 +329,7 @@ def test_the_flags_say_where_and_never_what():
         "--resume",
         "--catalog",
         "--teacher-cache",
+        "--precision",
         "--launcher",
         "--jobs",
         "--slurm",
@@ -353,14 +353,14 @@ FAILING = """
 from dctkd_zoo.spec import Arch, Cosine, Entry, Recipe
 ARCHS = {
     "coat": Arch("coat_tiny"), "vim": Arch("efficientvim_m1"), "hr": Arch("hrnet_w18_small"),
-    "mnv4": Arch("mobilenetv4_conv_small_035"),
+    "mnv4s": Arch("mobilenetv4_conv_small_035"),
 }
 SMALL = dict(epochs=1, batch_size=47, lr=0.01, schedule=Cosine())  # of 48 images the last batch is one
 ENTRIES = (
     Entry("coat_stripes", Recipe(resize=72, crop=64, **SMALL), {"ce": 1}),
     Entry("vim_stripes", Recipe(resize=72, crop=64, **SMALL), {"ce": 1}),
     Entry("hr_stripes", Recipe(resize=110, crop=100, **SMALL), {"ce": 1}),
-    Entry("mnv4_stripes", Recipe(resize=72, crop=64, **SMALL), {"ce": 1}),
+    Entry("mnv4s_stripes", Recipe(resize=72, crop=64, **SMALL), {"ce": 1}),
     Entry("r8_stripes.small", Recipe(resize=36, crop=32, **SMALL), {"ce": 1}),
 )
 """
@@ -368,7 +368,7 @@ ENTRIES = (
 
 @pytest.mark.slow
 def test_networks_that_cannot_be_used_are_one_error_each_and_the_others_are_trained(world, tmp_path, capsys):
-    names = ["coat_stripes", "vim_stripes", "hr_stripes", "mnv4_stripes", "r8_stripes.small"]
+    names = ["coat_stripes", "vim_stripes", "hr_stripes", "mnv4s_stripes", "r8_stripes.small"]
     (tmp_path / "failing.py").write_text(FAILING)
     arguments = ["--catalog", str(tmp_path / "failing.py"), "--data", str(world / "data"), "--device", "cpu"]
     assert main([*names, *arguments, "--out", str(tmp_path)]) == 1
@@ -383,7 +383,7 @@ def test_networks_that_cannot_be_used_are_one_error_each_and_the_others_are_trai
         strict=True,
     ):
         assert line.startswith(start)
-    for name in ("mnv4_stripes", "r8_stripes.small"):
+    for name in ("mnv4s_stripes", "r8_stripes.small"):
         assert weights.is_complete(tmp_path / name)
         assert all(tensor.isfinite().all() for tensor in load_file(tmp_path / name / weights.WEIGHTS).values())
 

@@ -95,7 +95,7 @@ def _found(root: Path) -> tuple[Path, Path]:
 
 
 def _listed(root: Path, home: Path, rows: Iterable[Row]) -> Split:
-    names = [readable(name) for name, _ in _numbered(home, "categories.txt")]
+    names = _names(home)
     wrong = [f"{label} ({path})" for path, label in rows if not 0 <= label < len(names)]
     if wrong:
         raise filelist.incomplete(root, f"{len(wrong):,} labels are not numbers of categories.txt:", wrong)
@@ -112,6 +112,15 @@ def _numbered(home: Path, name: str) -> list[Row]:
     return rows
 
 
+def _names(home: Path) -> list[str]:
+    """Return the names of the scenes by number; `DatasetError` if `categories.txt` does not number them from 0 on."""
+    rows = _numbered(home, "categories.txt")
+    wrong = [f"{name} {number}" for place, (name, number) in enumerate(rows) if number != place or "/" not in name[1:]]
+    if wrong:
+        raise filelist.incomplete(home, "categories.txt has lines other than /LETTER/NAME and their number:", wrong)
+    return [readable(name) for name, _ in rows]
+
+
 def readable(category: str) -> str:
     """Return a scene's name as a person reads it: `/c/church/outdoor` -> `church (outdoor)`."""
     name, *kind = category.strip("/").split("/")[1:]
@@ -119,8 +128,11 @@ def readable(category: str) -> str:
 
 
 def number(path: str) -> int:
-    """Return the number of an image in its class: `train/a/abbey/00000301.jpg` -> 301."""
-    return int(PurePosixPath(path).stem)
+    """Return the number of an image in its class: `train/a/abbey/00000301.jpg` -> 301; `DatasetError` for no number."""
+    stem = PurePosixPath(path).stem
+    if not (stem.isascii() and stem.isdecimal()):
+        raise DatasetError(f"MiniPlaces: {path!r:.80} is not named by a number, by which the part 12k is chosen")
+    return int(stem)
 
 
 def chosen(rows: Iterable[Row]) -> list[Row]:
@@ -159,6 +171,10 @@ def annotated(root: Path, part: str = "all") -> Split:
         raise filelist.incomplete(root, f"{len(missing):,} annotated images have no outlines:", missing)
     split = _listed(root, home, rows)
     categories = [name for name, _ in _numbered(home, "object_categories.txt")]
+    unknown = [path for path, _ in rows if any(o.category not in range(len(categories)) for o in outlines[path])]
+    if unknown:
+        what = f"{len(unknown):,} images have objects whose number is not in object_categories.txt:"
+        raise filelist.incomplete(home, what, unknown)
     present = [(label, {outline.category for outline in outlines[path]}) for path, label in rows]
     training = [item for item, (path, _) in zip(present, rows, strict=True) if path.startswith("train/")]
     typical = diagnostic(training, categories)

@@ -10,7 +10,17 @@ from PIL import Image
 from torchvision import transforms
 
 from dctkd_zoo import registry
-from dctkd_zoo.data.loader import CropParams, ImageLoader, crop, derive_seed, normalise, random_crops
+from dctkd_zoo.data.loader import (
+    RATIO,
+    CropParams,
+    ImageLoader,
+    centre_crops,
+    crop,
+    derive_seed,
+    normalise,
+    random_crops,
+    random_resized_crops,
+)
 from dctkd_zoo.data.pixel_cache import PixelCache, open_pixel_cache
 from dctkd_zoo.data.split import Arrays, Files, Split
 from dctkd_zoo.models import create_transform
@@ -164,6 +174,129 @@ class TestTrain:
     def test_seeds_of_different_purposes_differ(self):
         assert len({derive_seed(seed, purpose, epoch) for seed in (0, 1) for purpose in "ab" for epoch in (0, 1)}) == 8
         assert derive_seed(1, 2, 3) != derive_seed(12, 3) and 0 <= derive_seed(0) < 2**63
+
+
+RRC = replace(RECIPE, augment="rrc")
+
+
+def drawn(sides, scale=(0.08, 1.0), seed=0, recipe=RRC):
+    """Resized crops of images of (height, width), and the store of them."""
+    _, store = ragged(sides)
+    return random_resized_crops(store, replace(recipe, rrc_scale=scale), torch.Generator().manual_seed(seed)), store
+
+
+def by_torchvision(side, scale, count):
+    """Windows (count, 4) of top, left, height, width that torchvision draws of an image of (height, width)."""
+    image = torch.empty(3, *side)
+    torch.manual_seed(5)
+    get = transforms.RandomResizedCrop.get_params
+    return torch.tensor([get(image, list(scale), list(RATIO)) for _ in range(count)])
+
+
+def stacked(windows):
+    return torch.stack([windows.tops, windows.lefts, windows.heights, windows.widths], dim=1)
+
+
+class TestResizedCrops:
+    @pytest.mark.parametrize("scale", [(0.08, 1.0), (0.35, 1.0), (0.2, 0.2), (1.0, 1.0)])
+    def test_crops_lie_in_their_image_with_an_area_and_a_shape_in_range(self, scale):
+        sides = [(64, 64), (48, 64), (90, 70), (200, 301), (100, 134), (17, 18)] * 200
+        windows, store = drawn(sides, scale)
+        high, wide = windows.heights.double(), windows.widths.double()
+        assert windows.tops.min() >= 0 and windows.lefts.min() >= 0 and high.min() >= 1 and wide.min() >= 1
+        assert (windows.tops + high <= store.heights).all() and (windows.lefts + wide <= store.widths).all()
+        # A whole image is the fallback of one whose shape is in range; the rest was drawn, and rounded to pixels.
+        whole = (high == store.heights) & (wide == store.widths)
+        share, around = high * wide / (store.heights * store.widths), (high + wide + 1) / (store.heights * store.widths)
+        inside = (share >= scale[0] - around) & (share <= scale[1] + around)
+        centred = (windows.tops == (store.heights - high) // 2) & (windows.lefts == (store.widths - wide) // 2)
+        fallback = whole | (centred & ((high == store.heights) | (wide == store.widths)))
+        assert (inside | fallback).all()
+        assert scale[0] == 1 or inside.float().mean() > 0.9
+        assert ((wide + 0.5) / (high - 0.5) >= RATIO[0]).all() and ((wide - 0.5) / (high + 0.5) <= RATIO[1]).all()
+
+    @pytest.mark.parametrize(("side", "scale"), [((128, 128), (0.08, 1.0)), ((112, 168), (0.35, 1.0))])
+    def test_they_are_distributed_as_torchvision_s(self, side, scale):
+        count = 4000
+        ours, theirs = stacked(drawn([side] * count, scale)[0]).double(), by_torchvision(side, scale, count).double()
+        height, width = side
+
+        def figures(windows):
+            top, left, high, wide = windows.unbind(1)
+            area, ratio = high * wide / (height * width), (wide / high).log()
+            places = (top / (height - high).clamp(min=1), left / (width - wide).clamp(min=1))
+            return {"area": area, "ratio": ratio, "top": places[0], "left": places[1]}
+
+        for (name, one), other in zip(figures(ours).items(), figures(theirs).values(), strict=True):
+            error = math.sqrt((one.var() + other.var()).item() / count)
+            assert abs(one.mean() - other.mean()).item() < 5 * error + 1e-3, name
+            for quantile in (0.1, 0.5, 0.9):
+                assert one.quantile(quantile).item() == pytest.approx(other.quantile(quantile).item(), abs=0.05), name
+
+    @pytest.mark.parametrize("side", [(10, 200), (200, 10), (7, 31), (31, 7), (5, 400), (90, 128), (128, 90)])
+    def test_where_no_draw_fits_the_crop_is_the_largest_in_the_centre_as_torchvision_s(self, side):
+        """The whole area fits into an image only in its own shape, which is out of range here."""
+        (expected,) = by_torchvision(side, (1.0, 1.0), 20).unique(dim=0)
+        result = stacked(drawn([side] * 20, (1.0, 1.0))[0])
+        assert (result == expected).all() and min(expected[2:].tolist()) == min(side)
+
+    def test_the_pixels_are_pillow_s_crop_resized(self):
+        sides = [(64, 64), (30, 90), (90, 30), (9, 8), (128, 100)] * 8
+        images, store = ragged(sides)
+        windows = random_resized_crops(store, RRC, torch.Generator().manual_seed(2))
+        ids = torch.randperm(len(sides), generator=torch.Generator().manual_seed(3))[:30]
+        cut = len(sides) // 2  # of a store in two pieces, as on disk
+        middle = int(store.offsets[cut])
+        halves = replace(store, pixels=(store.pixels[0][:middle], store.pixels[0][middle:]))
+        for known in (store, halves):
+            for result, index in zip(crop(known, ids, windows, 8), ids.tolist(), strict=True):
+                top, left, high, wide = stacked(windows)[index].tolist()
+                image = Image.fromarray(images[index].numpy()).crop((left, top, left + wide, top + high))
+                expected = np.asarray(image.resize((8, 8), Image.Resampling.BILINEAR))
+                assert np.array_equal(result.numpy(), expected)
+
+    def test_a_batch_is_normalised_and_half_of_it_mirrored(self):
+        views = counted(recipe=RRC)
+        windows = views.fixed(0)
+        batch = views.batch(torch.arange(50), windows)
+        expected = normalise(crop(views.store, torch.arange(50), windows, 8), DATASET.mean, DATASET.std)
+        expected = torch.where(windows.flips[:, None, None, None], expected.flip(3), expected)
+        assert torch.equal(batch.images, expected) and batch.images.shape == (50, 3, 8, 8)
+        many, _ = drawn([(10, 10)] * 6000)
+        assert abs(many.flips.float().mean() - 0.5) < 5 * 0.5 / math.sqrt(6000)
+        assert not drawn([(10, 10)] * 100, recipe=replace(RRC, flip=False))[0].flips.any()
+
+    def test_seed_and_epoch_decide_everything(self):
+        views = counted(recipe=RRC)
+        same, again = list(views.train(3, 4)), list(views.train(3, 4))
+        torch.rand(1)  # torch's own generator plays no part
+        assert all(torch.equal(a, b) for x, y in zip(same, again, strict=True) for a, b in zip(x, y, strict=True))
+        assert [len(batch.ids) for batch in same] == [7] * 7 + [1]
+        ordered = [torch.cat([b.images for b in views.train(*key)]) for key in ((3, 4), (3, 5), (4, 4))]
+        assert not torch.equal(ordered[0], ordered[1]) and not torch.equal(ordered[0], ordered[2])
+        one, other = (stacked(drawn([(64, 64)] * 9, seed=seed)[0]) for seed in (0, 1))
+        assert torch.equal(one, stacked(drawn([(64, 64)] * 9, seed=0)[0])) and not torch.equal(one, other)
+
+    def test_an_epoch_that_begins_later_goes_on_with_the_same_images(self):
+        views = counted(recipe=RRC)
+        whole, rest = list(views.train(0, 1)), list(views.train(0, 1, start=5))
+        assert len(rest) == len(whole) - 5
+        assert all(torch.equal(a, b) for x, y in zip(whole[5:], rest, strict=True) for a, b in zip(x, y, strict=True))
+
+    def test_tests_are_on_centre_crops_as_before(self):
+        one, other = (next(counted(recipe=recipe).test(50)) for recipe in (RECIPE, RRC))
+        assert torch.equal(one.images, other.images)
+        windows = centre_crops(counted(recipe=RRC).store, RRC)
+        assert windows.heights is None and windows.widths is None
+
+    def test_what_determines_the_images_is_in_the_key(self):
+        def key(**changes):
+            return counted(recipe=replace(RECIPE, **changes)).cache_key()
+
+        keys = [key(), *(key(augment="rrc", rrc_scale=scale) for scale in ((0.08, 1.0), (0.35, 1.0), (0.08, 0.9)))]
+        assert all(a != b for i, a in enumerate(keys) for b in keys[:i])
+        plain = ["digest", 10, 0, "constant", 8, True, DATASET.mean, DATASET.std]
+        assert key() == key(rrc_scale=(0.35, 1.0)) == key(label_smoothing=0.1, head_lr=0.1) == plain
 
 
 class TestTest:
