@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -109,7 +110,8 @@ def command(entry: Entry, config: TrainConfig) -> str:
 
 def refuse_other_recipe(entry: Entry, folder: Path, config: TrainConfig) -> None:
     """Refuse a folder whose network was trained with another recipe than the entry's, or on other views."""
-    differing = weights.recipe_mismatch(folder, {"command": command(entry, config), **entry.to_dict()})
+    given = replace(config, precision=None)
+    differing = weights.recipe_mismatch(folder, {"command": command(entry, given), **entry.to_dict()})
     if differing:
         raise ZooError(f"{folder} was trained with another {', '.join(differing)}; delete it or choose another --out")
 

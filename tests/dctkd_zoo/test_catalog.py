@@ -224,7 +224,8 @@ def test_an_entry_is_there_for_its_weights_a_measurement_or_a_reported_figure() 
     wanted = {*weights.published(), *(row["name"] for row in results_csv.read(results_csv.RESULTS))}
     wanted |= {folder.name for folder in weights.BUNDLED.iterdir()} | {e.name for e in ALL if e.reported}
     wanted |= {name for kept in [*wanted] for name in registry.ancestors(kept, ENTRIES)}
-    assert {e.name for e in ALL} == wanted
+    study = {e.name for e in ALL if e.dataset in ("scene15", "miniplaces12k")}  # to be trained under one teacher
+    assert wanted <= {e.name for e in ALL} <= wanted | study
 
 
 def test_entries_name_things_that_exist() -> None:
@@ -238,7 +239,9 @@ def test_a_teacher_fits() -> None:
     for e, teacher in ((e, NAMED[e.teacher]) for e in EVERY if e.teacher):
         assert teacher.dataset == e.dataset, e.name
         assert not teacher.terms, e.name
-        assert (teacher.recipe.resize, teacher.recipe.crop) == (e.recipe.resize, e.recipe.crop), e.name
+        shares = [r.crop / (r.resize + 2 * r.pad) for r in (teacher.recipe, e.recipe)]
+        assert shares[0] == pytest.approx(shares[1], abs=0.01), e.name  # they see as much of an image
+        assert (teacher.recipe.crop == e.recipe.crop) == (e.dataset != "miniplaces12k"), e.name
 
 
 @pytest.mark.parametrize("term", sorted({term for e in EVERY for term in e.options}))
@@ -379,7 +382,7 @@ def test_of_the_small_sets_only_teachers_and_classifiers_for_photographs_start_f
     assert all(e.start is None for e in entries)
     assert all(isinstance(e.recipe.schedule, Cosine) for e in entries)
     fine_tuned = {e.name for e in entries if e.recipe.head_lr is not None}
-    assert fine_tuned == {e.name for e in entries if e.recipe.augment == "rrc"} == expected
+    assert fine_tuned == expected >= {e.name for e in entries if e.recipe.augment == "rrc"}
     assert {e.name for e in entries if e.recipe.label_smoothing} == expected
 
 
