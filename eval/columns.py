@@ -14,6 +14,8 @@ from dctkd_zoo import discover
 from dctkd_zoo.registry import datasets
 from eval import metrics
 
+CHANCE, SKILL = "chance", "skill"  # before the dot in the name of a column: the level of chance, and what is above it
+TEACHER = "teacher_"  # prefix of the scores of a teacher's own maps
 DASH = "–"  # in place of a number that is not known
 MISSING = (None, "", "nan")
 # Tables: the leaderboards of the terminal (`objects` under that protocol), of RESULTS.md and of the report; the two
@@ -136,7 +138,7 @@ def of(table: str, rows: Iterable[Mapping[str, Any]] | None = None) -> tuple[Col
 
 def scores_on_objects() -> tuple[Column, ...]:
     """Return the scores of maps on objects, without their levels of chance."""
-    return tuple(c for c in COLUMNS if f"chance.{c.name}" in _BY_NAME)
+    return tuple(c for c in COLUMNS if f"{CHANCE}.{c.name}" in _BY_NAME)
 
 
 def number(value: Any, digits: int, sign: str = "") -> str:

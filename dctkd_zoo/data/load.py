@@ -25,11 +25,15 @@ log = logging.getLogger(__name__)
 
 def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     """Read both splits as they are on disk, unchecked and with every image; `DatasetError` if files are missing."""
-    _, _, name = dataset.source.partition("/")
-    inside = (name,) if name else ()
     root = data_root(data) / dataset.name
     with way_on(dataset, root):
-        return {split: source_of(dataset).read(root, split, *inside) for split in ("train", "test")}
+        return {split: source_of(dataset).read(root, split, *_inside(dataset)) for split in ("train", "test")}
+
+
+def _inside(dataset: Dataset) -> tuple[str, ...]:
+    """Return what a dataset's source is told to read, if anything: `("12k",)` for `miniplaces/12k`."""
+    _, _, name = dataset.source.partition("/")
+    return (name,) if name else ()
 
 
 def annotated(dataset: Dataset, data: Path | None = None) -> Split:
@@ -37,11 +41,10 @@ def annotated(dataset: Dataset, data: Path | None = None) -> Split:
 
     `DatasetError` if a dataset has neither.
     """
-    _, _, name = dataset.source.partition("/")
     root, source = data_root(data) / dataset.name, source_of(dataset)
     if hasattr(source, "annotated"):
         with way_on(dataset, root):
-            split: Split = source.annotated(root, *((name,) if name else ()))
+            split: Split = source.annotated(root, *_inside(dataset))
             if wrong := wrong_classes(split, dataset.num_classes):
                 raise incomplete(root, wrong)
             return split

@@ -114,8 +114,13 @@ def random_crops(pixel_cache: PixelCache, recipe: Recipe, generator: torch.Gener
         (torch.rand(count, generator=generator, dtype=torch.float64) * (sides.cpu() - recipe.crop + 1)).long()
         for sides in (pixel_cache.heights, pixel_cache.widths)
     )
+    return CropParams(tops, lefts, _random_flips(count, recipe, generator))
+
+
+def _random_flips(count: int, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """Draw whether each of `count` images is flipped: half of them, or none if the recipe flips none."""
     flips = torch.rand(count, generator=generator) < 0.5
-    return CropParams(tops, lefts, flips if recipe.flip else torch.zeros_like(flips))
+    return flips if recipe.flip else torch.zeros_like(flips)
 
 
 def random_resized_crops(pixel_cache: PixelCache, recipe: Recipe, generator: torch.Generator) -> CropParams:
@@ -140,8 +145,7 @@ def random_resized_crops(pixel_cache: PixelCache, recipe: Recipe, generator: tor
         torch.where(any_fits, (uniform[part].gather(1, first)[:, 0] * (sides - side + 1)).floor(), (sides - side) // 2)
         for part, sides, side in ((2, heights, tall), (3, widths, wide))
     )
-    flips = torch.rand(count, generator=generator) < 0.5
-    flips = flips if recipe.flip else torch.zeros_like(flips)
+    flips = _random_flips(count, recipe, generator)
     return CropParams(tops.long(), lefts.long(), flips, tall.long(), wide.long())
 
 

@@ -97,7 +97,7 @@ def _converted(name: str, packaged: PackagedWeights, path: Path) -> weights.Weig
     folder = cache_home() / "converted" / f"{name}-{packaged.sha256[:8]}"
     origin = f"{packaged.distribution} {_version(packaged.distribution)}, sha256 {packaged.sha256}"
     if not weights.is_complete(folder):
-        with torch.random.fork_rng(devices=[]):  # which do not depend on what is converted
+        with torch.random.fork_rng(devices=[]):  # as if nothing had been converted
             model = timm.create_model(name, pretrained=False)
         model.load_state_dict(ported(read_state_dict(path, packaged.sha256), model, path))
         _write(model, folder)

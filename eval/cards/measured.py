@@ -10,7 +10,7 @@ from dctkd_zoo import registry
 from eval import columns
 from eval.cards.facts import Card, Run
 from eval.cards.recipe import shortened
-from eval.columns import DASH, Column
+from eval.columns import CHANCE, DASH, SKILL, TEACHER, Column
 from eval.pages.markdown import Markdown, code, escape, table
 from eval.run.results_csv import Row
 from eval.stats.bootstrap import wilson
@@ -21,7 +21,6 @@ PROTOCOLS = {
     "released": "as the authors' code computes it, where all batches count equally whatever their size",
 }
 LEVELS = 4
-TEACHER = "teacher_"  # prefix of the scores of a teacher's own maps
 ENVIRONMENT = {
     "device": "device",
     "precision": "precision",
@@ -109,7 +108,7 @@ def objects(card: Card) -> Markdown | None:
     lines = []
     for column in columns.scores_on_objects():
         for who, prefix in whose.items():
-            names = (f"{before}{prefix}{column.name}" for before in ("", "chance.", "skill."))
+            names = (f"{before}{prefix}{column.name}" for before in ("", f"{CHANCE}.", f"{SKILL}."))
             lines.append((column.title, code(who), *(over_seeds(rows, replace(column, name=n)) for n in names)))
     return table(("score", "network", "value", "chance", "skill"), lines, numbers=3)
 

@@ -103,7 +103,7 @@ def objects(rows: Sequence[Row]) -> str:
     lines = []
     for name in dict.fromkeys(row["name"] for row in rows):
         own = [row for row in rows if row["name"] == name]
-        for prefix in ("", "chance."):
+        for prefix in ("", f"{columns.CHANCE}."):
             cells = [over_seeds(own, replace(column, name=f"{prefix}{column.name}")) for column in chosen]
             lines.append([code(name) if not prefix else Markdown("chance"), len(own), *cells])
     grid = table(("network", "seeds", *(column.title for column in chosen)), lines, numbers=1 + len(chosen))

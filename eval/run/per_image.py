@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -130,20 +130,22 @@ def measure(
         if levels and partners is not None:
             columns |= by_level(f"{CHANCE}.{metric.name}", metric(maps, partners, batch))
     if reference.objects is not None:
-        columns[skill.IN_VIEW] = _objects.in_view(reference.objects(batch.ids))
-        columns |= on_objects("", maps, batch.ids, reference.objects, reference.partner)
+        objects = {"": reference.objects(batch.ids)}
+        if reference.partner is not None:
+            objects[f"{CHANCE}."] = reference.objects(reference.partner[batch.ids.cpu()])
+        columns[skill.IN_VIEW] = _objects.in_view(objects[""])
+        columns |= on_objects("", maps, objects)
         if reference.teacher is not None:
-            columns |= on_objects(TEACHER, teacher, batch.ids, reference.objects, reference.partner)
+            columns |= on_objects(TEACHER, teacher, objects)
     return columns
 
 
-def on_objects(who: str, output: Output, ids: Tensor, look: Look, partner: Tensor | None) -> dict[str, Tensor]:
+def on_objects(who: str, output: Output, looks: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the scores of maps on the objects of their images, and the chance level: on the objects of the partners.
 
-    `who` is a prefix for the columns' names.
+    `who` is a prefix for the columns' names, `looks` are objects (B, H, W), each with a further prefix.
     """
     columns: dict[str, Tensor] = {}
-    looks = {"": look(ids)} | ({f"{CHANCE}.": look(partner[ids.cpu()])} if partner is not None else {})
     for prefix, objects in looks.items():
         for name, score in _objects.SCORES.items():
             values = [score.of(activation_map(features), objects) for features in output.maps]

@@ -44,9 +44,10 @@ def board(rows: Sequence[Row]) -> Grid:
     ranked = sorted(groups.values(), key=lambda group: mean(row["top1"] for row in group), reverse=True)
     best = next((group for group in ranked if group[0]["teacher"]), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
-    kind = "annotated" if rows[0]["protocol"] == "objects" else "test"
+    annotated = rows[0]["protocol"] == "objects"
+    kind = "annotated" if annotated else "test"
     title = Text(f"{dataset}: {count:,} {kind} images, protocol {rows[0]['protocol']}", style="bold")
-    chosen = columns.of("objects" if rows[0]["protocol"] == "objects" else "terminal", rows)
+    chosen = columns.of("objects" if annotated else "terminal", rows)
     headings = [*(column.heading or column.title for column in chosen), "params"]
     cells = [[Text(cell, "bold" if group is best else "") for cell in _cells(group, chosen)] for group in ranked]
     spare = ("params", *headings[1:-1])  # where there is no room the last are left out first

@@ -19,13 +19,13 @@ from torch import Tensor
 from dctkd_zoo import discover
 from dctkd_zoo.data.loader import derive_seed
 from eval import metrics
+from eval.columns import CHANCE as CHANCE
+from eval.columns import SKILL as SKILL
+from eval.columns import TEACHER as TEACHER
 from eval.metrics import _base, _objects
 from eval.metrics._base import LevelMetric
 from eval.stats.bootstrap import Counts, Reducer, Values, means
 
-CHANCE, SKILL = "chance", "skill"
-
-TEACHER = "teacher_"  # prefix of the scores of the teacher's own maps
 IN_VIEW = "objects_in_view"  # number of objects that an image shows: the best value of `attended`
 CKA = "cka"  # computed from all images together, so it is not a column of the per-image table
 

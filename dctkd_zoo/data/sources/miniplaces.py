@@ -137,12 +137,18 @@ def number(path: str) -> int:
 
 def chosen(rows: Iterable[Row]) -> list[Row]:
     """Return the training images of the part 12k, in the order of the list."""
+    numbered = ((path, label, number(path)) for path, label in rows)
+    usable = ((path, label) for path, label, n in numbered if n >= FIRST and n not in LEFT_OUT.get(label, ()))
+    return _first_of_each(usable, PER_CLASS)
+
+
+def _first_of_each(rows: Iterable[Row], most: int) -> list[Row]:
+    """Return the first `most` rows of each label, in their order."""
     counts = Counter[int]()
     result = []
     for path, label in rows:
-        usable = number(path) >= FIRST and number(path) not in LEFT_OUT.get(label, frozenset())
-        if usable and counts[label] < PER_CLASS:
-            counts[label] += 1
+        counts[label] += 1
+        if counts[label] <= most:
             result.append((path, label))
     return result
 
@@ -159,12 +165,7 @@ def annotated(root: Path, part: str = "all") -> Split:
     else:
         train = _numbered(home, "train.txt")
         out = {path for path, _ in chosen(train)}
-        counts = Counter[int]()
-        rows = []
-        for path, label in train:
-            if path in outlines and path not in out and counts[label] < MOST_ANNOTATED:
-                counts[label] += 1
-                rows.append((path, label))
+        rows = _first_of_each((r for r in train if r[0] in outlines and r[0] not in out), MOST_ANNOTATED)
         rows += [row for row in _numbered(home, "val.txt") if row[0] in outlines]
     missing = [path for path, _ in rows if path not in outlines]
     if missing:
