@@ -16,6 +16,8 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, equal
 
+from dctkd_zoo import registry
+
 ROOT = Path(__file__).resolve().parents[1]
 
 CATALOG = """
@@ -133,3 +135,15 @@ def mounted(folder: Path, size: str) -> Iterator[None]:
 def remount(folder: Path, how: str) -> None:
     """Change a mounted disk: `size=64m`, `ro`."""
     subprocess.run(["mount", "-o", f"remount,{how}", str(folder)], check=True)
+
+
+@contextmanager
+def included(world: Path) -> Iterator[None]:
+    """The world's catalog beside the zoo's, and a cache of its own, inside."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
+        patch.setattr(registry, "_MODULES", [])
+        registry._bundled_and_included.cache_clear()
+        registry.include(world / "catalog.py")
+        yield
+    registry._bundled_and_included.cache_clear()

@@ -50,13 +50,8 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def home(world):
     """The world's catalog beside the zoo's, and a cache of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
-        patch.setattr(registry, "_MODULES", [])
-        registry._bundled_and_included.cache_clear()
-        registry.include(world / "catalog.py")
+    with worlds.included(world):
         yield
-    registry._bundled_and_included.cache_clear()
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ from dctkd_zoo._io import hashing
 from dctkd_zoo.models import export
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Entry, Recipe
-from tests.world import CLASSES, make
+from tests.world import CLASSES, included, make
 from train import checkpoint, loop, run
 from train.__main__ import main
 from train.config import TrainConfig
@@ -39,13 +39,8 @@ def world(tmp_path_factory):
 @pytest.fixture(scope="module", autouse=True)
 def home(world):
     """The world's catalog beside the zoo's, and a cache of its own, for this module's tests alone."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DCTKD_ZOO_HOME", str(world / "home"))
-        patch.setattr(registry, "_MODULES", [])
-        registry._bundled_and_included.cache_clear()
-        registry.include(world / "catalog.py")
+    with included(world):
         yield
-    registry._bundled_and_included.cache_clear()
 
 
 @pytest.fixture
