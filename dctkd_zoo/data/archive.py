@@ -121,6 +121,24 @@ def _members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
                 raise tarfile.ReadError(f"after {tar.offset:,} bytes there is neither a member nor the mark of its end")
 
 
+def read_zip(archive: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Return the content of the files of a zip whose names are `wanted`, in memory.
+
+    `DatasetError` for a broken archive, or one that holds more than XML and images can expand to.
+    """
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            infos = [info for info in packed.infolist() if wanted(info.filename)]
+            size = archive.stat().st_size
+            if sum(info.file_size for info in infos) > max(RATIO * size, SMALL):
+                raise DatasetError(f"{archive}: refused: it holds more than {RATIO} times its own {size:,} bytes")
+            return {info.filename: packed.read(info) for info in infos}  # no more bytes of each than it declares
+    except DatasetError:
+        raise
+    except Exception as error:  # the reader may raise anything for damaged bytes
+        raise DatasetError(f"{archive}: {reason_of(error)}; copy it again") from error
+
+
 def _zipped(archive: Path, packed: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Member:
     if stat.S_ISLNK(info.external_attr >> 16):
         raise _refused(archive, info.filename, "is a link")

@@ -20,6 +20,7 @@ from dctkd_zoo.registry import natural_key
 from eval import columns
 from eval.run import results_csv
 from eval.run.attempt import Status
+from eval.run.protocol import PROTOCOLS
 from eval.run.result_row import Record
 from eval.run.results_csv import Row
 from eval.stats.seeds import over_seeds
@@ -44,7 +45,7 @@ def board(rows: Sequence[Row]) -> Grid:
     ranked = sorted(groups.values(), key=lambda group: mean(row["top1"] for row in group), reverse=True)
     best = next((group for group in ranked if group[0]["teacher"]), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
-    annotated = rows[0]["protocol"] == "objects"
+    annotated = PROTOCOLS[rows[0]["protocol"]].annotated
     kind = "annotated" if annotated else "test"
     title = Text(f"{dataset}: {count:,} {kind} images, protocol {rows[0]['protocol']}", style="bold")
     chosen = columns.of("objects" if annotated else "terminal", rows)

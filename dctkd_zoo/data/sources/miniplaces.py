@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from dctkd_zoo.data import filelist
+from dctkd_zoo.data.archive import read_zip
 from dctkd_zoo.data.files import contents
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.errors import DatasetError
@@ -189,12 +189,8 @@ def _outlines(root: Path) -> dict[str, tuple[Outline, ...]]:
     if folder.is_dir():
         files = {name: contents(folder / name) for name in filelist.below(folder) if name.endswith(".xml")}
     elif archive.is_file():
-        try:
-            with zipfile.ZipFile(archive) as file:
-                inner = [name for name in file.namelist() if name.startswith("objects/") and name.endswith(".xml")]
-                files = {name.removeprefix("objects/"): file.read(name) for name in inner}
-        except (zipfile.BadZipFile, OSError) as error:
-            raise DatasetError(f"{archive}: {error}; copy it again") from error
+        inside = read_zip(archive, lambda name: name.startswith("objects/") and name.endswith(".xml"))
+        files = {name.removeprefix("objects/"): data for name, data in inside.items()}
     else:
         raise filelist.incomplete(root, "there is neither a folder objects nor objects.zip, so no outlines of objects")
     return {f"{name.removesuffix('.xml')}.jpg": parsed(data, f"{root}: {name}") for name, data in files.items()}

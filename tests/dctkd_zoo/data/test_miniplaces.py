@@ -1,6 +1,7 @@
 """MiniPlaces: its lists and outlines in small trees, the rules for its parts, and the real images where they lie."""
 
 import math
+import shutil
 import zipfile
 from collections import Counter
 from dataclasses import replace
@@ -255,6 +256,15 @@ class TestAnnotated:
             annotated(root)
         (root / "objects.zip").write_bytes(b"no archive")
         with pytest.raises(DatasetError, match=r"objects\.zip: .*copy it again"):
+            annotated(root)
+
+    def test_outlines_that_expand_beyond_the_limit_are_refused(self, tmp_path):
+        root = make(tmp_path)
+        with zipfile.ZipFile(root / "objects.zip", "w", zipfile.ZIP_DEFLATED) as file:
+            for n in range(3):
+                file.writestr(f"objects/train/{n}.xml", bytes(30 << 20))
+        shutil.rmtree(root / "objects", ignore_errors=True)
+        with pytest.raises(DatasetError, match=r"objects\.zip: refused: it holds more than 200 times its own"):
             annotated(root)
 
     def test_a_category_without_a_name_is_an_error_that_names_the_file(self, tmp_path):
