@@ -60,3 +60,27 @@ class Cosine(Checked):
 
 
 Schedule = Step | MultiStep | Cosine
+
+
+@dataclass(frozen=True)
+class Ramp(Checked):
+    """Factor of a loss term's weight: linear from `start` to `end` over the fraction `over` of the run, then `end`.
+
+    `Ramp()` warms a term up over the first tenth, `Ramp(1, 0, over=1)` fades it out by the last epoch.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    over: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.start, self.end) < 0:
+            raise ValueError(f"Ramp: start {self.start} or end {self.end} is negative")
+        if not 0 < self.over <= 1:
+            raise ValueError(f"Ramp: over {self.over} is not a fraction of the run in (0, 1]")
+
+    def factor(self, epoch: float, epochs: int) -> float:
+        """Return the factor at `epoch` (fractional) of `epochs`."""
+        progress = min(epoch / epochs / self.over, 1.0)
+        return self.start + (self.end - self.start) * progress

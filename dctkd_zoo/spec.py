@@ -11,6 +11,7 @@ from typing import Any
 from dctkd_zoo._io.typecheck import Checked
 from dctkd_zoo.schedules import Cosine as Cosine
 from dctkd_zoo.schedules import MultiStep as MultiStep
+from dctkd_zoo.schedules import Ramp as Ramp
 from dctkd_zoo.schedules import Schedule as Schedule
 from dctkd_zoo.schedules import Step as Step
 
@@ -24,7 +25,11 @@ NAME = re.compile(
 
 def _later(default: Any) -> Any:
     """Return a field of a recipe that earlier versions did not have."""
-    return field(default=default, metadata={"later": True})
+    return field(default=default, metadata={"later": default})
+
+
+def _later_mapping() -> Any:
+    return field(default_factory=dict, metadata={"later": {}})
 
 
 HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings
@@ -32,16 +37,18 @@ EXTERNAL = (*HUB, "local-dir:")  # prefixes of networks outside the catalog
 ENTRY = "entry:"  # prefix of an entry whose weights a recipe starts from
 
 
+AUGMENTS = ("crop_flip", "rrc", "rand")
+SELECTS = ("last", "val", "released")
+
+
 @dataclass(frozen=True)
 class Recipe(Checked):
-    """Training recipe of an entry: SGD with momentum, one random crop and horizontal flip per image and epoch.
+    """Training recipe of an entry. Every field is explained in docs/recipes.md.
 
-    `resize` is the short side in px of the stored image (bilinear), `pad` px of `pad_mode` are added around it, and
-    `crop` px of that are used: at a random position in training, the centre in evaluation. With `augment="rrc"` a
-    training image is torchvision's RandomResizedCrop instead: `rrc_scale` is the range of the crop's area as a
-    fraction of the image's, its aspect ratio is between 3/4 and 4/3. `pretrained` names the weights to start from,
-    `entry:NAME`, `hf-hub:NAME`, `local-dir:PATH` or a timm tag; None is from scratch. `head_lr` is the learning rate
-    of the classifier, if not `lr`; the schedule scales both. `label_smoothing` is that of the term `ce`.
+    By default: SGD with momentum, one random crop and horizontal flip per image and epoch, the weights of the last
+    epoch. `resize` is the short side in px of the stored image (bilinear), `pad` px of `pad_mode` are added around it,
+    and `crop` px of that are used: at a random position in training, the centre in evaluation. `pretrained` names the
+    weights to start from, `entry:NAME`, `hf-hub:NAME`, `local-dir:PATH` or a timm tag; None is from scratch.
     """
 
     epochs: int
@@ -53,49 +60,79 @@ class Recipe(Checked):
     pad: int = 0
     pad_mode: str = "constant"  # or "reflect"
     flip: bool = True
-    momentum: float = 0.9
+    momentum: float = 0.9  # of SGD; others have their usual coefficients
     nesterov: bool = False
     weight_decay: float = 1e-4
     pretrained: str | None = None
     test_every: int = 1  # epochs between tests; the last epoch is always tested
     seed: int = 0
-    augment: str = _later("crop_flip")  # or "rrc"
-    rrc_scale: tuple[float, float] = _later((0.08, 1.0))
-    label_smoothing: float = _later(0.0)
-    head_lr: float | None = _later(None)
+    augment: str = _later("crop_flip")  # "rrc": RandomResizedCrop; "rand": that and TrivialAugmentWide
+    rrc_scale: tuple[float, float] = _later((0.08, 1.0))  # the crop's area as a fraction of the image's
+    label_smoothing: float = _later(0.0)  # of the term `ce`
+    head_lr: float | None = _later(None)  # learning rate of the classifier, if not `lr`; the schedule scales both
+    optimizer: str = _later("sgd")  # or a name of timm.optim: "adamw", "lamb", ...
+    layer_decay: float = _later(1.0)  # factor of the learning rate from a layer to the one before it
+    drop_path: float = _later(0.0)  # stochastic depth, at the last block
+    warmup: float = _later(0.0)  # epochs of linear warm-up, if `schedule` has none of its own
+    clip_grad: float = _later(0.0)  # maximum L2 norm of the gradient; 0 does not clip
+    erasing: float = _later(0.0)  # probability that a rectangle of a training image is erased
+    mixup: float = _later(0.0)  # alpha of the Beta distribution that two images are blended by
+    cutmix: float = _later(0.0)  # alpha of the Beta distribution of the area that comes from another image
+    ema: float = _later(0.0)  # decay per step of the averaged weights, which are then the result
+    ramps: Mapping[str, Ramp] = _later_mapping()  # factors of the terms' weights over the run
+    select: str = _later("last")  # epoch that is the result: "val": best on val; "released": last, best on test kept
+    patience: int = _later(0)  # epochs without a better one on val after which training stops; 0 never does
+    unlabelled: bool = _later(False)  # whether to train on the dataset's unlabelled images too
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.positive("epochs", "batch_size", "resize", "crop", "test_every")
-        if min(self.lr, self.weight_decay, self.seed) < 0:
-            raise ValueError(f"lr {self.lr}, weight_decay {self.weight_decay} or seed {self.seed} is negative")
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"momentum {self.momentum} is not in [0, 1)")
+        for name in ("lr", "head_lr", "weight_decay", "seed", "warmup", "clip_grad", "mixup", "cutmix", "patience"):
+            value = getattr(self, name)
+            if value is not None and value < 0:
+                raise ValueError(f"{name} {value} is negative")
+        for name in ("momentum", "label_smoothing", "ema", "drop_path"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} is not in [0, 1)")
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         if self.pad < 0 or (self.pad_mode == "reflect" and self.pad >= self.resize):
             raise ValueError(f"pad {self.pad} is negative, or too large to reflect an image of resize {self.resize}")
         if self.crop > self.resize + 2 * self.pad:
             raise ValueError(f"crop {self.crop} does not fit into resize {self.resize} + 2 x pad {self.pad}")
-        if self.pad_mode not in ("constant", "reflect"):
-            raise ValueError(f"pad_mode {self.pad_mode!r} is neither 'constant' nor 'reflect'")
-        if self.augment not in ("crop_flip", "rrc"):
-            raise ValueError(f"augment {self.augment!r} is neither 'crop_flip' nor 'rrc'")
+        for name, known in (("pad_mode", ("constant", "reflect")), ("augment", AUGMENTS), ("select", SELECTS)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(map(repr, known))}")
         if not 0 < self.rrc_scale[0] <= self.rrc_scale[1] <= 1:
             raise ValueError(f"rrc_scale {self.rrc_scale} is not a range of fractions, such as (0.08, 1.0)")
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(f"label_smoothing {self.label_smoothing} is not in [0, 1)")
-        if self.head_lr is not None and self.head_lr < 0:
-            raise ValueError(f"head_lr {self.head_lr} is negative")
+        if not 0 < self.layer_decay <= 1:
+            raise ValueError(f"layer_decay {self.layer_decay} is not in (0, 1]")
+        if not 0 <= self.erasing <= 1:
+            raise ValueError(f"erasing {self.erasing} is not a probability")
+        if self.warmup and getattr(self.schedule, "warmup", 0):
+            raise ValueError(f"warmup {self.warmup} is in addition to that of {self.schedule}: use one of them")
+        if self.patience and self.select != "val":
+            raise ValueError(f"patience {self.patience} needs select='val', not {self.select!r}")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether training images are blended with others."""
+        return bool(self.mixup or self.cutmix)
+
+    def rate(self, epoch: float) -> float:
+        """Return the factor of the learning rates at `epoch`, a fraction between 0 and `epochs`."""
+        factor = self.schedule.factor(epoch, self.epochs)
+        return factor * min(1.0, epoch / self.warmup) if self.warmup else factor
 
     def to_dict(self) -> dict[str, Any]:
         """Return the recipe as JSON data; fields that came later are left out at their defaults, as before they came.
 
         So a recipe is equal to the one that an earlier version wrote into a run's folder.
         """
-        data = asdict(self)
+        data = asdict(replace(self, ramps={}))
+        data["ramps"] = {name: asdict(ramp) for name, ramp in self.ramps.items()}
         for item in fields(self):
-            if item.metadata.get("later") and data[item.name] == item.default:
+            if "later" in item.metadata and getattr(self, item.name) == item.metadata["later"]:
                 del data[item.name]
         data["schedule"]["kind"] = type(self.schedule).__name__
         return data
@@ -127,8 +164,10 @@ class Dataset(Checked):
     """A labelled image dataset: where it comes from and how its pixels are normalised.
 
     `source` names a module of `dctkd_zoo.data.sources`; some also take what to read, after a slash: `hfds/ORG/NAME`.
-    `train` and `test` are the numbers of images in a complete copy; fewer are refused. `drop_leaked` leaves out test
-    images whose bytes also occur in the training set. `overlaps` names datasets of which images are in the training
+    `train` and `test` are the numbers of images in a complete copy, if known; fewer are refused. `val` is the fraction
+    of each class of the training set that recipes with `select="val"` hold out, unless the source has a part of that
+    name. `unlabelled` is a folder of images without labels, below the data folder, or `dataset:NAME` for the training
+    images of another dataset. `drop_leaked` leaves out test images whose bytes also occur in the training set. `overlaps` names datasets of which images are in the training
     set: a network that was trained on it cannot be tested on those. `limits` says, for the cards of its networks, what
     they have not seen and are not for. `tags` go into the model cards of its networks,
     for the Hub's search.
@@ -138,14 +177,16 @@ class Dataset(Checked):
     title: str
     source: str
     num_classes: int
-    train: int
-    test: int
+    train: int | None = None
+    test: int | None = None
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)  # ImageNet's, which timm's weights mostly expect
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     license: str = "unknown"
     url: str = "unknown"
     archives: tuple[Archive, ...] = ()
     drop_leaked: bool = False
+    val: float = 0.1
+    unlabelled: str = ""
     overlaps: tuple[str, ...] = ()
     notes: str = ""
     limits: str = ""
@@ -157,8 +198,10 @@ class Dataset(Checked):
             raise ValueError(
                 f"{self.name!r} is not a dataset name: use lowercase letters and digits, starting with a letter"
             )
-        if self.num_classes < 1 or min(self.train, self.test) < 0 or min(self.std) <= 0:
+        if self.num_classes < 1 or min(self.train or 0, self.test or 0) < 0 or min(self.std) <= 0:
             raise ValueError(f"{self.name}: needs at least one class, image counts of 0 or more, and std above 0")
+        if not 0 < self.val < 1:
+            raise ValueError(f"{self.name}: val {self.val} is not a fraction of the training set in (0, 1)")
 
 
 @dataclass(frozen=True)
@@ -206,6 +249,10 @@ class Entry(Checked):
         negative = {term: weight for term, weight in self.weights.items() if weight < 0}
         if negative:
             raise ValueError(f"{self.name}: negative weights: {negative}")
+        if not set(self.recipe.ramps) <= set(self.weights):
+            raise ValueError(
+                f"{self.name}: ramps for {sorted(set(self.recipe.ramps) - set(self.weights))}, not among its terms"
+            )
         if not set(self.options) <= set(self.weights):
             raise ValueError(
                 f"{self.name}: options for {sorted(set(self.options) - set(self.weights))}, not among its terms"

@@ -109,17 +109,17 @@ def wrong_classes(split: Split, expected: int) -> str:
     return f"{message}; without an image: {filelist.brief(empty)}" if empty else message
 
 
-def _check(root: Path, name: str, split: Split, expected: int, num_classes: int) -> None:
+def _check(root: Path, name: str, split: Split, expected: int | None, num_classes: int) -> None:
     if wrong := wrong_classes(split, num_classes):
         raise incomplete(root, wrong)
-    if len(split) < expected:
+    if expected is not None and len(split) < expected:
         raise incomplete(root, f"{len(split):,} of {expected:,} {name} images are there")
 
 
 def _say(dataset: Dataset, splits: dict[str, Split]) -> None:
     """Log what is accepted although a user may not expect it."""
     for name, expected in (("train", dataset.train), ("test", dataset.test)):
-        if len(splits[name]) > expected:
+        if expected is not None and len(splits[name]) > expected:
             log.warning(
                 "%s: %d %s images, more than the %d in its catalog entry",
                 dataset.name,
