@@ -167,10 +167,10 @@ class Dataset(Checked):
     `train` and `test` are the numbers of images in a complete copy, if known; fewer are refused. `val` is the fraction
     of each class of the training set that recipes with `select="val"` hold out, unless the source has a part of that
     name. `unlabelled` is a folder of images without labels, below the data folder, or `dataset:NAME` for the training
-    images of another dataset. `drop_leaked` leaves out test images whose bytes also occur in the training set. `overlaps` names datasets of which images are in the training
-    set: a network that was trained on it cannot be tested on those. `limits` says, for the cards of its networks, what
-    they have not seen and are not for. `tags` go into the model cards of its networks,
-    for the Hub's search.
+    images of another dataset. `drop_leaked` leaves out test images whose bytes also occur in the training set.
+    `overlaps` names datasets of which images are in the training set: a network that was trained on it cannot be tested
+    on those. `limits` says, for the cards of its networks, what they have not seen and are not for. `tags` go into the
+    model cards of its networks, for the Hub's search.
     """
 
     name: str

@@ -28,6 +28,7 @@ from train.signals import Interrupted, StopSignal
 
 log = logging.getLogger(__name__)
 
+OPTIMIZER = "optimizer"
 STATE, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
@@ -55,6 +56,7 @@ class State:
     path: Path
     progress: Progress
     tensors: Mapping[str, Tensor]
+    optimizer: Mapping[str, Any]  # its state but for the tensors
 
 
 def begun(folder: Path) -> bool:
@@ -75,13 +77,18 @@ def discard_damaged(state: State) -> None:
 
 
 def save(
-    folder: Path, progress: Progress, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer
+    folder: Path,
+    progress: Progress,
+    student: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
 ) -> None:
     """Write a checkpoint atomically: a reader finds the previous one or this one, never a partial file."""
-    tensors = {f"student.{k}": v for k, v in student.state_dict().items()}
-    tensors |= {f"objective.{k}": v for k, v in objective.state_dict().items()}
-    tensors |= {f"momentum.{i}": v for i, v in momenta(optimizer).items()}
-    tensors, header = _packed(tensors), json.dumps(asdict(progress))
+    modules = {"student": student, "objective": objective} | ({"average": average} if average else {})
+    tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
+    numbers = optimizer_state(optimizer, tensors)
+    tensors, header = _packed(tensors), json.dumps({**asdict(progress), OPTIMIZER: numbers})
     path = folder / STATE
     with atomic.replacing(path) as temporary:
         _write(tensors, temporary, {"progress": header, "sha256": _hash(header, tensors)})
@@ -114,20 +121,29 @@ def read(path: Path) -> State:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         progress, expected = header["progress"], header["sha256"]
         if expected == _hash(progress, tensors):
-            return State(path, Progress(**json.loads(progress)), tensors)
+            facts = json.loads(progress)
+            numbers = facts.pop(OPTIMIZER)
+            return State(path, Progress(**facts), tensors, numbers)
         reason = "its content does not match its sha256"
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = reason_of(error)
     raise CorruptWeights(f"{path} is not a checkpoint or is damaged ({reason}); delete it to start over")
 
 
-def restore(state: State, student: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(
+    state: State,
+    student: nn.Module,
+    objective: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: nn.Module | None = None,
+) -> None:
     """Load a checkpoint into student, objective and optimizer; `CorruptWeights` if it belongs to another network."""
     try:
         student.load_state_dict(_under("student.", state.tensors))
         objective.load_state_dict(_under("objective.", state.tensors))
-        buffers = {int(i): {"momentum_buffer": v} for i, v in _under("momentum.", state.tensors).items()}
-        optimizer.load_state_dict({"state": buffers, "param_groups": optimizer.state_dict()["param_groups"]})
+        if average:
+            average.load_state_dict(_under("average.", state.tensors))
+        load_optimizer(optimizer, state)
     except (RuntimeError, ValueError, KeyError) as error:
         raise CorruptWeights(
             f"{state.path} belongs to another network ({reason_of(error)}); delete it to start over"
@@ -140,10 +156,29 @@ def save_model(path: Path, model: nn.Module) -> None:
         _write(_packed(dict(model.state_dict())), temporary, None)
 
 
-def momenta(optimizer: torch.optim.Optimizer) -> dict[int, Tensor]:
-    """Return the momentum of each parameter, keyed by the parameter's index."""
-    states = optimizer.state_dict()["state"]
-    return {index: state["momentum_buffer"] for index, state in states.items() if "momentum_buffer" in state}
+def optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Add an optimizer's tensors to `tensors` as `optimizer.<parameter>.<name>`; return its numbers as JSON data."""
+    state = optimizer.state_dict()
+    numbers: dict[str, dict[str, Any]] = {}
+    for index, values in state["state"].items():
+        for name, value in values.items():
+            if isinstance(value, Tensor):
+                tensors[f"{OPTIMIZER}.{index}.{name}"] = value
+            else:
+                numbers.setdefault(str(index), {})[name] = value
+    groups = [{name: value for name, value in group.items() if name != "params"} for group in state["param_groups"]]
+    return {"state": numbers, "groups": groups}
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
+    """Load what `optimizer_state` returned."""
+    values: dict[int, dict[str, Any]] = {int(index): dict(item) for index, item in state.optimizer["state"].items()}
+    for name, tensor in _under(f"{OPTIMIZER}.", state.tensors).items():
+        index, _, key = name.partition(".")
+        values.setdefault(int(index), {})[key] = tensor
+    current = optimizer.state_dict()["param_groups"]
+    groups = [{**saved, "params": own["params"]} for saved, own in zip(state.optimizer["groups"], current, strict=True)]
+    optimizer.load_state_dict({"state": values, "param_groups": groups})
 
 
 def _write(tensors: dict[str, Tensor], path: Path, told: dict[str, str] | None) -> None:
@@ -204,5 +239,5 @@ class CheckpointManager:
         """Write a checkpoint; with several ranks, only the primary one does."""
         if distributed.is_primary():
             state = self.state
-            save(self.folder, self.progress, state.student.model, state.objective, state.optimizer)
+            save(self.folder, self.progress, state.student.model, state.objective, state.optimizer, state.average)
         self.saved_at = time.monotonic()

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import torch
+from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -21,6 +22,7 @@ from dctkd_zoo.errors import NonFiniteLoss
 from dctkd_zoo.features import FeatureExtractor, Output, finite, refuse_non_finite
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Recipe
+from dctkd_zoo.weights.run_folder import GRAD_NORM
 from train.compile import Losses
 from train.optim import set_rate
 from train.teacher_source import TeacherFn, TeacherSource
@@ -36,11 +38,20 @@ FLUSH_EVERY = 20  # steps between transfers of the losses to the host, each of w
 
 @dataclass(frozen=True)
 class StepKey:
-    """Position of a step in a run. Its random numbers depend on nothing else, so resuming does not change them."""
+    """Position of a step in a run whose epochs have `steps` steps.
+
+    Its random numbers depend on nothing else, so resuming does not change them.
+    """
 
     seed: int = 0
     epoch: int = 0
     step: int = 0
+    steps: int = 1
+
+    @property
+    def position(self) -> float:
+        """Epochs done before the step, with a fraction."""
+        return self.epoch + self.step / self.steps
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,12 @@ class TrainState:
     precision: torch.dtype
     teacher_sha256: str = ""
     teacher_config_sha256: str = ""
+    average: ModelEmaV3 | None = None
+
+    @property
+    def result(self) -> FeatureExtractor:
+        """The network that is tested and exported: the average over the steps if there is one, else the student."""
+        return self.student if self.average is None else FeatureExtractor(self.average.module)
 
     @cached_property
     def loss_module(self) -> nn.Module:
@@ -142,7 +159,7 @@ def epoch(
     for index, batch in enumerate(views.train(seed, number, crops, meter.steps), start=meter.steps):
         set_rate(state.optimizer, state.recipe, number + index / steps)
         count = min(size, total - done)
-        meter.add(step(state, batch, teach, count, StepKey(seed, number, index)))
+        meter.add(step(state, batch, teach, count, StepKey(seed, number, index, steps)))
         done += count
         if index % FLUSH_EVERY == 0:
             report(done, meter.flush())
@@ -156,21 +173,35 @@ def epoch(
 def step(
     state: TrainState, batch: Batch, teach: TeacherFn | None, count: int | None = None, key: StepKey | None = None
 ) -> dict[str, Tensor]:
-    """Update the student on this rank's part of a batch of `count` images; return the weighted terms, scalars."""
-    count = len(batch.labels) if count is None else count
+    """Update the student on this rank's part of a batch of `count` images; return the weighted terms, scalars.
+
+    If the recipe clips the gradient, its norm before that is among them, as `grad_norm`.
+    """
+    count, key = len(batch.labels) if count is None else count, key or StepKey()
     _ = state.loss_module  # creating the DDP wrapper needs all ranks, so do it before `local_only`
     with distributed.local_only(count < distributed.world_size()):
-        losses = forward(state, batch, teach, distributed.world_size() * len(batch.labels) / count, key or StepKey())
+        losses = forward(state, batch, teach, distributed.world_size() * len(batch.labels) / count, key)
         state.optimizer.zero_grad(set_to_none=True)
         torch.stack(list(losses.values())).sum().backward()
+    norm = _clip(state)
     state.optimizer.step()
-    return losses
+    if state.average is not None:
+        state.average.update(state.student.model, key.epoch * key.steps + key.step + 1)
+    return losses if norm is None else {**losses, GRAD_NORM: norm}
+
+
+def _clip(state: TrainState) -> Tensor | None:
+    """Scale the gradient down to the recipe's maximum norm, and return what its norm was."""
+    if not state.recipe.clip_grad:
+        return None
+    return nn.utils.clip_grad_norm_(state.loss_module.parameters(), state.recipe.clip_grad)
 
 
 def forward(state: TrainState, batch: Batch, teach: TeacherFn | None, share: float, key: StepKey) -> dict[str, Tensor]:
     """Return the weighted terms of the objective on a rank's part of a batch, scalars with a graph."""
     losses: dict[str, Tensor] = state.loss_module(batch, teach(batch) if teach else None, share, key)
-    return losses
+    ramps, epochs = state.recipe.ramps, state.recipe.epochs
+    return {n: v * ramps[n].factor(key.position, epochs) if n in ramps else v for n, v in losses.items()}
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from dctkd_zoo.cli.shell import Column, Grid
+from dctkd_zoo.weights.run_folder import TOP1
 from train.checkpoint import Progress as RunProgress
 
 SHOWN = 8  # epochs in the live table
@@ -19,10 +20,14 @@ SHOWN = 8  # epochs in the live table
 class Display:
     """Display of epoch, loss terms, throughput, time left, and the last and best accuracy of a run.
 
-    `begun` is the number of epochs, possibly fractional, that were done before this process started.
+    `begun` is the number of epochs, possibly fractional, that were done before this process started, `chosen_on` the
+    images that the best epoch is chosen on, if one is.
     """
 
-    def __init__(self, title: str, epochs: int, images: int, begun: float, console: Console) -> None:
+    def __init__(
+        self, title: str, epochs: int, images: int, begun: float, console: Console, chosen_on: str = ""
+    ) -> None:
+        self.chosen_on = chosen_on
         self.title, self.epochs, self.images, self.begun, self.console = title, epochs, images, begun, console
         self.start = time.perf_counter()
         self.bar = Progress(
@@ -62,19 +67,26 @@ class Display:
             )
             self.console.print(f"epoch {progress.epoch}/{self.epochs}  {values}", highlight=False, soft_wrap=True)
 
+    def best(self, progress: RunProgress) -> str:
+        """Return the best accuracy and where it was chosen, or the last one if none is chosen."""
+        judged = [(name, row[name], row["epoch"]) for row in progress.log for name in TOP1 if row.get(name) is not None]
+        if self.chosen_on:
+            return f"best {progress.best_top1:.2f} % on {self.chosen_on} (epoch {progress.best_epoch})"
+        return f"{judged[-1][1]:.2f} % (epoch {judged[-1][2]})" if judged else "not tested yet"
+
     def table(self, progress: RunProgress) -> Grid:
         """Return a table of the last epochs, one row each."""
-        best = f"best {progress.best_top1:.2f} % (epoch {progress.best_epoch})" if progress.log else "no epoch yet"
+        best = self.best(progress) if progress.log else "no epoch yet"
         names = [*progress.log[-1]] if progress.log else []
         rows = [
             [
-                Text(format_cell(value), "bold green" if row["epoch"] == progress.best_epoch else "")
+                Text(format_cell(value), "bold green" if self.chosen_on and row["epoch"] == progress.best_epoch else "")
                 for value in row.values()
             ]
             for row in progress.log[-SHOWN:]
         ]
         columns = [Column(name, right=True) for name in names]
-        return Grid(columns, rows, Text(f"{self.title}: {best}", "bold"), spare=names[2:])  # after epoch and test_top1
+        return Grid(columns, rows, Text(f"{self.title}: {best}", "bold"), spare=names[2:])  # after epoch and top1
 
 
 def format_cell(value: float | None, digits: int = 4) -> str:

@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from safetensors.torch import load_file
+from torch import nn
 
 from dctkd_zoo import distributed, weights
 from dctkd_zoo._io import atomic, csv_rows
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.models import export
-from dctkd_zoo.spec import Entry
+from dctkd_zoo.spec import Entry, Recipe
 from dctkd_zoo.weights import licence
 from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, RESULTS
 from eval.run import evaluation, results_csv
@@ -41,6 +43,10 @@ RECORDED = (
     "start_sha256",
     "start_config_sha256",
 )  # facts that are also written to environment.json
+
+
+# What the best epoch is, by a recipe's `select`.
+MEANING = {"last": "", "val": ", whose weights are the result", "released": " (chosen on the test set: not the result)"}
 
 
 def train(entry: Entry, config: TrainConfig, console: Console) -> Path:
@@ -91,7 +97,7 @@ def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) ->
         write_facts(entry, folder, config, facts, data.start.origin if data.start else None)
     run_epochs(entry, state, data, progress, folder, console)
     if distributed.is_primary():
-        export.write(state.student.model, entry, data.dataset, data.classes, folder)
+        export.write(chosen_network(entry, state, folder), entry, data.dataset, data.classes, folder)
     distributed.barrier()
     top1 = write_results(entry, folder, config)
     if distributed.is_primary():
@@ -99,6 +105,14 @@ def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) ->
     console.print(
         f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, markup=False, soft_wrap=True
     )
+
+
+def chosen_network(entry: Entry, state: loop.TrainState, folder: Path) -> nn.Module:
+    """Return the network of the epoch that is the result: the last, or the best one on val."""
+    network = state.result.model
+    if entry.recipe.select == "val":
+        network.load_state_dict(load_file(folder / BEST))
+    return network
 
 
 def command(entry: Entry, config: TrainConfig) -> str:
@@ -128,7 +142,7 @@ def restore(folder: Path, state: loop.TrainState, facts: dict[str, Any], resume:
     if previous != facts:
         differing = sorted(key for key in previous | facts if previous.get(key) != facts.get(key))
         raise ZooError(f"the run in {folder} used another {', '.join(differing)}; delete it to start over")
-    checkpoint.restore(saved, state.student.model, state.objective, state.optimizer)
+    checkpoint.restore(saved, state.student.model, state.objective, state.optimizer, state.average)
     _check_same_on_all_ranks(folder, saved.progress)
     if distributed.is_primary():
         checkpoint.discard_damaged(saved)
@@ -150,11 +164,16 @@ def run_epochs(
     folder: Path,
     console: Console,
 ) -> None:
-    """Train to the last epoch; after each epoch, test, keep the best weights, and write log and checkpoint."""
+    """Train to the last epoch, or until val has not become better; write log and checkpoint after each.
+
+    Epochs are judged by val if the recipe selects by it, else by the test set.
+    """
     recipe, images = entry.recipe, len(data.train.labels)
     epochs_done = progress.epoch + min(progress.step * recipe.batch_size, images) / images
-    with Display(entry.name, recipe.epochs, images, epochs_done, console) as display, StopSignal() as stop_signal:
-        while progress.epoch < recipe.epochs:
+    chosen_on = data.judge_name if MEANING[recipe.select] else ""
+    display = Display(entry.name, recipe.epochs, images, epochs_done, console, chosen_on)
+    with display, StopSignal() as stop_signal:
+        while not is_over(recipe, progress):
             meter = loop.Meter(progress.epoch + 1, dict(progress.sums), progress.step)
             checkpoints = CheckpointManager(folder, state, progress, meter, stop_signal)
             row = loop.epoch(
@@ -167,29 +186,31 @@ def run_epochs(
                 checkpoints.on_step_end,
             )
             is_tested = (progress.epoch + 1) % recipe.test_every == 0 or progress.epoch + 1 == recipe.epochs
-            top1 = loop.top1(state.student, data.test, state.precision, checkpoints.on_step_end) if is_tested else None
-            record(progress, row, top1)
+            top1 = loop.top1(state.result, data.judge, state.precision, checkpoints.on_step_end) if is_tested else None
+            record(progress, row, top1, data.judge_name)
             if distributed.is_primary():
-                if progress.best_epoch == progress.epoch:
-                    checkpoint.save_model(folder / BEST, state.student.model)
+                if progress.best_epoch == progress.epoch and recipe.select != "last":
+                    checkpoint.save_model(folder / BEST, state.result.model)
                 write_log(progress, folder)
             checkpoints.save()
             display.finish_epoch(progress)
             if distributed.any_rank(stop_signal.signum is not None)[0]:
                 raise Interrupted(stop_signal.signum, f"after epoch {progress.epoch}")
-    console.print(
-        f"{entry.name}: {progress.log[-1]['test_top1']:.2f} % in the last epoch, best {progress.best_top1:.2f} % "
-        f"in epoch {progress.best_epoch} (chosen on the test set)",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
+    last = f"{entry.name}: {progress.log[-1][f'{data.judge_name}_top1']:.2f} % on {data.judge_name} in the last epoch"
+    best = f", best {progress.best_top1:.2f} % in epoch {progress.best_epoch}{MEANING[recipe.select]}"
+    console.print(f"{last}{best if MEANING[recipe.select] else ''}", highlight=False, markup=False, soft_wrap=True)
 
 
-def record(progress: checkpoint.Progress, row: dict[str, float], top1: float | None) -> None:
-    """Add an epoch to the log, and update the best test accuracy if the epoch was tested."""
+def is_over(recipe: Recipe, progress: checkpoint.Progress) -> bool:
+    """Return whether training ends: all epochs are done, or `patience` of them have brought nothing better on val."""
+    waited = progress.epoch - max(progress.best_epoch, 0)
+    return progress.epoch >= recipe.epochs or 0 < recipe.patience <= waited
+
+
+def record(progress: checkpoint.Progress, row: dict[str, float], top1: float | None, judge: str = "test") -> None:
+    """Add an epoch to the log, and update the best accuracy if the epoch was judged."""
     progress.epoch, progress.step, progress.sums = progress.epoch + 1, 0, {}
-    progress.log.append({"epoch": progress.epoch, "test_top1": top1, **row})
+    progress.log.append({"epoch": progress.epoch, f"{judge}_top1": top1, **row})
     if top1 is not None and top1 > progress.best_top1:
         progress.best_top1, progress.best_epoch = top1, progress.epoch
 

@@ -14,7 +14,7 @@ from dctkd_zoo.data.loader import ImageLoader, derive_seed
 from dctkd_zoo.data.pixel_cache import PixelCache, open_pixel_cache, resident
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import to_device
-from dctkd_zoo.errors import DatasetError
+from dctkd_zoo.errors import DatasetError, ZooError
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Dataset, Entry
@@ -22,32 +22,34 @@ from dctkd_zoo.sync_batchnorm import accept_single_values, to_sync_batchnorm
 from dctkd_zoo.weights import Weights
 from train import compile, loop, teacher_source
 from train.config import TrainConfig
-from train.optim import optimizer
+from train.optim import averaged, optimizer
 
 
 @dataclass(frozen=True)
 class TrainData:
-    """Both splits of a dataset, and the weights the student starts from if those are in a folder."""
+    """Images to train on and to judge epochs by (those of `judge_name`, "val" or "test"), and weights to start from."""
 
     dataset: Dataset
     train: ImageLoader
-    test: ImageLoader
+    judge: ImageLoader
+    judge_name: str
     classes: tuple[str, ...]
     start: Weights | None
 
 
 def prepare(entry: Entry, config: TrainConfig) -> TrainData:
-    """Return image loaders for both splits of the entry's dataset, and the weights the student starts from."""
+    """Return image loaders for the entry's dataset, and the weights the student starts from."""
     start = models.start(entry, config.trained)
     dataset = registry.get_dataset(entry.dataset)
-    splits = load.load(dataset, config.data)
-    loaders = {name: _loader(split, entry, dataset, config.device) for name, split in splits.items()}
-    return TrainData(dataset, loaders["train"], loaders["test"], splits["train"].classes, start)
+    splits = load.for_recipe(dataset, entry.recipe, config.data)
+    judge = "val" if "val" in splits else "test"
+    train, judged = (_loader(splits[name], entry, dataset, config.device) for name in ("train", judge))
+    return TrainData(dataset, train, judged, judge, splits["train"].classes, start)
 
 
 def _loader(split: Split, entry: Entry, dataset: Dataset, device: torch.device) -> ImageLoader:
     pixel_cache = open_pixel_cache(split, entry.recipe, cache_home())
-    if entry.recipe.augment == "crop_flip":  # others resize on the CPU
+    if entry.recipe.augment == "crop_flip" and not entry.recipe.erasing:  # others work on the CPU
         pixel_cache = resident(pixel_cache, device)
     _refuse_failed(pixel_cache, dataset)
     return ImageLoader(pixel_cache, torch.tensor(split.labels), entry.recipe, dataset, device)
@@ -71,6 +73,7 @@ def build(entry: Entry, data: TrainData, config: TrainConfig, console: Console) 
     teacher = _load_teacher(entry, data, config, console) if objective.needs_teacher else None
     if teacher and config.teacher_cache:
         teachers.check_cacheable(objective)
+    _refuse_combinations(entry, objective, config)
     batch = next(data.train.test(entry.recipe.batch_size))
     with torch.no_grad():
         student.eval()
@@ -85,16 +88,28 @@ def build(entry: Entry, data: TrainData, config: TrainConfig, console: Console) 
     for module in (student, objective):
         to_sync_batchnorm(module, config.device)
     accept_single_values(student)
-    parameters = [*model.parameters(), *objective.parameters()]
-    head = () if entry.recipe.head_lr is None else model.get_classifier().parameters()  # type: ignore[operator]
-    sgd = optimizer(parameters, entry.recipe, head)
+    chosen = optimizer(model, objective.parameters(), entry.recipe)
+    average = averaged(model, entry.recipe)
     source = _teacher_source(teacher, data.train, config, objective, console) if teacher else None
     steps = entry.recipe.epochs * -(-len(data.train.labels) // entry.recipe.batch_size)
     losses = compile.compile_objective(
         objective, steps, len(distributed.local_slice(torch.arange(entry.recipe.batch_size)))
     )
     hashes = (teacher.weights.sha256, teacher.weights.config_sha256) if teacher else ("", "")
-    return loop.TrainState(student, source, objective, losses, sgd, entry.recipe, dtype, *hashes)
+    return loop.TrainState(student, source, objective, losses, chosen, entry.recipe, dtype, *hashes, average=average)
+
+
+def _refuse_combinations(entry: Entry, objective: Objective, config: TrainConfig) -> None:
+    """Refuse a recipe that blends images where they are needed as they are, or that only some terms could use."""
+    recipe, originals = entry.recipe, objective.comparing_originals()
+    blended = " and ".join(name for name in ("mixup", "cutmix") if getattr(recipe, name))
+    if blended and config.teacher_cache and objective.needs_teacher:
+        raise ZooError(f"{blended}: a teacher cache holds no outputs for blended images; leave out --teacher-cache")
+    if originals and (blended or recipe.unlabelled):
+        what = blended or "unlabelled images"
+        raise ZooError(f"{', '.join(originals)}: compares training images by their label and identity, not with {what}")
+    if recipe.unlabelled and all(term.needs_labels for term in objective.terms.values()):
+        raise ZooError(f"{entry.name}: all of its terms need labels, so unlabelled images would not be used")
 
 
 def _teacher_source(
@@ -108,9 +123,9 @@ def _teacher_source(
 
 
 def _load_teacher(entry: Entry, data: TrainData, config: TrainConfig, console: Console) -> teachers.Teacher:
-    """Return the entry's teacher, after checking that it is better than chance on the test images."""
+    """Return the entry's teacher, after checking that it is better than chance on the images epochs are judged by."""
     teacher = teachers.load(str(entry.teacher), data.dataset, data.classes, config.device, config.trained)
-    top1 = loop.top1(teacher.network, data.test, config.dtype, who=f"teacher {teacher.name}: ")
+    top1 = loop.top1(teacher.network, data.judge, config.dtype, who=f"teacher {teacher.name}: ")
     resizing = teachers.seen(teacher.network, entry.recipe.crop)
     console.print(
         f"teacher {teacher.name} ({teacher.weights.origin}): {top1:.2f} % top-1{resizing}",
@@ -118,5 +133,5 @@ def _load_teacher(entry: Entry, data: TrainData, config: TrainConfig, console: C
         markup=False,
         soft_wrap=True,
     )
-    teachers.check_knowledge(top1, data.test.labels, teacher.name, resizing)
+    teachers.check_knowledge(top1, data.judge.labels, teacher.name, resizing)
     return teacher

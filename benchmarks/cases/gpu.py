@@ -39,7 +39,7 @@ def throughput(
 def ade20k(setting: Setting) -> ImageLoader:
     """Return a loader of random pixels with as many images as the paper's training set."""
     dataset = registry.get_dataset(DATASET)
-    count, (height, width) = dataset.train, SIZE
+    count, (height, width) = dataset.train or 0, SIZE
     size = height * width * 3
     block = torch.randint(256, (BLOCK,), dtype=torch.uint8)
     pixels = block.repeat(-(-count * size // BLOCK))[: count * size]

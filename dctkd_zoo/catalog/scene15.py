@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from dctkd_zoo.catalog._recipes import CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry
+from dctkd_zoo.catalog._recipes import CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry, patient
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Dataset, Recipe
 
@@ -21,6 +21,7 @@ DATASET = Dataset(
     license="CC BY 4.0",
     url="https://figshare.com/articles/dataset/15-Scene_Image_Dataset/7007177",
     drop_leaked=True,
+    unlabelled="dataset:miniplaces12k",
     notes="Grey images. The usual split has 2,985 test images; 11 of them are also in the training "
     "set, byte for byte, and are left out.",
     limits="It has only seen grey photographs of whole scenes, mostly in daylight, of the 1990s and early 2000s. It is "
@@ -61,6 +62,10 @@ STUDENT = Recipe(
 )
 MOBILE = replace(STUDENT, lr=0.05)
 LONG = replace(STUDENT, epochs=60)
+# A patient teacher (Beyer et al., CVPR 2022): the student only matches its answers, on strong crops and blends of
+# images. With the training images of MiniPlaces-12k, without labels, it sees about as many images in all.
+PATIENT = replace(LONG, augment="rrc", rrc_scale=(0.2, 1.0), mixup=1.0)
+UNLABELLED = replace(PATIENT, epochs=7, test_every=1, unlabelled=True)
 
 baseline = partial(entry, recipe=STUDENT)
 student = partial(entry, recipe=STUDENT, teacher="el2_scene15", options=CORRECTED)
@@ -111,4 +116,9 @@ ENTRIES = (
     # Twice as many epochs.
     baseline("r18_scene15.long", recipe=LONG),
     student("r18_dctkd_scene15.long", recipe=LONG),
+    # A patient teacher and no labels, also with more images.
+    patient("r18_kd_scene15.patient", recipe=PATIENT, teacher="el2_scene15"),
+    patient("r18_kd_scene15.unlabelled", recipe=UNLABELLED, teacher="el2_scene15"),
+    patient("r18_dctkd_kd_scene15.patient", recipe=PATIENT, teacher="el2_scene15"),
+    patient("r18_dctkd_kd_scene15.unlabelled", recipe=UNLABELLED, teacher="el2_scene15"),
 )

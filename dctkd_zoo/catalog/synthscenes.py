@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from dctkd_zoo.catalog._recipes import ALPHA, CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry
+from dctkd_zoo.catalog._recipes import ALPHA, CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry, patient
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Dataset, Recipe
 
@@ -38,6 +38,11 @@ STUDENT = Recipe(
     weight_decay=5e-4,
 )
 LONG = replace(STUDENT, epochs=24)
+# A patient teacher (Beyer et al., CVPR 2022): it sees the student's views, strong crops and blends of images, for many
+# epochs, and the student only matches its answers, without labels.
+PATIENT = replace(
+    LONG, epochs=48, pad=0, pad_mode="constant", augment="rrc", rrc_scale=(0.25, 1.0), mixup=1.0, test_every=4
+)
 # At this learning rate, a weight of 100 already ends in NaN within an epoch, and the paper's 400 sooner.
 CKD = {**ALPHA, "ckd": 4.0}
 
@@ -78,4 +83,7 @@ ENTRIES = (
     student("r20_dctkd_synthscenes.long", recipe=LONG),
     baseline("r8_synthscenes.long", recipe=LONG),
     student("r8_dctkd_synthscenes.long", recipe=LONG),
+    # A patient teacher and no labels.
+    patient("r20_kd_synthscenes.patient", recipe=PATIENT, teacher="r56_synthscenes"),
+    patient("r20_dctkd_kd_synthscenes.patient", recipe=PATIENT, teacher="r56_synthscenes"),
 )

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from dctkd_zoo._io import json_file
 from dctkd_zoo._io.paths import cache_home
-from dctkd_zoo.data.split import Images, Signed, Split, Subset
+from dctkd_zoo.data.split import Images, Joined, Signed, Split, Subset
 from dctkd_zoo.errors import CorruptCache, DatasetError
 
 T = TypeVar("T")
@@ -55,6 +55,8 @@ def _hashes(images: Images) -> list[str]:
         case Subset():
             hashes = _hashes(images.images)
             return [hashes[index] for index in images.keep]
+        case Joined():
+            return [content for part in images.parts for content in _hashes(part)]
         case Signed():
             return remembered("fingerprints", images.signature(), lambda: _computed(images), "hashes of images")
         case _:
@@ -66,6 +68,9 @@ def _recorded(images: Images) -> list[str] | None:
         case Subset():
             hashes = _recorded(images.images)
             return None if hashes is None else [hashes[index] for index in images.keep]
+        case Joined():
+            parts = [_recorded(part) for part in images.parts]
+            return None if None in parts else [content for part in parts if part for content in part]
         case Signed():
             try:
                 result: list[str] = json_file.read_sealed(_cache_path("fingerprints", images.signature()))

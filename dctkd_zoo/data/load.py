@@ -5,29 +5,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
-from dctkd_zoo import discover
+from dctkd_zoo import discover, registry
 from dctkd_zoo._io.paths import data_root
 from dctkd_zoo.cli import shell
 from dctkd_zoo.data import filelist, sources
 from dctkd_zoo.data.filelist import incomplete
 from dctkd_zoo.data.fingerprint import duplicates
-from dctkd_zoo.data.split import Split
+from dctkd_zoo.data.split import Split, held_out, with_unlabelled
 from dctkd_zoo.errors import DatasetError, DatasetMissing
-from dctkd_zoo.spec import Dataset
+from dctkd_zoo.spec import Dataset, Recipe
 
 NAMED = 20  # maximum classes listed in a message
+DATASET = "dataset:"  # prefix of a dataset whose training images are seen without labels
 
 log = logging.getLogger(__name__)
 
 
 def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
-    """Read both splits as they are on disk, unchecked and with every image; `DatasetError` if files are missing."""
-    root = data_root(data) / dataset.name
+    """Read the splits as they are on disk, unchecked and with every image; `DatasetError` if files are missing.
+
+    They are "train" and "test", and "val" if the dataset has a part of its own to choose on.
+    """
+    root, source = data_root(data) / dataset.name, source_of(dataset)
     with way_on(dataset, root):
-        return {split: source_of(dataset).read(root, split, *_inside(dataset)) for split in ("train", "test")}
+        parts = source.parts(root) if hasattr(source, "parts") else ("train", "test")
+        return {split: source.read(root, split, *_inside(dataset)) for split in parts}
 
 
 def _inside(dataset: Dataset) -> tuple[str, ...]:
@@ -71,7 +77,7 @@ def way_on(dataset: Dataset, root: Path) -> Iterator[None]:
 
 
 def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
-    """Load both splits for training and evaluation, without leaked test images if the dataset says so.
+    """Load the splits for training and evaluation, without leaked test images if the dataset says so.
 
     `DatasetError` if images are missing, or classes differ in number or order.
     """
@@ -80,7 +86,8 @@ def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     with way_on(dataset, root):
         for name, expected in (("train", dataset.train), ("test", dataset.test)):
             _check(root, name, splits[name], expected, dataset.num_classes)
-    _check_order(root, splits["train"].classes, splits["test"].classes)
+    for name in splits.keys() - {"train"}:
+        _check_order(root, splits["train"].classes, splits[name].classes, name)
     _say(dataset, splits)
     return without_leaks(splits) if dataset.drop_leaked else splits
 
@@ -91,7 +98,45 @@ def without_leaks(splits: dict[str, Split]) -> dict[str, Split]:
     leaked = duplicates(train, test)
     remaining = [index for index in range(len(test)) if index not in leaked]
     log.info("left out %d of %d test images: their bytes also occur in train", len(leaked), len(test))
-    return {"train": train, "test": test.take(remaining)}
+    return {**splits, "test": test.take(remaining)}
+
+
+def for_recipe(dataset: Dataset, recipe: Recipe, data: Path | None = None) -> dict[str, Split]:
+    """Load the splits that a recipe trains on ("train"), chooses its epoch on if it does ("val") and is tested on.
+
+    Without a "val" of the dataset's own, part of the training set is held out. Unlabelled images follow the labelled
+    ones of "train"; those whose bytes also occur in the other splits are left out.
+    """
+    splits = load(dataset, data)
+    if recipe.select != "val":
+        splits.pop("val", None)
+    elif "val" not in splits:
+        splits["train"], splits["val"] = held_out(splits["train"], max(2, round(1 / dataset.val)))
+    if recipe.unlabelled:
+        others = unlabelled(dataset, data)
+        for name, split in splits.items():
+            known = duplicates(split, others)
+            log.info("left out %d of %d unlabelled images: their bytes also occur in %s", len(known), len(others), name)
+            others = others.take([index for index in range(len(others)) if index not in known])
+        splits["train"] = with_unlabelled(splits["train"], others)
+    return splits
+
+
+def unlabelled(dataset: Dataset, data: Path | None = None) -> Split:
+    """Return the images that a dataset names to train on without labels: a folder, or another's training images.
+
+    Of another dataset that shares images with this one, those are left out.
+    """
+    if not dataset.unlabelled:
+        raise DatasetError(f"{dataset.name} names no unlabelled images: set `unlabelled` in its Dataset")
+    if dataset.unlabelled.startswith(DATASET):
+        other = registry.get_dataset(dataset.unlabelled.removeprefix(DATASET))
+        shared = dataset.name in other.overlaps
+        source = f"{other.source}-{dataset.name}" if shared else other.source
+        return load(replace(other, source=source, train=None if shared else other.train), data)["train"]
+    folder = data_root(data) / dataset.unlabelled
+    files = [(file, "") for file in filelist.below(folder) if filelist.is_image(file)]
+    return filelist.labelled(folder, files, [""])
 
 
 def without_images(split: Split) -> list[str]:
@@ -132,9 +177,11 @@ def _say(dataset: Dataset, splits: dict[str, Split]) -> None:
         log.warning("%s: no training images of %s, which cannot be learned", dataset.name, what)
 
 
-def _check_order(root: Path, train: tuple[str, ...], test: tuple[str, ...]) -> None:
+def _check_order(root: Path, train: tuple[str, ...], test: tuple[str, ...], name: str) -> None:
+    if len(train) != len(test):
+        raise DatasetError(f"{root}: train has {len(train)} classes, {name} {len(test)}")
     differing = [
-        f"{index}: {a} in train, {b} in test" for index, (a, b) in enumerate(zip(train, test, strict=True)) if a != b
+        f"{index}: {a} in train, {b} in {name}" for index, (a, b) in enumerate(zip(train, test, strict=True)) if a != b
     ]
     if differing:
-        raise DatasetError(f"{root}: train and test number the classes differently: {', '.join(differing[:5])}")
+        raise DatasetError(f"{root}: train and {name} number the classes differently: {', '.join(differing[:5])}")

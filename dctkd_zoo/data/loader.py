@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from dctkd_zoo import distributed
+from dctkd_zoo.data.augment import Mix, draw_mix, erased, recoloured
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.pixel_cache import PixelCache
 from dctkd_zoo.spec import Dataset, Recipe
@@ -29,6 +30,7 @@ class CropParams:
     """Crop position and horizontal flip of each image of an epoch, all (N,).
 
     `heights` and `widths` are the crops' sizes where they differ from the recipe's, to which they are then resized.
+    `seeds` are those of each image's further augmentation.
     """
 
     tops: Tensor
@@ -36,6 +38,7 @@ class CropParams:
     flips: Tensor
     heights: Tensor | None = None
     widths: Tensor | None = None
+    seeds: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class ImageLoader:
         recipe, dataset = self.recipe, self.dataset
         sizes = [recipe.resize, recipe.pad, recipe.pad_mode, recipe.crop, recipe.flip]
         sizes += [recipe.augment, recipe.rrc_scale] if recipe.augment != "crop_flip" else []
+        sizes += [recipe.erasing] if recipe.erasing else []
         left_out = torch.nonzero(self.store.heights.cpu() == 0).flatten().tolist()
         return [self.store.digest, *sizes, dataset.mean, dataset.std, *left_out]
 
@@ -64,9 +68,23 @@ class ImageLoader:
         generator = torch.Generator().manual_seed(derive_seed(seed, "views", epoch))
         order = torch.randperm(len(self.labels), generator=generator)
         if windows is None:
-            windows = AUGMENT[self.recipe.augment](self.store, self.recipe, generator)
-        for ids in order.split(self.recipe.batch_size)[start:]:
-            yield self.batch(distributed.local_slice(ids), windows)
+            windows = draw_windows(self.store, self.recipe, generator)
+        batches = order.split(self.recipe.batch_size)
+        for step, ids in enumerate(batches[start:], start):
+            if self.recipe.mixes:
+                yield self._mixed(ids, windows, draw_mix(self.recipe, derive_seed(seed, "mix", epoch, step)))
+            else:
+                yield self.batch(distributed.local_slice(ids), windows)
+
+    def _mixed(self, ids: Tensor, windows: CropParams, mix: Mix) -> Batch:
+        """Return this rank's part of the images `ids` (B,), each blended with the one before it in the whole batch."""
+        own, other = distributed.local_slice(ids), distributed.local_slice(ids.roll(1))
+        needed, rows = torch.cat([own, other]).unique(return_inverse=True)
+        plain = self.batch(needed, windows)
+        own, other = rows.to(self.device).chunk(2)
+        images = mix(plain.images[own], plain.images[other]).contiguous(memory_format=torch.channels_last)
+        share = torch.full((len(own),), mix.share, device=self.device)
+        return Batch(images, plain.labels[own], plain.ids[own], plain.labels[other], share)
 
     def test(self, batch_size: int) -> Iterator[Batch]:
         """Yield all images that decoded, in order, centre-cropped."""
@@ -90,14 +108,19 @@ class ImageLoader:
     def fixed(self, number: int) -> CropParams:
         """Return the windows of a view that is the same in every run."""
         generator = torch.Generator().manual_seed(derive_seed(number, "fixed view"))
-        return AUGMENT[self.recipe.augment](self.store, self.recipe, generator)
+        return draw_windows(self.store, self.recipe, generator)
 
     def batch(self, ids: Tensor, windows: CropParams) -> Batch:
         """Return the images `ids` (B,) of an epoch as one batch on the device."""
         pixels = crop(self.store, ids, windows, self.recipe.crop).to(self.device, non_blocking=True)
         flips = windows.flips[ids].to(self.device)
         pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
+        seeds = None if windows.seeds is None else windows.seeds[ids]
+        if seeds is not None and self.recipe.augment == "rand":
+            pixels = recoloured(pixels, seeds)
         images = normalise(pixels, self.dataset.mean, self.dataset.std)
+        if seeds is not None and self.recipe.erasing:
+            images = erased(images, seeds, self.recipe.erasing).contiguous(memory_format=torch.channels_last)
         return Batch(images, self.labels[ids].to(self.device), ids.to(self.device))
 
 
@@ -149,7 +172,15 @@ def random_resized_crops(pixel_cache: PixelCache, recipe: Recipe, generator: tor
     return CropParams(tops.long(), lefts.long(), flips, tall.long(), wide.long())
 
 
-AUGMENT = {"crop_flip": random_crops, "rrc": random_resized_crops}  # by name in a recipe
+CROPS = {"crop_flip": random_crops, "rrc": random_resized_crops, "rand": random_resized_crops}  # by `augment`
+
+
+def draw_windows(pixel_cache: PixelCache, recipe: Recipe, generator: torch.Generator) -> CropParams:
+    """Draw the crop and flip of each image as the recipe's `augment` says, and seeds if it changes pixels too."""
+    windows = CROPS[recipe.augment](pixel_cache, recipe, generator)
+    if recipe.augment != "rand" and not recipe.erasing:
+        return windows
+    return replace(windows, seeds=torch.randint(2**62, (len(windows.flips),), generator=generator))
 
 
 def centre_crops(pixel_cache: PixelCache, recipe: Recipe) -> CropParams:

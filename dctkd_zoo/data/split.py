@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from dctkd_zoo.data import decode
+from dctkd_zoo.data.batch import UNLABELLED
 from dctkd_zoo.data.decode import Picture
 from dctkd_zoo.data.files import contents, is_missing, unreadable
 from dctkd_zoo.errors import DatasetMissing
@@ -148,6 +149,53 @@ class Subset(Images):
     def picture(self, index: int, payload: bytes) -> Picture:
         """Decode one image as RGB."""
         return self.images.picture(self.keep[index], payload)
+
+
+@dataclass(frozen=True)
+class Joined(Images):
+    """Images of several kinds, one after the other."""
+
+    parts: tuple[Images, ...]
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def locate(self, index: int) -> tuple[Images, int]:
+        """Return the part that an image is in, and its position there."""
+        for part in self.parts:
+            if index < len(part):
+                return part, index
+            index -= len(part)
+        raise IndexError(index)
+
+    def payload(self, index: int) -> bytes:
+        """Return the bytes that identify the image."""
+        part, inside = self.locate(index)
+        return part.payload(inside)
+
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """Decode one image as RGB."""
+        part, inside = self.locate(index)
+        return part.picture(inside, payload)
+
+
+def held_out(split: Split, every: int) -> tuple[Split, Split]:
+    """Return the split without one image in `every` of each class, and these: the same ones on every machine.
+
+    They are taken in the order of the sha256 of their ids; a class of one image keeps it.
+    """
+    shuffled = sorted(range(len(split)), key=lambda index: hashlib.sha256(split.ids[index].encode()).digest())
+    members = ([i for i in shuffled if split.labels[i] == label] for label in range(len(split.classes)))
+    out = {index for of_class in members if len(of_class) > 1 for index in of_class[::every]}
+    rest, held = ([i for i in range(len(split)) if (i in out) == is_out] for is_out in (False, True))
+    return split.take(rest), split.take(held)
+
+
+def with_unlabelled(split: Split, others: Split) -> Split:
+    """Return the split followed by the images of `others` without their labels."""
+    labels = np.concatenate([split.labels, np.full(len(others), UNLABELLED, np.int64)])
+    ids = (*split.ids, *(f"unlabelled/{name}" for name in others.ids))
+    return Split(split.classes, ids, labels, Joined((split.images, others.images)))
 
 
 def fingerprints(split: Split) -> list[str]:

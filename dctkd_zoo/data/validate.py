@@ -108,6 +108,8 @@ def _classes(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]
 def _sizes(dataset: Dataset, splits: Mapping[str, Split]) -> Iterator[Finding]:
     for name, expected in (("train", dataset.train), ("test", dataset.test)):
         actual = len(splits[name])
+        if expected is None:
+            continue
         if actual < expected:
             yield Finding("error", f"{name} images missing: {actual:,} of {expected:,}", (), expected - actual)
         elif actual > expected:

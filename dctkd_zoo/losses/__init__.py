@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dctkd_zoo import discover
+from dctkd_zoo import discover, distributed
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.errors import reason_of
 from dctkd_zoo.features import Output
@@ -16,11 +16,15 @@ class Term(nn.Module):
     """A loss term: `term(student, teacher, batch) -> (B,)`.
 
     `needs_teacher` is false for a term that reads only the student and the labels, `needs_features` true for one that
-    reads the teacher's whole feature maps, not just their activation maps.
+    reads the teacher's whole feature maps, not just their activation maps, `needs_labels` for one that is only defined
+    for images with a label, and `needs_originals` for one that compares the training images by their identity, so that
+    they cannot be blended with others.
     """
 
     needs_teacher = True
     needs_features = False
+    needs_labels = False
+    needs_originals = False
 
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create what depends on the outputs' shapes; called once, before training.
@@ -32,6 +36,15 @@ class Term(nn.Module):
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one value per image, (B,)."""
         raise NotImplementedError
+
+
+def over(chosen: Tensor) -> Tensor:
+    """Return the ratio of all images to the `chosen` ones, (B,) -> (): a mean over the batch becomes one over these.
+
+    The batch is that of all ranks.
+    """
+    chosen = distributed.all_gather_with_grad(chosen.float())
+    return len(chosen) / chosen.sum().clamp(min=1)
 
 
 def create(name: str, **options: Any) -> Term:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.data.batch import UNLABELLED, Batch
 from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.losses import Term
 
@@ -13,15 +14,19 @@ from dctkd_zoo.losses import Term
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
     """Return the cross-entropy in nats: logits (B, K), labels (B,) -> (B,).
 
-    `label_smoothing` of the target's probability is spread evenly over all K classes (Szegedy et al., CVPR 2016).
+    It is 0 for a label of -1, an image without one. `label_smoothing` of the target's probability is spread evenly over
+    all K classes (Szegedy et al., CVPR 2016).
     """
-    return F.cross_entropy(to_fp32(logits), labels, reduction="none", label_smoothing=label_smoothing)
+    return F.cross_entropy(
+        to_fp32(logits), labels, reduction="none", label_smoothing=label_smoothing, ignore_index=UNLABELLED
+    )
 
 
 class CrossEntropy(Term):
-    """Cross-entropy with the labels; no teacher needed."""
+    """Cross-entropy with the labels; no teacher needed. For a blended image, the weighted mean of that with both."""
 
     needs_teacher = False
+    needs_labels = True
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()
@@ -31,4 +36,7 @@ class CrossEntropy(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one value per image, (B,)."""
-        return cross_entropy(student.logits, batch.labels, self.label_smoothing)
+        value = cross_entropy(student.logits, batch.labels, self.label_smoothing)
+        if batch.other_labels is None or batch.share is None:
+            return value
+        return torch.lerp(cross_entropy(student.logits, batch.other_labels, self.label_smoothing), value, batch.share)

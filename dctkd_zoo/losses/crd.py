@@ -90,6 +90,9 @@ class CRD(Term):
         dim: dimension of the space that both embeddings are projected to.
     """
 
+    needs_labels = True
+    needs_originals = True
+
     def __init__(
         self,
         negatives: str = "all",

@@ -7,11 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from dctkd_zoo import distributed
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.levels import map_pairs
-from dctkd_zoo.losses import Term
+from dctkd_zoo.losses import Term, over
 from dctkd_zoo.spectrum import TRANSFORMS, Transform
 
 
@@ -26,8 +25,10 @@ def spectral_distance(student_map: Tensor, teacher_map: Tensor, transform: Trans
 
 
 def teacher_is_right(teacher: Output, batch: Batch) -> Tensor:
-    """Return whether the teacher's top-1 prediction is the label, (B,)."""
-    return teacher.logits.argmax(dim=1) == batch.labels
+    """Return whether the teacher's top-1 prediction is the label, (B,); for a blended image, one of the two."""
+    prediction = teacher.logits.argmax(dim=1)
+    right = prediction == batch.labels
+    return right if batch.other_labels is None else right | (prediction == batch.other_labels)
 
 
 def over_batch(correct: Tensor) -> Tensor:
@@ -35,13 +36,7 @@ def over_batch(correct: Tensor) -> Tensor:
     return torch.ones((), device=correct.device)
 
 
-def over_correct(correct: Tensor) -> Tensor:
-    """Return the ratio of all images to correct ones, (B,) -> (): a mean over the batch becomes one over the latter."""
-    correct = distributed.all_gather_with_grad(correct.float())
-    return len(correct) / correct.sum().clamp(min=1)
-
-
-REDUCTIONS = {"batch": over_batch, "correct": over_correct}
+REDUCTIONS = {"batch": over_batch, "correct": over}
 
 
 class DCTKD(Term):
@@ -73,7 +68,7 @@ class DCTKD(Term):
         if keep is not None and keep < 2:
             raise ValueError(f"keep {keep} leaves only the mean, which the transforms ignore: use at least 2")
         self.transform = TRANSFORMS[transform]
-        self.guided = guided
+        self.guided = self.needs_labels = guided
         self.scale = REDUCTIONS[reduction]
         self.keep = keep
         self.level_weights = level_weights

@@ -27,13 +27,13 @@ from dctkd_zoo.spec import EXTERNAL, Arch, Entry
 log = logging.getLogger(__name__)
 
 
-def create(arch: str, num_classes: int, crop: int | None = None) -> nn.Module:
+def create(arch: str, num_classes: int, crop: int | None = None, drop_path: float = 0) -> nn.Module:
     """Create an untrained network of architecture `arch` ("r18") in training mode, initialised as its recipes start.
 
-    A network for images of a single size (a ViT) is built for `crop` px, if given.
+    A network for images of a single size (a ViT) is built for `crop` px, if given. `drop_path` is its stochastic depth.
     """
     spec = registry.archs()[arch]
-    arguments = {**_sized(spec, crop), **spec.scratch, **spec.train}
+    arguments = {**_sized(spec, crop), **spec.scratch, **spec.train, **_dropping(drop_path)}
     try:
         return timm.create_model(spec.timm_name, num_classes=num_classes, **arguments)
     except Exception as error:  # a network's own code may raise anything for wrong arguments
@@ -45,6 +45,10 @@ def create(arch: str, num_classes: int, crop: int | None = None) -> nn.Module:
 def _sized(spec: Arch, crop: int | None) -> dict[str, Any]:
     config = timm.get_pretrained_cfg(spec.timm_name)
     return {"img_size": crop} if crop and config and config.fixed_input_size else {}
+
+
+def _dropping(drop_path: float) -> dict[str, float]:
+    return {"drop_path_rate": drop_path} if drop_path else {}
 
 
 def start(entry: Entry, trained: Path | None = None) -> weights.Weights | None:
@@ -62,14 +66,14 @@ def initial(entry: Entry, num_classes: int, checkpoint: weights.Weights | None =
 
     `checkpoint` are the weights of `start`, looked up if not given.
     """
-    crop = entry.recipe.crop
+    crop, drop_path = entry.recipe.crop, entry.recipe.drop_path
     if entry.recipe.pretrained is None:
-        return create(entry.arch, num_classes, crop)
+        return create(entry.arch, num_classes, crop, drop_path)
     spec = registry.archs()[entry.arch]
     checkpoint = checkpoint or start(entry)
     assert checkpoint is not None
     check_architecture(entry.arch, checkpoint)
-    return _built(checkpoint, num_classes=num_classes, **_sized(spec, crop), **spec.train)
+    return _built(checkpoint, num_classes=num_classes, **_sized(spec, crop), **spec.train, **_dropping(drop_path))
 
 
 def parameters(model: nn.Module) -> int:

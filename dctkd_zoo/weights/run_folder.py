@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dctkd_zoo._io import csv_rows, json_file
 from dctkd_zoo.errors import CorruptFile
+from dctkd_zoo.spec import SELECTS
 
 RECIPE, ENVIRONMENT, LOG, RESULTS = "recipe.json", "environment.json", "train_log.csv", "results.json"
 BEST, ERROR = "best.safetensors", "error.txt"
+GRAD_NORM = "grad_norm"
+TOP1 = ("val_top1", "test_top1")  # columns of the log: accuracy on the images that epochs are judged by
+NOT_LOSSES = ("epoch", *TOP1, "lr", "images_per_s", GRAD_NORM)
+# Epoch of a network's weights, by the `select` of its recipe.
+SELECTED = {"last": "last epoch", "val": "best epoch on val", "released": "last epoch"}
 WAY_ON = "copy it again, or delete it to do without"
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:
     """Read the rows of `train_log.csv` as text, checked to be numbers or empty; no rows if there is no such file."""
     path = folder / LOG
-    result = csv_rows.read(path, ("epoch", "test_top1", "images_per_s"), WAY_ON) if path.is_file() else []
+    result = csv_rows.read(path, ("epoch", "images_per_s"), WAY_ON) if path.is_file() else []
     for line, row in result:
         wrong = next((name for name, value in row.items() if not _is_number(name, value)), None)
         if wrong:
@@ -25,9 +32,21 @@ def read_log(folder: Path) -> list[dict[str, str]]:
     return [row for _, row in result]
 
 
+def top1(row: Mapping[str, str]) -> str:
+    """Return the accuracy in a row of the log, in percent as text; empty for an epoch without one."""
+    return next((row[name] for name in TOP1 if row.get(name)), "")
+
+
+def selection(folder: Path) -> str:
+    """Return how the epoch of a trained network was chosen: a recipe's `select`."""
+    recipe = read_facts(folder / RECIPE).get("recipe")
+    chosen = recipe.get("select", "last") if isinstance(recipe, Mapping) else "last"
+    return chosen if chosen in SELECTS else "last"
+
+
 def _is_number(name: str, value: str) -> bool:
     try:
-        return (name == "test_top1" and not value) or math.isfinite(int(value) if name == "epoch" else float(value))
+        return (name in TOP1 and not value) or math.isfinite(int(value) if name == "epoch" else float(value))
     except (ValueError, OverflowError):
         return False
 

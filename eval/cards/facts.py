@@ -30,6 +30,7 @@ class Run:
     log: tuple[Row, ...]
     environment: Mapping[str, Any]
     command: str
+    selection: str
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,7 @@ def read_run(folder: Path) -> Run:
         tuple(run_folder.read_log(folder)),
         environment,
         command,
+        run_folder.selection(folder),
     )
 
 

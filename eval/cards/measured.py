@@ -7,6 +7,7 @@ from dataclasses import replace
 from statistics import mean, median
 
 from dctkd_zoo import registry
+from dctkd_zoo.weights import run_folder
 from eval import columns
 from eval.cards.facts import Card, Run
 from eval.cards.recipe import shortened
@@ -131,7 +132,7 @@ def reported(card: Card) -> Markdown:
 def training(run: Run) -> Markdown:
     """Return the table of a training run: the last epoch's losses, speed, device and software."""
     last, environment = run.log[-1], run.environment
-    losses = [name for name in last if name not in ("epoch", "test_top1", "lr", "images_per_s")]
+    losses = [name for name in last if name not in run_folder.NOT_LOSSES]
     speed = median(float(row["images_per_s"]) for row in run.log)
     packages = ("python", "torch", "timm", "dctkd-zoo")
     versions = [f"{name} {environment[name]}" for name in packages if environment.get(name)]
@@ -145,15 +146,16 @@ def training(run: Run) -> Markdown:
     return table(("run", "value"), rows)
 
 
-def best(run: Run) -> Row | None:
-    """Return the first epoch with the best test accuracy, or None if the last epoch is as good."""
-    tested = [row for row in run.log if row.get("test_top1")]
-    result = max(tested, key=_tested, default=None)
-    return None if result is None or _tested(result) == _tested(tested[-1]) else result
-
-
-def _tested(row: Row) -> float:
-    return float(row["test_top1"])
+def selection(run: Run) -> str:
+    """Return a sentence on the epoch whose weights these are."""
+    judged = [row for row in run.log if run_folder.top1(row)]
+    if run.selection == "last" or not judged:
+        return "The weights are those of the last epoch."
+    best = max(judged, key=lambda row: float(run_folder.top1(row)))
+    value = f"epoch {best['epoch']}, with {columns.get('top1').text(run_folder.top1(best))} % top-1"
+    if run.selection == "val":
+        return f"The weights are those of {value} on held-out images, the best there; the test set chose nothing."
+    return f"The weights are those of the last epoch. The best was {value}, chosen on the test set: not a result."
 
 
 def confidence(rows: Sequence[Row]) -> float | None:

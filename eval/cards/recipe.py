@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dctkd_zoo.schedules import Cosine, MultiStep, Schedule, Step
+from dctkd_zoo.schedules import Cosine, MultiStep, Ramp, Schedule, Step
 from dctkd_zoo.spec import Entry, Recipe
 from eval.cards.facts import Card
 from eval.pages.markdown import Markdown, code, table
@@ -32,10 +32,10 @@ def recipe(card: Card) -> Markdown:
         ("starting weights", start(card)),
         ("epochs", settings.epochs),
         ("batch size", settings.batch_size),
-        ("optimizer", f"SGD, {'Nesterov ' if settings.nesterov else ''}momentum {settings.momentum:g}"),
+        ("optimizer", optimizer(settings)),
         ("learning rate", f"{rates(settings)}, {schedule(settings.schedule)}"),
         ("weight decay", f"{settings.weight_decay:g}"),
-        *([("label smoothing", f"{settings.label_smoothing:g}")] if settings.label_smoothing else []),
+        *((title, say(settings)) for title, say in EXTRAS.items() if say(settings)),
         ("images", geometry(settings)),
         ("normalisation", code(f"mean {dataset.mean}, std {dataset.std}")),
         ("evaluated", "every epoch" if settings.test_every == 1 else f"every {settings.test_every} epochs"),
@@ -57,8 +57,45 @@ def shortened(name: str) -> str:
 
 
 def rates(recipe: Recipe) -> str:
-    """Return the learning rate, and that of the classifier if it has one of its own."""
-    return f"{recipe.lr:g}" + ("" if recipe.head_lr is None else f" ({recipe.head_lr:g} of the classifier)")
+    """Return the learning rate, that of the classifier if it has one of its own, and what changes it by layer."""
+    parts = [
+        "" if recipe.head_lr is None else f"{recipe.head_lr:g} of the classifier",
+        "" if recipe.layer_decay == 1 else f"times {recipe.layer_decay:g} per layer below the last",
+        f"linear warm-up over {recipe.warmup:g} epochs" if recipe.warmup else "",
+    ]
+    extra = ", ".join(filter(None, parts))
+    return f"{recipe.lr:g}" + (f" ({extra})" if extra else "")
+
+
+def optimizer(recipe: Recipe) -> str:
+    """Describe the optimizer."""
+    if recipe.optimizer != "sgd":
+        return f"{recipe.optimizer} of timm.optim"
+    return f"SGD, {'Nesterov ' if recipe.nesterov else ''}momentum {recipe.momentum:g}"
+
+
+SELECTION = {
+    "last": "",
+    "val": "best epoch on held-out images",
+    "released": "last epoch; the best one on the test set is kept for reference",
+}
+# Settings that most recipes do not have: title, and the value as text or nothing.
+EXTRAS: Mapping[str, Callable[[Recipe], str]] = {
+    "label smoothing": lambda r: f"{r.label_smoothing:g}" if r.label_smoothing else "",
+    "maximum gradient norm": lambda r: f"{r.clip_grad:g}" if r.clip_grad else "",
+    "stochastic depth": lambda r: f"{r.drop_path:g}" if r.drop_path else "",
+    "MixUp": lambda r: f"alpha {r.mixup:g}" if r.mixup else "",
+    "CutMix": lambda r: f"alpha {r.cutmix:g}" if r.cutmix else "",
+    "weights": lambda r: f"exponential moving average over the steps, decay {r.ema:g}" if r.ema else "",
+    "weights of the terms": lambda r: "; ".join(f"{name}: {ramp(r.ramps[name])}" for name in sorted(r.ramps)),
+    "result": lambda r: SELECTION[r.select] + (f", at most {r.patience} epochs without one" if r.patience else ""),
+    "unlabelled images": lambda r: "as many as the dataset names" if r.unlabelled else "",
+}
+
+
+def ramp(item: Ramp) -> str:
+    """Describe how a term's weight changes."""
+    return f"from {item.start:g} to {item.end:g} times its weight over the first {item.over:.0%} of the run"
 
 
 def schedule(schedule: Schedule) -> str:
@@ -77,9 +114,11 @@ def geometry(recipe: Recipe) -> str:
     padding = f", {recipe.pad} px {recipe.pad_mode} padding" if recipe.pad else ""
     flip = ", random horizontal flip" if recipe.flip else ""
     crop = f"random {recipe.crop} px crop"
-    if recipe.augment == "rrc":
+    if recipe.augment in ("rrc", "rand"):
         low, high = recipe.rrc_scale
         crop = f"RandomResizedCrop of {low:.0%} to {high:.0%} of the area to {recipe.crop} px"
+        flip += ", TrivialAugmentWide" if recipe.augment == "rand" else ""
+    flip += f", random erasing of {recipe.erasing:.0%} of the images" if recipe.erasing else ""
     return (
         f"short side resized to {recipe.resize} px (bilinear){padding}; training: {crop}{flip}; "
         f"evaluation: {recipe.crop} px centre crop"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from dctkd_zoo.errors import printable
+from dctkd_zoo.weights import run_folder
 from eval.columns import number
 from eval.report.data import HEADLINES, DatasetData, EntryData
 from eval.report.svg import COLOURS, DASHED, MARKERS, log_axis, mark, picture, short, stroke, tip
@@ -23,7 +24,6 @@ COUNTED = 20  # most classes for which its cells have numbers
 LONGEST = 24  # most characters of a class's name
 SIZE, SCALE = (360.0, 240.0), 1.5  # size of a chart in px, and how much it may be enlarged
 TITLES = {"ssim": "SSIM", "pearson": "Pearson", "iou": "IoU"}
-NOT_LOSSES = ("epoch", "test_top1", "lr", "images_per_s")
 
 Legend = tuple[tuple[str, int | None], ...]
 
@@ -121,14 +121,17 @@ def alignment(data: DatasetData, score: str) -> Chart | None:
 
 
 def training(data: DatasetData) -> Chart | None:
-    """Plot test top-1 by epoch, for the entries that have a training log next to their weights."""
+    """Plot top-1 by epoch, for the entries that have a training log next to their weights."""
     lines = [
-        Line(item.label, item.series, [(float(row["epoch"]), float(row["test_top1"])) for row in log])
+        Line(item.label, item.series, [(float(row["epoch"]), float(run_folder.top1(row))) for row in log])
         for item in data.entries
-        if item.run and (log := [row for row in item.run.log if row.get("test_top1")])
+        if item.run and (log := [row for row in item.run.log if run_folder.top1(row)])
     ]
-    caption = "From the training logs. The weights are those of the last epoch; this curve was not used to select any."
-    return curves(f"{data.dataset.name}-training", "Training", lines, ("epoch", "test top-1, %"), caption)
+    runs = [item.run for item in data.entries if item.run]
+    by_val = any(run.selection == "val" for run in runs)
+    how = "on held-out images for runs that chose their epoch by them, else on the test set, which chose none"
+    caption = f"From the training logs: {how if by_val else 'on the test set, which chose no epoch'}."
+    return curves(f"{data.dataset.name}-training", "Training", lines, ("epoch", "top-1, %"), caption)
 
 
 # --- charts of an entry
@@ -137,7 +140,7 @@ def training(data: DatasetData) -> Chart | None:
 def losses(entry: EntryData) -> Chart | None:
     """Plot the weighted terms of an entry's loss by epoch."""
     log = entry.run.log if entry.run else ()
-    terms = [term for term in log[0] if term not in NOT_LOSSES] if log else []
+    terms = [term for term in log[0] if term not in run_folder.NOT_LOSSES] if log else []
     lines = [
         Line(term, index if index < len(MARKERS) else None, [(float(row["epoch"]), float(row[term])) for row in log])
         for index, term in enumerate(terms)

@@ -16,7 +16,7 @@ import dctkd_zoo
 from dctkd_zoo import registry
 from dctkd_zoo.spec import Reported
 from eval import columns
-from eval.cards import facts
+from eval.cards import facts, measured
 from eval.cards.recipe import shortened
 from eval.columns import DASH
 from eval.report import charts
@@ -79,6 +79,7 @@ def _environment() -> Environment:
         "skills": [f"skill.{score}" for score in HEADLINES],
         "columns": columns,
         "facts": FACTS,
+        "selection": measured.selection,
         "describe": facts.describe,
         "charts": charts,
         **{item.__name__: item for item in (bar, headline, reported, verdict, words)},

@@ -79,7 +79,7 @@ def row(result: Result) -> dict[str, Any]:
         "torch": str(torch.__version__),
         "timm": timm.__version__,
         "dctkd_zoo": dctkd_zoo.__version__,
-        "selected": "last epoch",
+        "selected": run_folder.SELECTED[run_folder.selection(result.weights.folder)],
         "limit": config.limit,
         "date": result.date,
         "note": result.note or _other_teacher(result) or None,
@@ -148,12 +148,12 @@ def _environment(folder: Path, name: str, kind: type[T], kind_name: str) -> T | 
 
 
 def best_epoch(folder: Path) -> dict[str, float | None]:
-    """Return the best test top-1 of the training log in percent and its epoch, selected on the test set: not a result.
+    """Return the best top-1 of the training log in percent and its epoch, if the recipe chose one; else None for both.
 
-    Both are None if no epoch was evaluated.
+    It was chosen on val, or by recipes as released on the test set, where it is not a result.
     """
-    tested = [row for row in run_folder.read_log(folder) if row["test_top1"]]
-    if not tested:
+    judged = [row for row in run_folder.read_log(folder) if run_folder.top1(row)]
+    if not judged or run_folder.selection(folder) == "last":
         return {"best_top1": None, "best_epoch": None}
-    best = max(tested, key=lambda row: float(row["test_top1"]))
-    return {"best_top1": float(best["test_top1"]), "best_epoch": int(best["epoch"])}
+    best = max(judged, key=lambda row: float(run_folder.top1(row)))
+    return {"best_top1": float(run_folder.top1(best)), "best_epoch": int(best["epoch"])}

@@ -123,7 +123,7 @@ def test_nothing_but_the_order_of_images_changes_with_their_order(name, options)
     term = fresh(ready(name, options, student, teacher))
     order = torch.tensor([3, 0, 5, 1, 4, 2])
     moved = (mapped(lambda x: x[order], side) for side in (student, teacher))
-    value = term(*moved, Batch(*(x[order] for x in batch)))
+    value = term(*moved, Batch(*(x[order] for x in batch[:3])))
     torch.testing.assert_close(value, term(student, teacher, batch)[order])
 
 
@@ -132,7 +132,7 @@ def test_other_images_do_not_matter(name, options):
     student, teacher, batch = sides()
     term = fresh(ready(name, options, student, teacher))
     first = (mapped(lambda x: x[:1], side) for side in (student, teacher))
-    torch.testing.assert_close(term(*first, Batch(*(x[:1] for x in batch))), term(student, teacher, batch)[:1])
+    torch.testing.assert_close(term(*first, Batch(*(x[:1] for x in batch[:3]))), term(student, teacher, batch)[:1])
 
 
 @every_term
@@ -266,7 +266,7 @@ def test_a_smaller_last_batch_is_taken_and_so_is_one_image_in_training(name, opt
     for count in (4, 1):
         keep = torch.arange(count)
         few = (mapped(partial(torch.index_select, dim=0, index=keep), side) for side in (student, teacher))
-        value = term(*few, Batch(*(x[keep] for x in batch)))
+        value = term(*few, Batch(*(x[keep] for x in batch[:3])))
         assert value.shape == (count,)
         assert value.isfinite().all()
 
@@ -280,7 +280,7 @@ def test_a_gpu_gives_what_the_cpu_gives(name, options):
     term = ready(name, options, student, teacher)
     expected = fresh(term)(student, teacher, batch)
     moved = (mapped(Tensor.cuda, side) for side in (student, teacher))
-    value = fresh(term.cuda())(*moved, Batch(*(x.cuda() for x in batch)))
+    value = fresh(term.cuda())(*moved, Batch(*(x.cuda() for x in batch[:3])))
     torch.testing.assert_close(value.cpu(), expected, rtol=1e-3, atol=1e-4)
 
 

@@ -78,7 +78,7 @@ def curve(name: str, seen: ImageLoader, dtype: torch.dtype) -> list[float]:
     for module in (student, objective):
         to_sync_batchnorm(module, CPU)
     accept_single_values(student)
-    sgd = optimizer([*student.parameters(), *objective.parameters()], recipe)
+    sgd = optimizer(student.model, objective.parameters(), recipe)
     live = teacher_source.OnlineTeacher(teacher, torch.float32)
     learner = loop.TrainState(student, live, objective, objective, sgd, recipe, torch.float32)
     values: list[float] = []

@@ -91,7 +91,7 @@ def fast_losses(rate: float) -> list[float]:
     objective = Objective({"ce": 0.1, "dctkd": 1.0, "kd": 1.0}, {"dctkd": {"transform": "dct2", "guided": True}})
     online = teacher_source.OnlineTeacher(FeatureExtractor(teacher), torch.float32, features=False)
     recipe = replace(RECIPE, lr=rate)
-    sgd = optimizer(student.parameters(), recipe)
+    sgd = optimizer(student, (), recipe)
     state = loop.TrainState(FeatureExtractor(student), online, objective, objective, sgd, recipe, torch.float32)
     return [sum(value.item() for value in loop.step(state, batch, online.run).values()) for batch in batches()]
 

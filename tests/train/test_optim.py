@@ -88,7 +88,7 @@ def parts(recipe):
     model = models.create("r8", 3)
     other = torch.nn.Linear(4, 4)
     every = [*model.parameters(), *other.parameters()]
-    return every, list(model.fc.parameters()), optim.optimizer(every, recipe, model.fc.parameters())  # type: ignore[union-attr]
+    return every, list(model.fc.parameters()), optim.optimizer(model, other.parameters(), recipe)  # type: ignore[union-attr]
 
 
 def test_without_a_rate_of_its_own_the_head_is_in_the_only_group():
@@ -97,8 +97,9 @@ def test_without_a_rate_of_its_own_the_head_is_in_the_only_group():
     assert [id(p) for p in group["params"]] == [id(p) for p in every]
     assert optim.set_rate(sgd, RECIPE, 1.0) == group["lr"] == RECIPE.lr
     plain = torch.optim.SGD(every, lr=RECIPE.lr, momentum=0.9, weight_decay=3e-4)
-    assert {k: v for k, v in plain.param_groups[0].items() if k != "params"} == {
-        k: v for k, v in group.items() if k != "params"
+    own = ("params", optim.BASE)
+    assert {k: v for k, v in plain.param_groups[0].items() if k not in own} == {
+        k: v for k, v in group.items() if k not in own
     }
 
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
+from dctkd_zoo.weights import run_folder
 from train.progress import format_time
 
 # States of a run and their styles, most important first: the order matters when the table does not fit the screen.
@@ -53,7 +54,7 @@ class Row:
 def progress(log: Path) -> tuple[int, float | None]:
     """Return the epochs done and the last test accuracy in percent, or None, from a run's log."""
     rows = list(csv.DictReader(log.read_text().splitlines())) if log.is_file() else []
-    tested = [float(row["test_top1"]) for row in rows if row["test_top1"]]
+    tested = [float(run_folder.top1(row)) for row in rows if run_folder.top1(row)]
     return len(rows), tested[-1] if tested else None
 
 

@@ -62,7 +62,7 @@ class Estimate:
 
     job: Job
     epochs: int
-    images: int
+    images: int | None
     hours: float | None
     disk: int
     basis: str
@@ -124,8 +124,11 @@ def estimates(
         done = len(log.read_text().splitlines()) - 1 if log.is_file() else 0
         dataset, recipe = registry.get_dataset(job.entry.dataset), job.entry.recipe
         images_per_s, basis = speed(work(job.entry, recipe.crop, bool(teacher_cache)), measured)
-        hours = None if images_per_s is None else (recipe.epochs - done) * dataset.train / images_per_s / 3600
-        disk = 2 * size(job.entry.arch, dataset.num_classes)  # weights of the last and of the best epoch
+        hours = None
+        if images_per_s is not None and dataset.train is not None:
+            hours = (recipe.epochs - done) * dataset.train / images_per_s / 3600
+        files = 1 if recipe.select == "last" else 2  # weights of the last epoch, and of the best one
+        disk = files * size(job.entry.arch, dataset.num_classes)
         result.append(Estimate(job, recipe.epochs - done, dataset.train, hours, disk, basis))
     return result
 
@@ -164,13 +167,14 @@ def cells(estimate: Estimate | None, bases: Mapping[str, int]) -> tuple[str, ...
         return "trained", "", "", "", ""
     hours = "unknown" if estimate.hours is None else figure(estimate.hours)
     disk = f"{estimate.disk / 1e6:,.1f} MB"
-    return str(estimate.epochs), f"{estimate.images:,}", hours, disk, str(bases[estimate.basis])
+    images = "unknown" if estimate.images is None else f"{estimate.images:,}"
+    return str(estimate.epochs), images, hours, disk, str(bases[estimate.basis])
 
 
 def totals(estimates: Sequence[Estimate], count: int) -> str:
     """Return the totals over all jobs as one line."""
     hours, unknown = sum(e.hours or 0 for e in estimates), sum(e.hours is None for e in estimates)
-    images, disk = sum(e.epochs * e.images for e in estimates), sum(e.disk for e in estimates)
+    images, disk = sum(e.epochs * (e.images or 0) for e in estimates), sum(e.disk for e in estimates)
     more = f" plus {unknown} jobs of unknown duration" if unknown else ""
     return (
         f"{len(estimates)} jobs to do, {count - len(estimates)} done: {images:,} images, "

@@ -1,4 +1,4 @@
-"""Source of image folders, `{train,test}/<class>/**/<image>`; `val` is used if there is no `test`.
+"""Source of image folders, `{train,test}/<class>/**/<image>`; `val` is the test set if there is no `test`.
 
 Classes are the folders in `train`, sorted by character codes like torchvision's `ImageFolder`; links are followed.
 Files are images by their suffix, in any case; hidden ones are skipped, which other readers read.
@@ -13,8 +13,14 @@ from dctkd_zoo.data.files import entries, is_folder
 from dctkd_zoo.data.split import Files, Split
 
 
+def parts(root: Path) -> tuple[str, ...]:
+    """Return the names of the splits there are: "val" is one of its own only beside "test"."""
+    both = all((root / name).is_dir() for name in ("val", "test"))
+    return ("train", "val", "test") if both else ("train", "test")
+
+
 def read(root: Path, split: str) -> Split:
-    """Read the split "train" or "test" of the folder `root`; ids are paths like `test/bedroom/image_0003.jpg`."""
+    """Read the split "train", "val" or "test" of the folder `root`; ids are paths like `test/bedroom/image_3.jpg`."""
     classes = _classes(root, "train")
     part = "val" if split == "test" and not (root / "test").is_dir() and (root / "val").is_dir() else split
     rows = [
