@@ -210,10 +210,10 @@ def distilled(name: str) -> list[str]:
 
 
 def baseline(entry: Entry) -> str | None:
-    """Return the name of an entry's supervised baseline, preferably one trained for as many epochs."""
+    """Return the name of an entry's supervised baseline, that of the nearest number of epochs if there are several."""
     table, plain = entries(), f"{entry.arch}_{entry.dataset}"
     candidates = (name for name in table if name.partition(".")[0] == plain)
-    return max(candidates, key=lambda name: table[name].recipe.epochs == entry.recipe.epochs, default=None)
+    return min(candidates, key=lambda name: abs(table[name].recipe.epochs - entry.recipe.epochs), default=None)
 
 
 def resolve(patterns: Iterable[str]) -> list[str]:

@@ -29,7 +29,7 @@ def _later(default: Any) -> Any:
 
 
 def _later_mapping() -> Any:
-    return field(default_factory=dict, metadata={"later": {}})
+    return field(default_factory=dict, hash=False, metadata={"later": {}})
 
 
 HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings

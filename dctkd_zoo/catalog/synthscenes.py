@@ -40,9 +40,7 @@ STUDENT = Recipe(
 LONG = replace(STUDENT, epochs=24)
 # A patient teacher (Beyer et al., CVPR 2022): it sees the student's views, strong crops and blends of images, for many
 # epochs, and the student only matches its answers, without labels.
-PATIENT = replace(
-    LONG, epochs=48, pad=0, pad_mode="constant", augment="rrc", rrc_scale=(0.25, 1.0), mixup=1.0, test_every=4
-)
+PATIENT = replace(LONG, epochs=48, augment="rrc", rrc_scale=(0.25, 1.0), mixup=1.0, test_every=4)
 # At this learning rate, a weight of 100 already ends in NaN within an epoch, and the paper's 400 sooner.
 CKD = {**ALPHA, "ckd": 4.0}
 

@@ -21,6 +21,7 @@ from dctkd_zoo.catalog._archs import ARCHS
 from dctkd_zoo.catalog._recipes import ALPHA, CORRECTED, TUNED, entry, paper_weights
 from dctkd_zoo.data import sources
 from dctkd_zoo.losses import Term
+from dctkd_zoo.objective import Objective
 from dctkd_zoo.schedules import Cosine, MultiStep, Step
 from dctkd_zoo.spec import Dataset, Entry, Recipe
 from eval.run import results_csv
@@ -37,6 +38,7 @@ EVERY: list[Entry] = [*ALL, *(e for path in GRIDS for e in runpy.run_path(str(pa
 NAMED = {e.name: e for e in EVERY}
 TERMS = set(discover.modules(losses.__name__)) - {"term"}
 SCENES = ("ade20k", "sun397", "mit67")
+PATIENT = {"patient", "unlabelled"}  # variants that learn from the teacher alone
 SMALL = (
     "scene15",
     "synthscenes",
@@ -170,8 +172,22 @@ def test_tuned_weights_are_those_of_the_dev_branch(method: str) -> None:
 def test_ckd_weighs_less_on_synthscenes_where_it_would_diverge() -> None:
     other = {e.name for e in EVERY if e.dataset in SMALL and "ckd" in e.weights and e.weights["ckd"] != ALPHA["ckd"]}
     assert other == {"r20_ckd_synthscenes", "r20_ckd_kd_synthscenes"}
-    for e in (e for e in EVERY if e.dataset in SMALL and e.name not in other):
+    for e in (e for e in EVERY if e.dataset in SMALL and e.name not in other and e.variant not in PATIENT):
         assert e.weights == paper_weights(e.terms, ALPHA)
+
+
+def test_under_a_patient_teacher_no_term_reads_labels() -> None:
+    patient = [e for e in EVERY if e.variant in PATIENT]
+    assert {e.variant for e in patient} == PATIENT
+    for e in patient:
+        assert e.weights == {"ce": 0, **dict.fromkeys(e.terms, 1)}
+        terms = Objective(e.weights, e.loss_options).terms
+        assert [name for name, term in terms.items() if term.needs_labels] == ["ce"]
+        assert e.recipe.augment == "rrc" and e.recipe.mixup == 1 and "kd" in e.terms
+        assert e.recipe.unlabelled == (e.variant == "unlabelled")
+    few, many = (ENTRIES[f"r18_kd_scene15.{variant}"].recipe for variant in ("patient", "unlabelled"))
+    seen, unlabelled = few.epochs * DATASETS["scene15"].train, many.epochs * (1_500 + 12_000)
+    assert unlabelled == pytest.approx(seen, rel=0.06)
 
 
 def test_weights_of_the_ablation() -> None:
@@ -195,6 +211,8 @@ def test_options_follow_from_dataset_and_variant(dataset: str, variant: str) -> 
     if dataset in SCENES and variant != "corrected":
         expected |= {"vid": {"levels": "released"}, "ckd": {"levels": "released"}, "crd": {"negatives": "released"}}
     for e in (e for e in EVERY if (e.dataset, e.variant) == (dataset, variant)):
+        if variant in PATIENT:
+            expected["dctkd"]["guided"] = False
         assert e.options == {term: expected[term] for term in e.terms if term in expected}, e.name
 
 
@@ -225,6 +243,7 @@ def test_an_entry_is_there_for_its_weights_a_measurement_or_a_reported_figure() 
     wanted |= {folder.name for folder in weights.BUNDLED.iterdir()} | {e.name for e in ALL if e.reported}
     wanted |= {name for kept in [*wanted] for name in registry.ancestors(kept, ENTRIES)}
     study = {e.name for e in ALL if e.dataset in ("scene15", "miniplaces12k")}  # to be trained under one teacher
+    study |= {e.name for e in ALL if e.variant in PATIENT}
     assert wanted <= {e.name for e in ALL} <= wanted | study
 
 
@@ -271,7 +290,9 @@ def test_every_entry_can_be_compared_with_its_baseline() -> None:
     for e in EVERY:
         base = NAMED[registry.baseline(e) or ""]
         assert (base.arch, base.dataset, base.terms) == (e.arch, e.dataset, ()), e.name
-        assert base.recipe.epochs == e.recipe.epochs, "as long a training"
+        if e.variant not in PATIENT:
+            assert base.recipe.epochs == e.recipe.epochs, "as long a training"
+    assert registry.baseline(ENTRIES["r20_kd_synthscenes.patient"]) == "r20_synthscenes.long"
 
 
 @pytest.mark.parametrize("dataset", SCENES)
@@ -319,9 +340,12 @@ def test_the_small_sets() -> None:
     assert distilled("miniplaces12k") == set(product(("el2>r18", "el2>mbv2", "el2>mnv4"), few))
     assert undistilled("miniplaces12k") == {"el2", "el0", "r18", "mbv2", "mnv4"}
     assert undistilled("synthscenes") == {"r56", "r20", "r8"}
+    assert distilled("synthscenes", "patient") == {("r56>r20", "kd"), ("r56>r20", "dctkd_kd")}
+    for variant in ("patient", "unlabelled"):
+        assert distilled("scene15", variant) == {("el2>r18", "kd"), ("el2>r18", "dctkd_kd")}
     assert Counter(e.dataset for e in EVERY if e.dataset in SMALL) == {
-        "scene15": 3 + 30 + 6 + 2 + 1,
-        "synthscenes": 3 + 16 + 4 + 5,
+        "scene15": 3 + 30 + 6 + 2 + 1 + 4,
+        "synthscenes": 3 + 16 + 4 + 5 + 2,
         "miniplaces12k": 5 + 15,
     }
 
@@ -382,7 +406,8 @@ def test_of_the_small_sets_only_teachers_and_classifiers_for_photographs_start_f
     assert all(e.start is None for e in entries)
     assert all(isinstance(e.recipe.schedule, Cosine) for e in entries)
     fine_tuned = {e.name for e in entries if e.recipe.head_lr is not None}
-    assert fine_tuned == expected >= {e.name for e in entries if e.recipe.augment == "rrc"}
+    assert fine_tuned == expected
+    assert expected >= {e.name for e in entries if e.recipe.augment == "rrc" and e.variant not in PATIENT}
     assert {e.name for e in entries if e.recipe.label_smoothing} == expected
 
 

@@ -71,6 +71,12 @@ def of_files(folder, name, dataset=None):
     return ImageLoader(store, torch.tensor(split.labels), entry.recipe, registry.get_dataset(entry.dataset), CPU)
 
 
+def equal_batches(first, second):
+    """Whether two sequences of batches without blended images are the same."""
+    pairs = [*zip(first, second, strict=True)]
+    return all(torch.equal(a, b) for x, y in pairs for a, b in zip(x[:3], y[:3], strict=True))
+
+
 class TestCrop:
     def test_equals_slicing(self):
         rng = np.random.default_rng(3)
@@ -131,7 +137,9 @@ class TestTrain:
         views = counted()
         same, again = list(views.train(3, 4)), list(views.train(3, 4))
         torch.rand(1)  # torch's own generator plays no part
-        assert all(torch.equal(a, b) for x, y in zip(same, again, strict=True) for a, b in zip(x, y, strict=True))
+        assert all(
+            torch.equal(a, b) for x, y in zip(same, again, strict=True) for a, b in zip(x[:3], y[:3], strict=True)
+        )
         for seed, epoch in ((3, 5), (4, 4), (4, 3)):
             assert not torch.equal(next(views.train(seed, epoch)).ids, same[0].ids)
 
@@ -145,7 +153,7 @@ class TestTrain:
             one, many = epoch(1), epoch(5)
         finally:
             torch.set_num_threads(before)
-        assert all(torch.equal(a, b) for x, y in zip(one, many, strict=True) for a, b in zip(x, y, strict=True))
+        assert equal_batches(one, many)
 
     def test_windows_and_flips_are_uniform(self):
         _, store = ragged([(10, 13)] * 6000)
@@ -270,7 +278,9 @@ class TestResizedCrops:
         views = counted(recipe=RRC)
         same, again = list(views.train(3, 4)), list(views.train(3, 4))
         torch.rand(1)  # torch's own generator plays no part
-        assert all(torch.equal(a, b) for x, y in zip(same, again, strict=True) for a, b in zip(x, y, strict=True))
+        assert all(
+            torch.equal(a, b) for x, y in zip(same, again, strict=True) for a, b in zip(x[:3], y[:3], strict=True)
+        )
         assert [len(batch.ids) for batch in same] == [7] * 7 + [1]
         ordered = [torch.cat([b.images for b in views.train(*key)]) for key in ((3, 4), (3, 5), (4, 4))]
         assert not torch.equal(ordered[0], ordered[1]) and not torch.equal(ordered[0], ordered[2])
@@ -281,7 +291,9 @@ class TestResizedCrops:
         views = counted(recipe=RRC)
         whole, rest = list(views.train(0, 1)), list(views.train(0, 1, start=5))
         assert len(rest) == len(whole) - 5
-        assert all(torch.equal(a, b) for x, y in zip(whole[5:], rest, strict=True) for a, b in zip(x, y, strict=True))
+        assert all(
+            torch.equal(a, b) for x, y in zip(whole[5:], rest, strict=True) for a, b in zip(x[:3], y[:3], strict=True)
+        )
 
     def test_tests_are_on_centre_crops_as_before(self):
         one, other = (next(counted(recipe=recipe).test(50)) for recipe in (RECIPE, RRC))
