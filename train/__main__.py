@@ -40,8 +40,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--precision",
         choices=("float32", "bfloat16"),
-        help="number format of training (default: bfloat16 if the device has instructions for it; on a CPU, networks "
-        "of depthwise convolutions train faster in float32)",
+        help="number format of training (default: bfloat16 if the device has instructions for it, unless the network "
+        "trains faster in float32 there, which is measured on a CPU)",
     )
     add_options(parser, ("catalog",))
     many = parser.add_argument_group("many entries, one resumable job each")

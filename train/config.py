@@ -24,7 +24,7 @@ class TrainConfig:
     teacher_cache: int | None = (
         None  # number of fixed views per image with cached teacher outputs; None: online teacher
     )
-    precision: str | None = None  # "float32" or "bfloat16"; None: what the device has instructions for
+    precision: str | None = None  # "float32" or "bfloat16"; None: the faster one (train/precision.py)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -27,7 +27,7 @@ from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, 
 from eval.run import evaluation, results_csv
 from eval.run import result_row as results_record
 from eval.run.config import EvalConfig
-from train import checkpoint, loop, setup
+from train import checkpoint, loop, precision, setup
 from train.checkpoint import CheckpointManager
 from train.config import TrainConfig
 from train.progress import Display, format_cell
@@ -84,6 +84,8 @@ def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) ->
         atomic.sweep(folder)
         (folder / ERROR).unlink(missing_ok=True)
     data = setup.prepare(entry, config)
+    few = next(data.train.test(min(precision.IMAGES, entry.recipe.batch_size)))
+    config = replace(config, precision=precision.chosen(entry, few, len(data.train.labels), config, folder, console))
     state = setup.build(entry, data, config, console)
     facts = {name: entry.to_dict()[name] for name in ("name", "recipe", "weights", "options")}
     facts |= {"precision": str(state.precision), "dataset_digest": data.train.store.digest}
@@ -118,8 +120,8 @@ def chosen_network(entry: Entry, state: loop.TrainState, folder: Path) -> nn.Mod
 def command(entry: Entry, config: TrainConfig) -> str:
     """Return the command that reproduces the weights."""
     cache = f" --teacher-cache {config.teacher_cache}" if config.teacher_cache and entry.terms else ""
-    precision = f" --precision {config.precision}" if config.precision else ""
-    return entry.train_command + cache + precision
+    number_format = f" --precision {config.precision}" if config.precision else ""
+    return entry.train_command + cache + number_format
 
 
 def refuse_other_recipe(entry: Entry, folder: Path, config: TrainConfig) -> None:
