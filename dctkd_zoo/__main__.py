@@ -7,10 +7,10 @@ import logging
 import sys
 
 from dctkd_zoo import registry
-from dctkd_zoo.cli import cards, common, data, listing, predict, publish, shell, verify
+from dctkd_zoo.cli import cards, common, data, listing, predict, publish, shell, tune, verify
 from dctkd_zoo.cli.arguments import Parser
 
-COMMANDS = (listing, predict, data, verify, publish, cards)
+COMMANDS = (listing, predict, data, tune, verify, publish, cards)
 
 
 def parser() -> argparse.ArgumentParser:

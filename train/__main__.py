@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from dctkd_zoo import registry
 from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.arguments import Parser, add_options, seeds
+from dctkd_zoo.cli.arguments import Parser, add_options, positive, seeds
 from dctkd_zoo.errors import ZooError, reason_of
 
 if TYPE_CHECKING:
@@ -57,13 +57,6 @@ def parser() -> argparse.ArgumentParser:
     )
     many.add_argument("--dry-run", action="store_true", help="print jobs, hours and disk space without starting any")
     return parser
-
-
-def positive(text: str) -> int:
-    """Return the number in `text`, which must be at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def pair(text: str) -> tuple[str, int | str]:

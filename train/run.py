@@ -80,6 +80,23 @@ def _finished(entry: Entry, config: TrainConfig, folder: Path, console: Console)
 
 
 def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) -> None:
+    data, state, progress = begin(entry, config, folder, console)
+    run_epochs(entry, state, data, progress, folder, console)
+    if distributed.is_primary():
+        export.write(chosen_network(entry, state, folder), entry, data.dataset, data.classes, folder)
+    distributed.barrier()
+    top1 = write_results(entry, folder, config)
+    if distributed.is_primary():
+        checkpoint.remove(folder)
+    console.print(
+        f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, markup=False, soft_wrap=True
+    )
+
+
+def begin(
+    entry: Entry, config: TrainConfig, folder: Path, console: Console
+) -> tuple[TrainData, loop.TrainState, checkpoint.Progress]:
+    """Return all that a run in `folder` needs, at its beginning or where it was interrupted, and write its facts."""
     if distributed.is_primary():
         atomic.sweep(folder)
         (folder / ERROR).unlink(missing_ok=True)
@@ -97,16 +114,7 @@ def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) ->
     progress = restore(folder, state, facts, config.resume)
     if distributed.is_primary():
         write_facts(entry, folder, config, facts, data.start.origin if data.start else None)
-    run_epochs(entry, state, data, progress, folder, console)
-    if distributed.is_primary():
-        export.write(chosen_network(entry, state, folder), entry, data.dataset, data.classes, folder)
-    distributed.barrier()
-    top1 = write_results(entry, folder, config)
-    if distributed.is_primary():
-        checkpoint.remove(folder)
-    console.print(
-        f"evaluated in float32: {top1:.2f} % top-1; written to {folder}", highlight=False, markup=False, soft_wrap=True
-    )
+    return data, state, progress
 
 
 def chosen_network(entry: Entry, state: loop.TrainState, folder: Path) -> nn.Module:

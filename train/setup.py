@@ -126,9 +126,10 @@ def _load_teacher(entry: Entry, data: TrainData, config: TrainConfig, console: C
     """Return the entry's teacher, after checking that it is better than chance on the images epochs are judged by."""
     teacher = teachers.load(str(entry.teacher), data.dataset, data.classes, config.device, config.trained)
     top1 = loop.top1(teacher.network, data.judge, config.dtype, who=f"teacher {teacher.name}: ")
+    on = " on val" if data.judge_name == "val" else ""
     resizing = teachers.seen(teacher.network, entry.recipe.crop)
     console.print(
-        f"teacher {teacher.name} ({teacher.weights.origin}): {top1:.2f} % top-1{resizing}",
+        f"teacher {teacher.name} ({teacher.weights.origin}): {top1:.2f} % top-1{on}{resizing}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -50,6 +50,13 @@ def seeds(text: str) -> list[int]:
     return [*result]
 
 
+def positive(text: str) -> int:
+    """Return the number in `text`, which must be at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "data": {"type": Path, "metavar": "DIR", "help": "folder with one subfolder per dataset"},
     "device": {"metavar": "D", "help": "cpu, cuda or cuda:1 (default: the GPU if there is one)"},
