@@ -9,7 +9,7 @@ from typing import Any
 
 from dctkd_zoo._io import csv_rows, json_file
 from dctkd_zoo.errors import CorruptFile
-from dctkd_zoo.spec import SELECTS
+from dctkd_zoo.recipe import SELECTS
 
 RECIPE, ENVIRONMENT, LOG, RESULTS = "recipe.json", "environment.json", "train_log.csv", "results.json"
 BEST, ERROR = "best.safetensors", "error.txt"

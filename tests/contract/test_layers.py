@@ -15,7 +15,7 @@ PACKAGES = ("dctkd_zoo", "eval", "train")
 # The modules and packages in the order in which data flows: one imports only from its own layer and from those before
 # it. A dotted name is a module of a package that stands in another layer.
 LAYERS = (
-    ("_io", "cli.arguments", "cli.shell", "discover", "errors", "schedules", "spec"),
+    ("_io", "cli.arguments", "cli.shell", "discover", "errors", "recipe", "schedules", "spec"),
     ("catalog",),
     ("registry",),
     ("weights",),

@@ -16,8 +16,8 @@ LATER: dict[str, Any] = {"augment": "rrc", "rrc_scale": (0.35, 1.0), "label_smoo
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"augment": "randaugment"}, "augment 'randaugment' is neither 'crop_flip' nor 'rrc'"),
-        ({"augment": ""}, "augment '' is neither"),
+        ({"augment": "randaugment"}, "augment 'randaugment' is none of 'crop_flip', 'rrc', 'rand'"),
+        ({"augment": ""}, "augment '' is none of"),
         ({"rrc_scale": (0.0, 1.0)}, r"rrc_scale \(0\.0, 1\.0\) is not a range of fractions"),
         ({"rrc_scale": (-0.5, 1.0)}, r"rrc_scale \(-0\.5, 1\.0\) is not"),
         ({"rrc_scale": (0.6, 0.5)}, r"rrc_scale \(0\.6, 0\.5\) is not"),
