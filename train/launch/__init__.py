@@ -25,7 +25,15 @@ from train.launch.scheduler import ENDS, Launcher, finished
 if TYPE_CHECKING:
     from rich.console import Console
 
-FORWARDED = ("data", "device", "out", "teacher_cache", "precision", "catalog")  # options that every job is given, too
+FORWARDED = (
+    "data",
+    "device",
+    "out",
+    "teacher_cache",
+    "precision",
+    "log",
+    "catalog",
+)  # options that every job is given, too
 # Seconds between two polls, and at least this many times the duration of one.
 POLL_INTERVAL, POLL_FACTOR = 0.5, 10
 
@@ -106,8 +114,15 @@ def arguments(entry: Entry, options: argparse.Namespace) -> list[str]:
     for name in FORWARDED:
         value = getattr(options, name)
         if value is not None:
-            line += [f"--{name.replace('_', '-')}", str(value.absolute() if isinstance(value, Path) else value)]
+            line += [f"--{name.replace('_', '-')}", _text(value)]
     return line
+
+
+def _text(value: object) -> str:
+    """Return an option's value as it is written on a command line."""
+    if isinstance(value, list):
+        return ",".join(value)
+    return str(value.absolute() if isinstance(value, Path) else value)
 
 
 def available(entry: Entry, out: Path) -> bool:
