@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,6 +190,17 @@ def held_out(split: Split, every: int) -> tuple[Split, Split]:
     out = {index for of_class in members if len(of_class) > 1 for index in of_class[::every]}
     rest, held = ([i for i in range(len(split)) if (i in out) == is_out] for is_out in (False, True))
     return split.take(rest), split.take(held)
+
+
+def first_of_each(split: Split, count: int) -> Split:
+    """Return the first `count` images of each class, in the split's order."""
+    seen = Counter[int]()
+    keep = []
+    for index, label in enumerate(split.labels.tolist()):
+        seen[label] += 1
+        if seen[label] <= count:
+            keep.append(index)
+    return split.take(keep)
 
 
 def with_unlabelled(split: Split, others: Split) -> Split:

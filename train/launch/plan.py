@@ -26,6 +26,19 @@ class Job:
         return self.entry.run_name
 
 
+CHANGES = ("epochs", "lr", "batch_size", "limit")  # fields of a recipe that the command line may change
+
+
+def changed(entry: Entry, options: Namespace) -> Entry:
+    """Return the entry with the values that the options give for its recipe; `ZooError` if they do not fit."""
+    values = ((name, getattr(options, name, None)) for name in CHANGES)
+    given = {name: value for name, value in values if value is not None}
+    try:
+        return replace(entry, recipe=replace(entry.recipe, **given)) if given else entry
+    except ValueError as error:
+        raise ZooError(f"{entry.name}: {error}") from error
+
+
 def seeded(names: Iterable[str], seeds: Sequence[int] | None) -> list[Entry]:
     """Return each entry with each seed (`None`: its recipe's), teachers before students."""
     return [
