@@ -111,7 +111,7 @@ def for_recipe(dataset: Dataset, recipe: Recipe, data: Path | None = None) -> di
     if recipe.select != "val":
         splits.pop("val", None)
     elif "val" not in splits:
-        splits["train"], splits["val"] = held_out(splits["train"], max(2, round(1 / dataset.val)))
+        splits["train"], splits["val"] = held_out(splits["train"], dataset.val)
     if recipe.unlabelled:
         others = unlabelled(dataset, data)
         for name, split in splits.items():
