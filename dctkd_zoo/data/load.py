@@ -135,6 +135,8 @@ def unlabelled(dataset: Dataset, data: Path | None = None) -> Split:
         source = f"{other.source}-{dataset.name}" if shared else other.source
         return load(replace(other, source=source, train=None if shared else other.train), data)["train"]
     folder = data_root(data) / dataset.unlabelled
+    if not folder.is_dir():
+        raise DatasetMissing(f"{folder} is not a folder: put the unlabelled images of {dataset.name} there")
     files = [(file, "") for file in filelist.below(folder) if filelist.is_image(file)]
     return filelist.labelled(folder, files, [""])
 

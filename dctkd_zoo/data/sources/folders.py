@@ -14,9 +14,9 @@ from dctkd_zoo.data.split import Files, Split
 
 
 def parts(root: Path) -> tuple[str, ...]:
-    """Return the names of the splits there are: "val" is one of its own only beside "test"."""
+    """Return the names of the splits there are: "val" is one of its own only beside "test", and if it has classes."""
     both = all((root / name).is_dir() for name in ("val", "test"))
-    return ("train", "val", "test") if both else ("train", "test")
+    return ("train", "val", "test") if both and _classes(root, "val") else ("train", "test")
 
 
 def read(root: Path, split: str) -> Split:
