@@ -23,7 +23,7 @@ from dctkd_zoo.errors import ZooError
 from dctkd_zoo.models import export
 from dctkd_zoo.spec import Entry, Recipe
 from dctkd_zoo.weights import licence
-from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, RESULTS
+from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, RESULTS, TOP1
 from eval.run import evaluation, results_csv
 from eval.run import result_row as results_record
 from eval.run.config import EvalConfig
@@ -216,9 +216,13 @@ def run_epochs(
 
 
 def is_over(recipe: Recipe, progress: checkpoint.Progress) -> bool:
-    """Return whether training ends: all epochs are done, or `patience` of them have brought nothing better on val."""
-    waited = progress.epoch - max(progress.best_epoch, 0)
-    return progress.epoch >= recipe.epochs or 0 < recipe.patience <= waited
+    """Return whether training ends: all epochs are done, or the last one shows that val has not become better.
+
+    The recipe's `patience` says for how many epochs it may not.
+    """
+    judged = bool(progress.log) and any(progress.log[-1].get(name) is not None for name in TOP1)
+    waited = progress.epoch - progress.best_epoch
+    return progress.epoch >= recipe.epochs or (judged and 0 < recipe.patience <= waited)
 
 
 def record(progress: checkpoint.Progress, row: dict[str, float], top1: float | None, judge: str = "test") -> None:

@@ -118,7 +118,7 @@ def for_recipe(dataset: Dataset, recipe: Recipe, data: Path | None = None) -> di
     if recipe.select != "val":
         splits.pop("val", None)
     elif "val" not in splits:
-        splits["train"], splits["val"] = held_out(splits["train"], max(2, round(1 / dataset.val)))
+        splits["train"], splits["val"] = held_out(splits["train"], dataset.val)
     if recipe.unlabelled:
         others = unlabelled(dataset, data)
         for name, split in splits.items():
@@ -142,6 +142,8 @@ def unlabelled(dataset: Dataset, data: Path | None = None) -> Split:
         source = f"{other.source}-{dataset.name}" if shared else other.source
         return load(replace(other, source=source, train=None if shared else other.train), data)["train"]
     folder = data_root(data) / dataset.unlabelled
+    if not folder.is_dir():
+        raise DatasetMissing(f"{folder} is not a folder: put the unlabelled images of {dataset.name} there")
     files = [(file, "") for file in filelist.below(folder) if filelist.is_image(file)]
     return filelist.labelled(folder, files, [""])
 

@@ -25,7 +25,15 @@ from train.launch.scheduler import ENDS, Launcher, finished
 if TYPE_CHECKING:
     from rich.console import Console
 
-FORWARDED = ("data", "device", "out", "teacher_cache", "precision", "catalog", *plan.CHANGES)  # options that every job is given, too
+FORWARDED = (
+    "data",
+    "device",
+    "out",
+    "teacher_cache",
+    "precision",
+    "catalog",
+    *plan.CHANGES,
+)  # options that every job is given, too
 # Seconds between two polls, and at least this many times the duration of one.
 POLL_INTERVAL, POLL_FACTOR = 0.5, 10
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
-from dctkd_zoo.errors import WeightsNotFound
+from dctkd_zoo.errors import WeightsNotFound, ZooError
 from dctkd_zoo.spec import EXTERNAL, Entry
 
 SHOWN = 5  # missing networks named in the error message

@@ -16,14 +16,13 @@ from dctkd_zoo.data.files import entries, is_folder
 from dctkd_zoo.data.split import Files, Split, held_out
 from dctkd_zoo.errors import DatasetError
 
-
-EVERY = 5  # of one folder, one image in so many is for testing
+TEST = 0.2  # of the images of one folder, those for testing
 
 
 def parts(root: Path) -> tuple[str, ...]:
-    """Return the names of the splits there are: "val" is one of its own only beside "test"."""
+    """Return the names of the splits there are: "val" is one of its own only beside "test", and if it has classes."""
     both = all((root / name).is_dir() for name in ("val", "test"))
-    return ("train", "val", "test") if both else ("train", "test")
+    return ("train", "val", "test") if both and _classes(root, "val") else ("train", "test")
 
 
 def read(root: Path, split: str, how: str = "") -> Split:
@@ -34,7 +33,7 @@ def read(root: Path, split: str, how: str = "") -> Split:
     if how not in ("", "split"):
         raise DatasetError(f"source folders/{how}: it is either folders or folders/split")
     if how:
-        return held_out(_listed(root, "", _classes(root, "")), EVERY)[split == "test"]
+        return held_out(_listed(root, "", _classes(root, "")), TEST)[split == "test"]
     part = "val" if split == "test" and not (root / "test").is_dir() and (root / "val").is_dir() else split
     return _listed(root, f"{part}/", _classes(root, "train"), _classes(root, part))
 
