@@ -29,7 +29,8 @@ from train.signals import Interrupted, StopSignal
 
 log = logging.getLogger(__name__)
 
-OPTIMIZER = "optimizer"
+OPTIMIZER, GROUP = "optimizer", "group"  # prefixes of the names of its tensors, and of those of its parameter groups
+SETTING = (bool, int, float, str, tuple, list, type(None))  # kinds of an optimizer's settings that JSON can hold
 STATE, PREVIOUS = "checkpoint.safetensors", "checkpoint.previous.safetensors"
 
 
@@ -159,7 +160,10 @@ def save_model(path: Path, model: nn.Module) -> None:
 
 
 def optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Add an optimizer's tensors to `tensors` as `optimizer.<parameter>.<name>`; return its numbers as JSON data."""
+    """Add an optimizer's tensors to `tensors`; return its numbers as JSON data.
+
+    They are called `optimizer.<parameter>.<name>`, or `optimizer.group<number>.<name>` in a group of parameters.
+    """
     state = optimizer.state_dict()
     numbers: dict[str, dict[str, Any]] = {}
     for index, values in state["state"].items():
@@ -168,18 +172,26 @@ def optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
                 tensors[f"{OPTIMIZER}.{index}.{name}"] = value
             else:
                 numbers.setdefault(str(index), {})[name] = value
-    groups = [{name: value for name, value in group.items() if name != "params"} for group in state["param_groups"]]
+    for number, group in enumerate(state["param_groups"]):
+        tensors |= {f"{OPTIMIZER}.{GROUP}{number}.{n}": v for n, v in group.items() if isinstance(v, Tensor)}
+    groups = [
+        {name: value for name, value in group.items() if name != "params" and isinstance(value, SETTING)}
+        for group in state["param_groups"]
+    ]
     return {"state": numbers, "groups": groups}
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Load what `optimizer_state` returned."""
+    """Load what `optimizer_state` returned; settings of another kind, such as a dtype, are those of the optimizer."""
     values: dict[int, dict[str, Any]] = {int(index): dict(item) for index, item in state.optimizer["state"].items()}
-    for name, tensor in _under(f"{OPTIMIZER}.", state.tensors).items():
-        index, _, key = name.partition(".")
-        values.setdefault(int(index), {})[key] = tensor
     current = optimizer.state_dict()["param_groups"]
-    groups = [{**saved, "params": own["params"]} for saved, own in zip(state.optimizer["groups"], current, strict=True)]
+    groups = [{**own, **saved} for own, saved in zip(current, state.optimizer["groups"], strict=True)]
+    for name, tensor in _under(f"{OPTIMIZER}.", state.tensors).items():
+        owner, _, key = name.partition(".")
+        if owner.startswith(GROUP):
+            groups[int(owner.removeprefix(GROUP))][key] = tensor
+        else:
+            values.setdefault(int(owner), {})[key] = tensor
     optimizer.load_state_dict({"state": values, "param_groups": groups})
 
 

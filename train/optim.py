@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers 
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import ZooError, reason_of
 from dctkd_zoo.spec import Recipe
 
 BASE = "base_lr"  # key of a parameter group: its learning rate at the schedule's maximum
@@ -35,8 +36,20 @@ def optimizer(model: nn.Module, extra: Iterable[nn.Parameter], recipe: Recipe) -
             nesterov=recipe.nesterov,
             weight_decay=recipe.weight_decay,
         )
-    _check_name(recipe.optimizer)
-    return create_optimizer_v2(groups, opt=recipe.optimizer, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    return _of_timm(groups, recipe)
+
+
+def _of_timm(groups: list[Group], recipe: Recipe) -> torch.optim.Optimizer:
+    """Return an optimizer of `timm.optim`; refuse one that cannot run here or that could not be resumed."""
+    name = recipe.optimizer
+    _check_name(name)
+    try:
+        result = create_optimizer_v2(groups, opt=name, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    except (AssertionError, ImportError, RuntimeError) as error:  # a library or a GPU that it needs is missing
+        raise ZooError(f"the optimizer {name!r} cannot be used here: {reason_of(error)}") from error
+    if more := sorted(result.state_dict().keys() - {"state", "param_groups"}):
+        raise ZooError(f"the optimizer {name!r} keeps its {', '.join(more)} where a checkpoint cannot hold it")
+    return result
 
 
 def _check_name(name: str) -> None:
@@ -69,7 +82,8 @@ def _of_network(model: nn.Module, recipe: Recipe) -> Iterator[tuple[nn.Parameter
         if parameter.requires_grad:
             in_head = id(parameter) in head
             rate = recipe.head_lr if in_head and recipe.head_lr is not None else recipe.lr
-            yield parameter, rate * scales.get(name, 1.0), _decay(parameter, recipe, name in excluded), in_head
+            is_excluded = any(fnmatchcase(name, pattern) for pattern in excluded)
+            yield parameter, rate * scales.get(name, 1.0), _decay(parameter, recipe, is_excluded), in_head
 
 
 def _decay(parameter: nn.Parameter, recipe: Recipe, excluded: bool = False) -> float:

@@ -17,20 +17,21 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
-from dctkd_zoo import distributed, weights
+from dctkd_zoo import distributed, registry, weights
 from dctkd_zoo._io import atomic, csv_rows
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.models import export
 from dctkd_zoo.spec import Entry, Recipe
 from dctkd_zoo.weights import licence
-from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, RESULTS
+from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, RESULTS, TOP1
 from eval.run import evaluation, results_csv
 from eval.run import result_row as results_record
 from eval.run.config import EvalConfig
 from train import checkpoint, loop, precision, run_log, setup
 from train.checkpoint import CheckpointManager
 from train.config import TrainConfig
+from train.launch.plan import CHANGES
 from train.progress import Display, format_cell
 from train.run_log import RunLog
 from train.setup import TrainData
@@ -129,10 +130,13 @@ def chosen_network(entry: Entry, state: loop.TrainState, folder: Path) -> nn.Mod
 
 
 def command(entry: Entry, config: TrainConfig) -> str:
-    """Return the command that reproduces the weights."""
+    """Return the command that reproduces the weights, with options for what differs from the catalog's recipe."""
+    catalogued = registry.entries().get(entry.name, entry).recipe
+    values = ((name, getattr(entry.recipe, name)) for name in CHANGES)
+    changed = [f" --{name.replace('_', '-')} {value:g}" for name, value in values if value != getattr(catalogued, name)]
     cache = f" --teacher-cache {config.teacher_cache}" if config.teacher_cache and entry.terms else ""
     number_format = f" --precision {config.precision}" if config.precision else ""
-    return entry.train_command + cache + number_format
+    return "".join([entry.train_command, *changed, cache, number_format])
 
 
 def refuse_other_recipe(entry: Entry, folder: Path, config: TrainConfig) -> None:
@@ -230,9 +234,13 @@ def _report(
 
 
 def is_over(recipe: Recipe, progress: checkpoint.Progress) -> bool:
-    """Return whether training ends: all epochs are done, or `patience` of them have brought nothing better on val."""
-    waited = progress.epoch - max(progress.best_epoch, 0)
-    return progress.epoch >= recipe.epochs or 0 < recipe.patience <= waited
+    """Return whether training ends: all epochs are done, or the last one shows that val has not become better.
+
+    The recipe's `patience` says for how many epochs it may not.
+    """
+    judged = bool(progress.log) and any(progress.log[-1].get(name) is not None for name in TOP1)
+    waited = progress.epoch - progress.best_epoch
+    return progress.epoch >= recipe.epochs or (judged and 0 < recipe.patience <= waited)
 
 
 def record(progress: checkpoint.Progress, row: dict[str, float], top1: float | None, judge: str = "test") -> None:

@@ -68,12 +68,12 @@ def build(entry: Entry, data: TrainData, config: TrainConfig, console: Console) 
     torch.manual_seed(derive_seed(entry.recipe.seed, "init"))
     model = models.initial(entry, data.dataset.num_classes, data.start)
     objective = Objective(entry.weights, entry.loss_options)
+    _refuse_combinations(entry, objective, config)
     dtype = config.dtype
     student = FeatureExtractor(to_device(model, config.device))
     teacher = _load_teacher(entry, data, config, console) if objective.needs_teacher else None
     if teacher and config.teacher_cache:
         teachers.check_cacheable(objective)
-    _refuse_combinations(entry, objective, config)
     batch = next(data.train.test(entry.recipe.batch_size))
     with torch.no_grad():
         student.eval()

@@ -22,7 +22,7 @@ def recoloured(pixels: Tensor, seeds: Tensor) -> Tensor:
 
     One of fourteen operations at a random strength: shifts, shears and rotations, and changes of colour.
     """
-    return _each(v2.TrivialAugmentWide(), pixels.permute(0, 3, 1, 2), seeds).permute(0, 2, 3, 1)
+    return _each(v2.TrivialAugmentWide(), pixels.permute(0, 3, 1, 2), seeds).permute(0, 2, 3, 1).contiguous()
 
 
 def erased(images: Tensor, seeds: Tensor, probability: float) -> Tensor:

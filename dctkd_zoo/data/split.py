@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -179,16 +182,33 @@ class Joined(Images):
         return part.picture(inside, payload)
 
 
-def held_out(split: Split, every: int) -> tuple[Split, Split]:
-    """Return the split without one image in `every` of each class, and these: the same ones on every machine.
+def held_out(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Return the split without a `fraction` of each class, rounded up, and these: the same ones on every machine.
 
-    They are taken in the order of the sha256 of their ids; a class of one image keeps it.
+    They are taken in the order of the sha256 of their ids; each class keeps an image.
     """
     shuffled = sorted(range(len(split)), key=lambda index: hashlib.sha256(split.ids[index].encode()).digest())
     members = ([i for i in shuffled if split.labels[i] == label] for label in range(len(split.classes)))
-    out = {index for of_class in members if len(of_class) > 1 for index in of_class[::every]}
+    out = {of_class[place] for of_class in members for place in _spread(len(of_class), fraction)}
     rest, held = ([i for i in range(len(split)) if (i in out) == is_out] for is_out in (False, True))
     return split.take(rest), split.take(held)
+
+
+def first_of_each(split: Split, count: int) -> Split:
+    """Return the first `count` images of each class, in the split's order."""
+    seen = Counter[int]()
+    keep = []
+    for index, label in enumerate(split.labels.tolist()):
+        seen[label] += 1
+        if seen[label] <= count:
+            keep.append(index)
+    return split.take(keep)
+
+
+def _spread(count: int, fraction: float) -> list[int]:
+    """Return evenly spaced places, a `fraction` of `count` but never all: [0, 5] for 1/5 of 10."""
+    exact = Fraction(fraction).limit_denominator(1000)  # 0.1 is one in ten
+    return [place for place in range(count) if ceil((place + 1) * exact) > ceil(place * exact)][: max(count - 1, 0)]
 
 
 def with_unlabelled(split: Split, others: Split) -> Split:

@@ -39,4 +39,5 @@ class CrossEntropy(Term):
         value = cross_entropy(student.logits, batch.labels, self.label_smoothing)
         if batch.other_labels is None or batch.share is None:
             return value
-        return torch.lerp(cross_entropy(student.logits, batch.other_labels, self.label_smoothing), value, batch.share)
+        other = cross_entropy(student.logits, batch.other_labels, self.label_smoothing)
+        return torch.lerp(other, value, batch.share.to(value.dtype))

@@ -25,18 +25,26 @@ def spectral_distance(student_map: Tensor, teacher_map: Tensor, transform: Trans
 
 
 def teacher_is_right(teacher: Output, batch: Batch) -> Tensor:
-    """Return whether the teacher's top-1 prediction is the label, (B,); for a blended image, one of the two."""
+    """Return whether the teacher's top-1 prediction is the label, (B,); for a blended image, one of the two.
+
+    It is false for an image that counts as unlabelled.
+    """
     prediction = teacher.logits.argmax(dim=1)
     right = prediction == batch.labels
-    return right if batch.other_labels is None else right | (prediction == batch.other_labels)
+    return right if batch.other_labels is None else (right | (prediction == batch.other_labels)) & batch.labelled()
 
 
-def over_batch(correct: Tensor) -> Tensor:
-    """Return the factor 1: a mean over the batch divides by all of its images."""
+def over_batch(correct: Tensor, batch: Batch) -> Tensor:
+    """Return the factor 1: a mean over the batch divides by all of its images, or by those with a label."""
     return torch.ones((), device=correct.device)
 
 
-REDUCTIONS = {"batch": over_batch, "correct": over}
+def over_correct(correct: Tensor, batch: Batch) -> Tensor:
+    """Return the ratio of the images with a label to the `correct` ones."""
+    return over(correct) / over(batch.labelled())
+
+
+REDUCTIONS = {"batch": over_batch, "correct": over_correct}
 
 
 class DCTKD(Term):
@@ -84,4 +92,4 @@ class DCTKD(Term):
         distance = torch.stack(levels).sum(dim=0)
         if correct is None:
             return distance
-        return torch.where(correct, distance, 0) * self.scale(correct)
+        return torch.where(correct, distance, 0) * self.scale(correct, batch)

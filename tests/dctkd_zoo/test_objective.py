@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dctkd_zoo import losses
-from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.data.batch import UNLABELLED, Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.losses import Term
 from dctkd_zoo.objective import Objective
@@ -117,3 +117,109 @@ def test_an_unknown_term_is_refused():
 def test_an_unknown_option_is_refused():
     with pytest.raises(ValueError, match="'tau'"):
         Objective({"kd": 1.0}, {"kd": {"tau": 4.0}})
+
+
+def unlabelled(batch: Batch, *places: int) -> Batch:
+    """The batch without the labels of the images at some places."""
+    labels = batch.labels.clone()
+    labels[list(places)] = UNLABELLED
+    return batch._replace(labels=labels)
+
+
+def blended(share: float, batch: Batch = BATCH) -> Batch:
+    """The batch as MixUp leaves it: each image's labels are its own and those of the one before it."""
+    return batch._replace(other_labels=batch.labels.roll(1), share=torch.full((4,), share))
+
+
+def prepared(weights: dict[str, float], options: dict[str, dict[str, Any]], batch: Batch) -> Objective:
+    """An objective for a training set of the batch's images."""
+    objective = Objective(weights, options)
+    objective.setup(STUDENT, TEACHER, batch.labels)
+    return objective
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_cross_entropy_of_blended_images_is_that_with_the_blended_labels(smoothing, share, dtype):
+    one, other = (nn.functional.one_hot(labels, 5).to(dtype) for labels in (BATCH.labels, BATCH.labels.roll(1)))
+    logits = STUDENT.logits.to(dtype)
+    value = losses.create("ce", label_smoothing=smoothing)(STUDENT._replace(logits=logits), TEACHER, blended(share))
+    target = share * one + (1 - share) * other
+    expected = nn.functional.cross_entropy(logits, target, reduction="none", label_smoothing=smoothing)
+    torch.testing.assert_close(value, expected)
+
+
+def test_guided_distances_count_blended_images_of_which_the_teacher_names_one_class():
+    plain = losses.create("dctkd", guided=False)(STUDENT, TEACHER, BATCH)
+    named, no = TEACHER.logits.argmax(dim=1), (TEACHER.logits.argmax(dim=1) + 1) % 5
+    for own, other, counts in ((named, no, True), (no, named, True), (no, no, False), (named, named, True)):
+        batch = BATCH._replace(labels=own, other_labels=other, share=torch.full((4,), 0.4))
+        torch.testing.assert_close(losses.create("dctkd")(STUDENT, TEACHER, batch), plain * counts)
+
+
+@pytest.mark.parametrize("weights", [{"ce": 1.0}, {"ce": 0.5, "dctkd": 2.0}, {"ce": 0.0, "kd": 1.0, "dctkd": 1.0}])
+@pytest.mark.parametrize("reduction", ["batch", "correct"])
+@pytest.mark.parametrize("share", [None, 0.3])
+def test_terms_that_need_labels_are_means_over_the_images_that_have_one(weights, reduction, share):
+    """As if the others were not in the batch; they give the student no gradient through such a term."""
+    batch = unlabelled(BATCH._replace(labels=(TEACHER.logits.argmax(dim=1) + torch.tensor([0, 1, 0, 0])) % 5), 2)
+    places = [0, 1, 3]
+    if share is not None:
+        batch, places = blended(share, batch), [0, 1]  # the last one is blended with the one without a label
+    options = {"dctkd": {"reduction": reduction}} if "dctkd" in weights else {}
+    logits, maps = STUDENT.logits.clone().requires_grad_(), [m.clone().requires_grad_() for m in STUDENT.maps]
+    student = STUDENT._replace(logits=logits, maps=tuple(maps))
+    values = prepared(weights, options, batch)(student, TEACHER, batch)
+
+    def part(side: Output) -> Output:
+        return Output(side.logits[places], tuple(m[places] for m in side.maps), side.embedding[places])
+
+    alone = Batch(*(None if item is None else item[places] for item in batch))  # type: ignore[arg-type]
+    expected = Objective(weights, options)(part(STUDENT), part(TEACHER), alone)
+    for name in weights.keys() & {"ce", "dctkd"}:
+        torch.testing.assert_close(values[name], expected[name])
+    sum(values[name] for name in weights.keys() & {"ce", "dctkd"}).backward()
+    for leaf in (logits, *maps):
+        if leaf.grad is not None:
+            assert not leaf.grad[[place for place in range(4) if place not in places]].any()
+    if weights["ce"]:
+        assert logits.grad is not None and logits.grad[places].any(dim=1).all()
+
+
+def test_terms_that_need_no_labels_read_every_image():
+    batch = unlabelled(BATCH, 0, 1, 2, 3)
+    weights, options = {"ce": 1.0, "kd": 1.0, "dctkd": 1.0}, {"dctkd": {"guided": False}}
+    values = prepared(weights, options, batch)(STUDENT, TEACHER, batch)
+    expected = Objective(weights, options)(STUDENT, TEACHER, BATCH)
+    assert values["ce"] == 0 and all(torch.equal(values[name], expected[name]) for name in ("kd", "dctkd"))
+
+
+@pytest.mark.parametrize("options", [{"reduction": "batch"}, {"reduction": "correct"}])
+def test_a_batch_without_a_label_has_a_loss_of_zero_and_no_gradient(options):
+    batch, logits = unlabelled(BATCH, 0, 1, 2, 3), STUDENT.logits.clone().requires_grad_()
+    objective = prepared({"ce": 1.0, "dctkd": 1.0}, {"dctkd": options, "ce": {"label_smoothing": 0.1}}, batch)
+    values = objective(STUDENT._replace(logits=logits), TEACHER, batch)
+    torch.stack([*values.values()]).sum().backward()
+    assert not any(values.values()) and logits.grad is not None and not logits.grad.any()
+
+
+def test_a_training_set_with_all_labels_has_the_values_of_before_bit_for_bit():
+    for batch in (BATCH, blended(0.3)):
+        plain, known = Objective(WEIGHTS, OPTIONS), prepared(WEIGHTS, OPTIONS, BATCH)
+        known.some_unlabelled = True  # every image of this batch has a label
+        one, other = (objective(STUDENT, TEACHER, batch) for objective in (plain, known))
+        assert all(torch.equal(one[name], other[name]) for name in WEIGHTS)
+
+
+@pytest.mark.parametrize("kind", ["blended", "unlabelled", "both"])
+def test_a_compiled_objective_has_the_values_of_the_plain_one(kind):
+    batch = unlabelled(BATCH, 1) if kind != "blended" else BATCH
+    batch = blended(0.3, batch) if kind != "unlabelled" else batch
+    weights: dict[str, float] = {"ce": 1.0, "dctkd": 1.0, "kd": 1.0}
+    plain = prepared(weights, {"dctkd": {"reduction": "correct"}}, batch)
+    compiled = torch.compile(plain, fullgraph=True, dynamic=False, backend="eager")
+    for one, other in zip(
+        plain(STUDENT, TEACHER, batch).values(), compiled(STUDENT, TEACHER, batch).values(), strict=True
+    ):
+        torch.testing.assert_close(one, other)

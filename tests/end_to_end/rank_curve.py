@@ -16,18 +16,18 @@ import torch
 from torch import nn
 
 from dctkd_zoo import distributed, models
-from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.data.batch import UNLABELLED, Batch
 from dctkd_zoo.data.loader import ImageLoader
 from dctkd_zoo.data.pixel_cache import open_pixel_cache
 from dctkd_zoo.data.split import Arrays, Split
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.objective import Objective
-from dctkd_zoo.schedules import Cosine
+from dctkd_zoo.schedules import Cosine, Ramp, Step
 from dctkd_zoo.spec import Dataset, Recipe
 from dctkd_zoo.sync_batchnorm import accept_single_values, to_sync_batchnorm
 from tests.world import SOAK
 from train import loop, teacher_source
-from train.optim import optimizer
+from train.optim import averaged, optimizer
 
 CPU = torch.device("cpu")
 CLASSES, BATCH, EPOCHS = 3, 8, 6
@@ -40,6 +40,11 @@ RECIPE = Recipe(EPOCHS, BATCH, lr=0.0, schedule=Cosine(0.2), resize=26, crop=24,
 OPTIONS = {"crd": {"count": 32}}
 WEIGHTS = {"ckd": 1.0, "at": 100.0}
 VECTORS = " of vectors"
+FIELDS: dict[str, dict[str, Any]] = {  # of the recipe, by what follows a term's name
+    "blended": {"mixup": 0.4, "cutmix": 1.0},
+    "unlabelled": {"unlabelled": True},
+    "clipped": {"clip_grad": 0.3, "warmup": 1.0, "schedule": Step(2), "ema": 0.9, "ramps": {"ce": Ramp(1.0, 0.5, 1.0)}},
+}
 
 
 def views(cache: Path) -> ImageLoader:
@@ -56,10 +61,14 @@ def views(cache: Path) -> ImageLoader:
 def curve(name: str, seen: ImageLoader, dtype: torch.dtype) -> list[float]:
     """The loss at each step, the mean over all ranks, of cross-entropy and a term, `dctkd` or `dctkd+correct`.
 
-    Of `VECTORS` the student normalises its pooled vector too, as LeViT does.
+    Of `VECTORS` the student normalises its pooled vector too, as LeViT does. `dctkd blended` is by other `FIELDS` of
+    the recipe; every third image is unlabelled if it has such. With averaged weights, their norm is the last value.
     """
-    term, _, reduction = name.removesuffix(VECTORS).partition("+")
-    recipe = replace(RECIPE, lr=RATES[dtype])
+    called, _, kind = name.partition(" ")
+    term, _, reduction = called.partition("+")
+    recipe = replace(RECIPE, lr=RATES[dtype], **FIELDS.get(kind, {}))
+    labels = torch.where(torch.arange(IMAGES) % 3 == 0, UNLABELLED, seen.labels) if recipe.unlabelled else seen.labels
+    seen = replace(seen, recipe=recipe, labels=labels)
     torch.manual_seed(0)
     teacher = FeatureExtractor(models.create("r14", CLASSES).eval().requires_grad_(False)).to(dtype)
     network: Any = models.create("r8", CLASSES)
@@ -80,7 +89,8 @@ def curve(name: str, seen: ImageLoader, dtype: torch.dtype) -> list[float]:
     accept_single_values(student)
     sgd = optimizer(student.model, objective.parameters(), recipe)
     live = teacher_source.OnlineTeacher(teacher, torch.float32)
-    learner = loop.TrainState(student, live, objective, objective, sgd, recipe, torch.float32)
+    average = averaged(student.model, recipe)
+    learner = loop.TrainState(student, live, objective, objective, sgd, recipe, torch.float32, average=average)
     values: list[float] = []
     step = loop.step
 
@@ -96,6 +106,8 @@ def curve(name: str, seen: ImageLoader, dtype: torch.dtype) -> list[float]:
             loop.epoch(learner, seen, 0, number, lambda done, losses: None, meter)
     finally:
         loop.step = step
+    if average is not None:
+        values.append(nn.utils.parameters_to_vector(average.module.parameters()).norm().item())
     return values
 
 

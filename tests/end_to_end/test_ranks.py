@@ -19,6 +19,7 @@ from train import checkpoint
 pytestmark = pytest.mark.slow
 TERMS = (*sorted(losses.names()), "dctkd+correct")
 NORMED = f"ce{rank_curve.VECTORS}"
+FIELDS = ("ce blended", "dctkd blended", "dctkd+correct unlabelled", "kd unlabelled", "ce clipped")
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,7 @@ def curves(tmp_path_factory):
     result = []
     for name, command in (("one", [sys.executable, "-m", "tests.end_to_end.rank_curve"]), ("two", [])):
         command = command or world.torchrun(2, "tests.end_to_end.rank_curve")
-        done = world.run([*command, str(folder / f"{name}.json"), *TERMS, NORMED], folder)
+        done = world.run([*command, str(folder / f"{name}.json"), *TERMS, NORMED, *FIELDS], folder)
         assert done.returncode == 0, done.stderr
         result.append(json.loads((folder / f"{name}.json").read_text()))
     return result
@@ -55,6 +56,15 @@ def test_two_ranks_have_the_curve_of_one_process(curves, term, dtype, allowed):
     assert len(one) == 9 * rank_curve.LENGTHS[dtype] - rank_curve.STARTS[dtype]
     assert one.std() > 0.01  # something is learnt, or at least seen
     assert ((one - two).abs() / one.abs()).max() < allowed
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_two_ranks_have_the_curve_of_one_process_with_other_fields_of_a_recipe(curves, name):
+    """Images blended with those of the other rank, images without a label, clipping, ramps and averaged weights."""
+    one, two = (torch.tensor(result[f"{name} {torch.float64}"], dtype=torch.float64) for result in curves)
+    assert one.std() > 0.01 and ((one - two).abs() / one.abs().clamp(min=1e-3)).max() < 1e-12
+    plain = curves[0][f"{name.partition(' ')[0]} {torch.float64}"]
+    assert not torch.allclose(one[:5], torch.tensor(plain[:5], dtype=torch.float64))
 
 
 def test_two_ranks_normalise_vectors_over_the_whole_batch(curves):

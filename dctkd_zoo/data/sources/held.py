@@ -12,10 +12,10 @@ from dctkd_zoo import registry
 from dctkd_zoo.data import load
 from dctkd_zoo.data.split import Split, held_out
 
-EVERY = 5
+PART = 1 / 5
 
 
 def read(root: Path, split: str, name: str) -> Split:
     """Read the part "train" or "test" of the training images of the dataset `name`, in the folder next to `root`."""
     whole = load.load(registry.get_dataset(name), root.parent)["train"]
-    return held_out(whole, EVERY)[split == "test"]
+    return held_out(whole, PART)[split == "test"]
