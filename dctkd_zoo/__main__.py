@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import logging
 import sys
 
-from dctkd_zoo import registry
 from dctkd_zoo.cli import cards, common, data, listing, predict, publish, shell, tune, verify
 from dctkd_zoo.cli.arguments import Parser
 
+PROGRAMS = {"train": "train entries: python -m train", "eval": "evaluate entries: python -m eval"}
 COMMANDS = (listing, predict, data, tune, verify, publish, cards)
 
 
@@ -20,21 +21,26 @@ def parser() -> argparse.ArgumentParser:
     shared = common.shared()
     for command in COMMANDS:
         command.add(commands, shared)
+    for name, text in PROGRAMS.items():
+        commands.add_parser(name, help=text, add_help=False)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments and arguments[0] in PROGRAMS:
+        program = importlib.import_module(f"{arguments[0]}.__main__")
+        return int(program.main(arguments[1:]))
     return shell.run(lambda: _run(arguments))
 
 
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
+    common.open_catalog(options)
     shell.remember(options)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dctkd_zoo").setLevel(logging.INFO)
-    if options.catalog:
-        registry.include(options.catalog)
     status: int = options.run(options)
     return status
 

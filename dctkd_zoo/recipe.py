@@ -63,12 +63,14 @@ class Recipe(Checked):
     ramps: Mapping[str, Ramp] = _later_mapping()  # factors of the terms' weights over the run
     select: str = _later("last")  # epoch that is the result: "val": best on val; "released": last, best on test kept
     patience: int = _later(0)  # epochs without a better one on val after which training stops; 0 never does
+    limit: int = _later(0)  # training images of each class that are used, for a first try; 0: all
     unlabelled: bool = _later(False)  # whether to train on the dataset's unlabelled images too
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.positive("epochs", "batch_size", "resize", "crop", "test_every")
-        for name in ("lr", "head_lr", "weight_decay", "seed", "warmup", "clip_grad", "mixup", "cutmix", "patience"):
+        counts = ("seed", "patience", "limit")
+        for name in ("lr", "head_lr", "weight_decay", "warmup", "clip_grad", "mixup", "cutmix", *counts):
             value = getattr(self, name)
             if value is not None and value < 0:
                 raise ValueError(f"{name} {value} is negative")

@@ -7,13 +7,13 @@ import fnmatch
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
-from dctkd_zoo import catalog, discover
+from dctkd_zoo import catalog, discover, known_catalogs
 from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.catalog._archs import ARCHS
 from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry, named
@@ -30,10 +30,11 @@ def _modules() -> list[ModuleType]:
     return _MODULES
 
 
-def include(path: Path) -> None:
-    """Add a user's catalog, a Python file like those in `dctkd_zoo/catalog`; its names must be new.
+def include(path: Path) -> tuple[str, ...]:
+    """Add a user's catalog, a Python file like those in `dctkd_zoo/catalog`, and return the names of its entries.
 
-    It defines `ENTRIES`, and if they need them a `DATASET` and `ARCHS`, short names of timm networks.
+    It defines `ENTRIES`, whose names must be new, and if they need them a `DATASET` and `ARCHS`, short names of timm
+    networks.
     """
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if not path.is_file() or spec is None or spec.loader is None:
@@ -42,6 +43,7 @@ def include(path: Path) -> None:
     try:
         spec.loader.exec_module(module)
         _check_types(module)
+        _place(module, path)
         _check(_tables((*_modules(), module)), module.ENTRIES)
     except KeyboardInterrupt:
         raise
@@ -49,6 +51,38 @@ def include(path: Path) -> None:
         raise CatalogError(f"{path}: {' '.join(named(error).split())}") from error
     _modules().append(module)
     _bundled_and_included.cache_clear()
+    return tuple(entry.name for entry in module.ENTRIES)
+
+
+def _place(module: ModuleType, path: Path) -> None:
+    """Make the folder of the file's dataset, if it names one, independent of the current directory."""
+    dataset = vars(module).get("DATASET")
+    if dataset and dataset.folder:
+        vars(module)["DATASET"] = replace(dataset, folder=str((path.parent / dataset.folder).resolve()))
+
+
+def remember(name: str) -> None:
+    """Keep which file of the user's an entry is in, so that later commands know it without `--catalog`."""
+    for module in _modules():
+        if module.__file__ and module.__name__.partition(".")[0] != catalog.__name__.partition(".")[0]:
+            names = [entry.name for entry in vars(module).get("ENTRIES", ())]
+            if name in names:
+                known_catalogs.remember(names, Path(module.__file__))
+
+
+def knows(name: str) -> bool:
+    """Return whether there is an entry of that name, in a catalog or in the file that it was trained with."""
+    return name in entries() or (_recall(name) and name in entries())
+
+
+def _recall(pattern: str) -> bool:
+    """Add the files that entries of that name or pattern were trained with; return whether there are any."""
+    paths = known_catalogs.of(pattern)
+    for path in paths:
+        if not path.is_file():
+            raise CatalogError(f"{pattern} was trained with the catalog {path}, which is gone: pass it as --catalog")
+        include(path)
+    return bool(paths)
 
 
 @dataclass(frozen=True)
@@ -175,12 +209,11 @@ def datasets() -> Mapping[str, Dataset]:
 
 def get_entry(name: str) -> Entry:
     """Return the entry of that name; `UnknownEntry`, with the closest names, if there is none."""
-    try:
+    if knows(name):
         return entries()[name]
-    except KeyError:
-        close = difflib.get_close_matches(name, entries(), n=3, cutoff=0.6)
-        hint = f"; did you mean {', '.join(close)}?" if close else "."
-        raise UnknownEntry(f"unknown entry {name!r}{hint} `python -m dctkd_zoo list` shows all") from None
+    close = difflib.get_close_matches(name, entries(), n=3, cutoff=0.6)
+    hint = f"; did you mean {', '.join(close)}?" if close else "."
+    raise UnknownEntry(f"unknown entry {name!r}{hint} `python -m dctkd_zoo list` shows all")
 
 
 def get_dataset(name: str) -> Dataset:
@@ -200,6 +233,8 @@ def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
     """Return the names that match a shell pattern, of one dataset if given, in natural order."""
     if dataset is not None:
         get_dataset(dataset)
+    if not fnmatch.filter(entries(), pattern):
+        _recall(pattern)
     result = fnmatch.filter(entries(), pattern)
     return sorted((n for n in result if dataset in (None, entries()[n].dataset)), key=natural_key)
 

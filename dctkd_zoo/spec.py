@@ -61,7 +61,8 @@ class Dataset(Checked):
     images of another dataset. `drop_leaked` leaves out test images whose bytes also occur in the training set.
     `overlaps` names datasets of which images are in the training set: a network that was trained on it cannot be tested
     on those. `limits` says, for the cards of its networks, what they have not seen and are not for. `tags` go into the
-    model cards of its networks, for the Hub's search.
+    model cards of its networks, for the Hub's search. `folder` is where the images are if not in the folder `name` of
+    the data folder; in a catalog file, relative to that file.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Dataset(Checked):
     overlaps: tuple[str, ...] = ()
     notes: str = ""
     limits: str = ""
+    folder: str = ""
     tags: tuple[str, ...] = ("scene-recognition",)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
-from dctkd_zoo.cli import shell
+from dctkd_zoo.cli import common, shell
 from dctkd_zoo.cli.arguments import Parser, add_options, seeds
 from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
 
@@ -76,6 +76,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
+    try:
+        common.open_catalog(options)
+    except ZooError as error:
+        command.error(str(error))
     shell.remember(options)
     if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
@@ -94,8 +98,6 @@ def _command(arguments: list[str]) -> int:
         command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     try:
-        if options.catalog:
-            registry.include(options.catalog)
         entries = [
             registry.get_entry(name).with_seed(seed)
             for name in registry.resolve(options.names or ["*"])

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
-from dctkd_zoo.cli import shell
+from dctkd_zoo.cli import common, shell
 from dctkd_zoo.cli.arguments import Parser, add_options
 from dctkd_zoo.errors import ZooError
 
@@ -35,12 +35,11 @@ def main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
+    common.open_catalog(options)
     shell.remember(options)
     names = list(dict.fromkeys(options.names))
     if len(names) < 2:
         command.error("give at least two entries: the baseline and one to compare with it")
-    if options.catalog:
-        registry.include(options.catalog)
     entries = [registry.get_entry(name).with_seed(options.seed) for name in names]
     tables: dict[str, pd.DataFrame] = {}
     try:

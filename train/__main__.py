@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry
 from dctkd_zoo._io import atomic
-from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.arguments import Parser, add_options, positive, seeds
+from dctkd_zoo.cli import common, shell
+from dctkd_zoo.cli.arguments import Parser, add_options, positive, rate, seeds
 from dctkd_zoo.errors import ZooError, reason_of
 
 if TYPE_CHECKING:
@@ -43,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
         help="number format of training (default: bfloat16 if the device has instructions for it, unless the network "
         "trains faster in float32 there, which is measured on a CPU)",
     )
+    trial = parser.add_argument_group("a first try, recorded as another recipe than the entry's")
+    trial.add_argument("--epochs", type=positive, metavar="N", help="number of epochs")
+    trial.add_argument("--lr", type=rate, metavar="R", help="learning rate")
+    trial.add_argument("--batch-size", type=positive, metavar="N", help="images in a batch, over all devices")
+    trial.add_argument("--limit", type=positive, metavar="N", help="train on only the first N images of each class")
     add_options(parser, ("catalog",))
     many = parser.add_argument_group("many entries, one resumable job each")
     many.add_argument("--launcher", choices=("local", "slurm"), help="run the jobs here or on Slurm, and monitor them")
@@ -74,12 +79,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
+    common.open_catalog(options)
     shell.remember(options)
     logging.basicConfig(format="%(message)s")
     for package in ("dctkd_zoo", "train"):
         logging.getLogger(package).setLevel(logging.INFO)
-    if options.catalog:
-        registry.include(options.catalog)
     names = registry.resolve(options.names or ["*"])
     if options.launcher or options.dry_run or options.jobs or options.slurm:
         from train import launch
@@ -114,7 +118,8 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     )
     with distributed.process_group(chosen), device.full_float32():
         console = Console(quiet=not distributed.is_primary())
-        for entry in plan.seeded(names, options.seed):
+        for entry in [plan.changed(entry, options) for entry in plan.seeded(names, options.seed)]:
+            registry.remember(entry.name)
             try:
                 with distributed.lost_rank_errors():
                     run.train(entry, config, console)

@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import nn
 
-from dctkd_zoo import distributed, weights
+from dctkd_zoo import distributed, registry, weights
 from dctkd_zoo._io import atomic, csv_rows
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import ZooError
@@ -30,6 +30,7 @@ from eval.run.config import EvalConfig
 from train import checkpoint, loop, precision, setup
 from train.checkpoint import CheckpointManager
 from train.config import TrainConfig
+from train.launch.plan import CHANGES
 from train.progress import Display, format_cell
 from train.setup import TrainData
 from train.signals import Interrupted, StopSignal
@@ -126,10 +127,13 @@ def chosen_network(entry: Entry, state: loop.TrainState, folder: Path) -> nn.Mod
 
 
 def command(entry: Entry, config: TrainConfig) -> str:
-    """Return the command that reproduces the weights."""
+    """Return the command that reproduces the weights, with options for what differs from the catalog's recipe."""
+    catalogued = registry.entries().get(entry.name, entry).recipe
+    values = ((name, getattr(entry.recipe, name)) for name in CHANGES)
+    changed = [f" --{name.replace('_', '-')} {value:g}" for name, value in values if value != getattr(catalogued, name)]
     cache = f" --teacher-cache {config.teacher_cache}" if config.teacher_cache and entry.terms else ""
     number_format = f" --precision {config.precision}" if config.precision else ""
-    return entry.train_command + cache + number_format
+    return "".join([entry.train_command, *changed, cache, number_format])
 
 
 def refuse_other_recipe(entry: Entry, folder: Path, config: TrainConfig) -> None:

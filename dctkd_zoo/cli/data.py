@@ -5,7 +5,6 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from dctkd_zoo import registry
-from dctkd_zoo._io.paths import data_root
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import add_options
 from dctkd_zoo.cli.common import Commands
@@ -26,10 +25,11 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
 
 def fetch_data(options: Namespace) -> int:
     """Download a dataset into its folder."""
+    from dctkd_zoo.data import load
     from dctkd_zoo.data.fetch import fetch
 
     dataset = registry.get_dataset(options.dataset)
-    folder = data_root(options.data) / dataset.name
+    folder = load.root_of(dataset, options.data)
     fetch(dataset, folder)
     check = shell.suggest(f"python -m dctkd_zoo data check {dataset.name}")
     print(f"{dataset.title} is in {folder}; check it with `{check}`")

@@ -6,6 +6,7 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
+from pathlib import Path
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
@@ -17,7 +18,7 @@ COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the two commands."""
     listing = commands.add_parser("list", parents=[shared], help="list entries that match a shell pattern")
-    listing.add_argument("pattern", nargs="?", default="*", metavar="PATTERN")
+    listing.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="or a catalog file of your own")
     listing.add_argument("--dataset", metavar="NAME", help="only entries of this dataset")
     listing.add_argument("--pretrained", action="store_true", help="only entries with weights available now")
     listing.set_defaults(run=list_entries)
@@ -31,7 +32,8 @@ def list_entries(options: Namespace) -> int:
     """Print a table of entries."""
     from rich.text import Text
 
-    names = registry.find(options.pattern, options.dataset)
+    is_file = options.pattern.endswith(".py")
+    names = registry.include(Path(options.pattern)) if is_file else registry.find(options.pattern, options.dataset)
     rows = [(registry.get_entry(name), weights.status(name)) for name in names]
     selected = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
     lines = []

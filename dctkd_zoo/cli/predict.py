@@ -84,12 +84,12 @@ def predict(options: Namespace) -> int:
     source, words = _split(options.words)
     if not words:
         raise ZooError(f"no images: name some after {source}, or a folder of them")
-    if options.weights and source not in registry.entries():
+    if options.weights and not registry.knows(source):
         raise ZooError(f"--weights replaces those of an entry, but {source} names weights itself: give one of them")
     if options.overlay:
         options.overlay.mkdir(parents=True, exist_ok=True)  # fail now, not after the first batch
     chosen = device.choose(options.device)
-    if source in registry.entries():
+    if registry.knows(source):
         predictor = prediction.load(registry.get_entry(source), chosen, options.weights)
     else:
         predictor = prediction.load_external(source, chosen)
@@ -133,7 +133,7 @@ def _split(words: list[str]) -> tuple[str, list[str]]:
 
     first, path = words[0], Path(words[0])
     is_folder = all((path / file).is_file() for file in (weights.CONFIG, weights.WEIGHTS))
-    if first in registry.entries() or first.startswith(EXTERNAL) or is_folder:
+    if registry.knows(first) or first.startswith(EXTERNAL) or is_folder:
         return first, words[1:]
     if NAME.fullmatch(first) and not path.exists() and not filelist.is_image(first):
         registry.get_entry(first)  # which names the closest entries

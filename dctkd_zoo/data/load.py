@@ -15,7 +15,7 @@ from dctkd_zoo.cli import shell
 from dctkd_zoo.data import filelist, sources
 from dctkd_zoo.data.filelist import incomplete
 from dctkd_zoo.data.fingerprint import duplicates
-from dctkd_zoo.data.split import Split, held_out, with_unlabelled
+from dctkd_zoo.data.split import Split, first_of_each, held_out, with_unlabelled
 from dctkd_zoo.errors import DatasetError, DatasetMissing
 from dctkd_zoo.spec import Dataset, Recipe
 
@@ -30,10 +30,15 @@ def read(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
 
     They are "train" and "test", and "val" if the dataset has a part of its own to choose on.
     """
-    root, source = data_root(data) / dataset.name, source_of(dataset)
+    root, source = root_of(dataset, data), source_of(dataset)
     with way_on(dataset, root):
         parts = source.parts(root) if hasattr(source, "parts") else ("train", "test")
         return {split: source.read(root, split, *_inside(dataset)) for split in parts}
+
+
+def root_of(dataset: Dataset, data: Path | None = None) -> Path:
+    """Return the folder of a dataset's images: its own, or the one of its name below the data folder."""
+    return Path(dataset.folder) if dataset.folder else data_root(data) / dataset.name
 
 
 def _inside(dataset: Dataset) -> tuple[str, ...]:
@@ -47,7 +52,7 @@ def annotated(dataset: Dataset, data: Path | None = None) -> Split:
 
     `DatasetError` if a dataset has neither.
     """
-    root, source = data_root(data) / dataset.name, source_of(dataset)
+    root, source = root_of(dataset, data), source_of(dataset)
     if hasattr(source, "annotated"):
         with way_on(dataset, root):
             split: Split = source.annotated(root, *_inside(dataset))
@@ -82,7 +87,7 @@ def load(dataset: Dataset, data: Path | None = None) -> dict[str, Split]:
     `DatasetError` if images are missing, or classes differ in number or order.
     """
     splits = read(dataset, data)
-    root = data_root(data) / dataset.name
+    root = root_of(dataset, data)
     with way_on(dataset, root):
         for name, expected in (("train", dataset.train), ("test", dataset.test)):
             _check(root, name, splits[name], expected, dataset.num_classes)
@@ -108,6 +113,8 @@ def for_recipe(dataset: Dataset, recipe: Recipe, data: Path | None = None) -> di
     ones of "train"; those whose bytes also occur in the other splits are left out.
     """
     splits = load(dataset, data)
+    if recipe.limit:
+        splits["train"] = first_of_each(splits["train"], recipe.limit)
     if recipe.select != "val":
         splits.pop("val", None)
     elif "val" not in splits:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -191,6 +192,17 @@ def held_out(split: Split, fraction: float) -> tuple[Split, Split]:
     out = {of_class[place] for of_class in members for place in _spread(len(of_class), fraction)}
     rest, held = ([i for i in range(len(split)) if (i in out) == is_out] for is_out in (False, True))
     return split.take(rest), split.take(held)
+
+
+def first_of_each(split: Split, count: int) -> Split:
+    """Return the first `count` images of each class, in the split's order."""
+    seen = Counter[int]()
+    keep = []
+    for index, label in enumerate(split.labels.tolist()):
+        seen[label] += 1
+        if seen[label] <= count:
+            keep.append(index)
+    return split.take(keep)
 
 
 def _spread(count: int, fraction: float) -> list[int]:

@@ -140,6 +140,20 @@ QUESTIONS = (
         (("", ".long"), ("dctkd", ".long"), (".long", "dctkd.long"), ("at.long", "dctkd.long")),
         "`.long` has the teacher's number of epochs, 24 instead of 8. Nothing else differs.",
     ),
+    Question(
+        "And with a patient teacher: strong views, MixUp, no labels, and more images?",
+        ("top1", "skill.ssim"),
+        (
+            (".long", "kd.patient"),
+            ("dctkd.long", "kd.patient@"),
+            ("kd.patient", "dctkd_kd.patient"),
+            ("kd.patient", "kd.unlabelled"),
+            ("dctkd_kd.patient", "dctkd_kd.unlabelled"),
+        ),
+        "`.patient` is [function matching](docs/recipes.md#a-patient-teacher), on synthscenes for 48 epochs, twice as "
+        "many as `.long`; on scene15 for 60, as `.long`. `.unlabelled` of scene15 sees the images of MiniPlaces "
+        "too, and about as many images in all.",
+    ),
 )
 
 

@@ -27,8 +27,8 @@ HEAD = """# Results
 
 Results of the models trained by this project. Every value comes from `eval/results.csv`, which has one row per
 training run; `python -m dctkd_zoo info NAME` shows the recipe. [docs/training.md](docs/training.md) says how recipes
-were chosen (those of 15-Scene on a part of its training set). Values are those of the last epoch. "Best epoch" was
-chosen on the test set and is given for comparison only.
+were chosen (those of 15-Scene on a part of its training set). Values are those of the last epoch;
+the test set chose nothing.
 
 Values over several seeds are mean ± standard deviation (n - 1). A seed sets the initial weights and the order of
 images, and the random crops where views are new in every epoch; cached views are the same for all seeds. All students

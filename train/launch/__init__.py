@@ -25,7 +25,15 @@ from train.launch.scheduler import ENDS, Launcher, finished
 if TYPE_CHECKING:
     from rich.console import Console
 
-FORWARDED = ("data", "device", "out", "teacher_cache", "precision", "catalog")  # options that every job is given, too
+FORWARDED = (
+    "data",
+    "device",
+    "out",
+    "teacher_cache",
+    "precision",
+    "catalog",
+    *plan.CHANGES,
+)  # options that every job is given, too
 # Seconds between two polls, and at least this many times the duration of one.
 POLL_INTERVAL, POLL_FACTOR = 0.5, 10
 
@@ -33,7 +41,8 @@ POLL_INTERVAL, POLL_FACTOR = 0.5, 10
 def main(names: Sequence[str], options: argparse.Namespace) -> int:
     """Train the entries as jobs, or print the plan; return 0 if all of them are trained."""
     out = (options.out or checkpoints()).absolute()
-    jobs = plan.jobs(plan.seeded(names, options.seed), lambda entry: available(entry, out))
+    entries = [plan.changed(entry, options) for entry in plan.seeded(names, options.seed)]
+    jobs = plan.jobs(entries, lambda entry: available(entry, out))
     console = shell.console()
     if options.dry_run:
         from train.launch import estimate

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
-from dctkd_zoo.errors import WeightsNotFound
+from dctkd_zoo.errors import WeightsNotFound, ZooError
 from dctkd_zoo.spec import EXTERNAL, Entry
 
 SHOWN = 5  # missing networks named in the error message
@@ -24,6 +25,19 @@ class Job:
     def name(self) -> str:
         """Name of the run, its folder and its job."""
         return self.entry.run_name
+
+
+CHANGES = ("epochs", "lr", "batch_size", "limit")  # fields of a recipe that the command line may change
+
+
+def changed(entry: Entry, options: Namespace) -> Entry:
+    """Return the entry with the values that the options give for its recipe; `ZooError` if they do not fit."""
+    values = ((name, getattr(options, name, None)) for name in CHANGES)
+    given = {name: value for name, value in values if value is not None}
+    try:
+        return replace(entry, recipe=replace(entry.recipe, **given)) if given else entry
+    except ValueError as error:
+        raise ZooError(f"{entry.name}: {error}") from error
 
 
 def seeded(names: Iterable[str], seeds: Sequence[int] | None) -> list[Entry]:

@@ -1,5 +1,8 @@
 """Source of image folders, `{train,test}/<class>/**/<image>`; `val` is the test set if there is no `test`.
 
+With `source="folders/split"` there is one folder of classes, `<class>/**/<image>`, and one image in five of each class is
+the test set, in the order of the sha256 of their ids: the same ones on every machine.
+
 Classes are the folders in `train`, sorted by character codes like torchvision's `ImageFolder`; links are followed.
 Files are images by their suffix, in any case; hidden ones are skipped, which other readers read.
 """
@@ -10,7 +13,10 @@ from pathlib import Path
 
 from dctkd_zoo.data import filelist
 from dctkd_zoo.data.files import entries, is_folder
-from dctkd_zoo.data.split import Files, Split
+from dctkd_zoo.data.split import Files, Split, held_out
+from dctkd_zoo.errors import DatasetError
+
+TEST = 0.2  # of the images of one folder, those for testing
 
 
 def parts(root: Path) -> tuple[str, ...]:
@@ -19,14 +25,25 @@ def parts(root: Path) -> tuple[str, ...]:
     return ("train", "val", "test") if both and _classes(root, "val") else ("train", "test")
 
 
-def read(root: Path, split: str) -> Split:
-    """Read the split "train", "val" or "test" of the folder `root`; ids are paths like `test/bedroom/image_3.jpg`."""
-    classes = _classes(root, "train")
+def read(root: Path, split: str, how: str = "") -> Split:
+    """Read the split "train", "val" or "test" of the folder `root`; ids are paths like `test/bedroom/image_3.jpg`.
+
+    With `how` "split", the folder has no such parts and is split here.
+    """
+    if how not in ("", "split"):
+        raise DatasetError(f"source folders/{how}: it is either folders or folders/split")
+    if how:
+        return held_out(_listed(root, "", _classes(root, "")), TEST)[split == "test"]
     part = "val" if split == "test" and not (root / "test").is_dir() and (root / "val").is_dir() else split
+    return _listed(root, f"{part}/", _classes(root, "train"), _classes(root, part))
+
+
+def _listed(root: Path, prefix: str, classes: list[str], folders: list[str] | None = None) -> Split:
+    """Return the images below `root/prefix`, in the folders of their classes."""
     rows = [
-        (f"{part}/{name}/{file}", name)
-        for name in _classes(root, part)
-        for file in filelist.below(root / part / name)
+        (f"{prefix}{name}/{file}", name)
+        for name in (classes if folders is None else folders)
+        for file in filelist.below(root / prefix / name)
         if filelist.is_image(file)
     ]
     return filelist.labelled(root, rows, classes)
@@ -35,13 +52,14 @@ def read(root: Path, split: str) -> Split:
 def _classes(root: Path, part: str) -> list[str]:
     folder = root / part
     if not folder.is_dir():
-        raise filelist.incomplete(root, f"there is no folder {part}")
+        raise filelist.incomplete(root, f"there is no folder {part}" if part else "there is no such folder")
     return [entry.name for entry in entries(folder) if is_folder(entry) and not entry.name.startswith(".")]
 
 
 def otherwise(split: Split) -> dict[str, list[str]]:
     """Return what torchvision's `ImageFolder` and timm's reader read differently in this split, and where."""
-    assert isinstance(split.images, Files)
+    if not isinstance(split.images, Files):  # split here: others read the folder as a whole
+        return {}
     part = split.images.root / split.ids[0].partition("/")[0]
     labels = {
         str(split.images.root / name): split.classes[label]
