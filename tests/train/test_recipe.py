@@ -38,7 +38,8 @@ FIELDS = {
     "layers": {"layer_decay": 0.5}, "warm": {"warmup": 1.0}, "clipped": {"clip_grad": 0.1},
     "rrc": {"augment": "rrc"}, "rand": {"augment": "rand"}, "erased": {"erasing": 0.9}, "mixup": {"mixup": 1.0},
     "cutmix": {"cutmix": 1.0}, "both": {"mixup": 1.0, "cutmix": 1.0}, "smooth": {"label_smoothing": 0.2},
-    "ema": {"ema": 0.9}, "ramped": {"ramps": {"ce": Ramp(0.2, 1.0, 1.0)}}, "val": {"select": "val"}, "all": ALL,
+    "ema": {"ema": 0.9}, "ramped": {"ramps": {"ce": Ramp(0.2, 1.0, 1.0)}}, "val": {"select": "val"},
+    "few": {"limit": 7}, "all": ALL,
 }
 DISTILLED = {
     "plain": {}, "ramped": {"ramps": {"dctkd": Ramp(), "kd": Ramp(1.0, 0.0, 1.0)}}, "more": {"unlabelled": True},
@@ -72,7 +73,7 @@ ENTRIES = (
 )
 FIELDS = (
     *("plain", "adamw", "lamb", "layers", "warm", "clipped", "rrc", "rand", "erased", "mixup", "cutmix", "both"),
-    *("smooth", "ema", "ramped", "val", "all"),
+    *("smooth", "ema", "ramped", "val", "few", "all"),
 )
 DISTILLED = ("plain", "ramped", "more", "blended", "changed", "all")
 NAMES = (*(f"r8_stripes.{name}" for name in FIELDS), *(f"r8_dctkd_kd_stripes.{name}" for name in DISTILLED))
@@ -163,9 +164,9 @@ class TestEffect:
 @pytest.mark.parametrize("name", NAMES)
 def test_killed_after_any_step_a_run_ends_with_the_same_weights(name, world, out, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "EVERY", -1.0)  # a checkpoint after every step
-    images = 42 if registry.get_entry(name).recipe.select == "val" else 48
-    images += 20 if registry.get_entry(name).recipe.unlabelled else 0
-    total = 2 * -(-images // 16)
+    entry = registry.get_entry(name)
+    splits = for_recipe(registry.get_dataset("stripes"), entry.recipe, world / "data")
+    total = 2 * -(-len(splits["train"]) // 16)
     few = random.Random(name).sample(range(total + 1), 3 if name.endswith(".all") else 1)
     after = range(total + 1) if worlds.SOAK else few
     step, done, limit = loop.step, 0, 0
