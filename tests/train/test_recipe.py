@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -118,11 +120,10 @@ def built(world, name, **changes):
 
 
 @pytest.fixture(scope="module")
-def out(world):
-    """Each entry with one field or many, trained once, after the teacher."""
-    for name in ("r14_stripes", *NAMES):
-        trained(world, name, world / "out")
-    return world / "out"
+def whole(world):
+    """The folder of an entry's run that nothing interrupted; each is trained once, the teacher first."""
+    trained(world, "r14_stripes", world / "out")
+    return lambda name: trained(world, name, world / "out")
 
 
 def digest(folder):
@@ -134,9 +135,9 @@ def log(folder):
 
 
 class TestEffect:
-    def test_each_field_changes_the_weights(self, out):
+    def test_each_field_changes_the_weights(self, whole):
         for kind, names in (("r8_stripes", FIELDS), ("r8_dctkd_kd_stripes", DISTILLED)):
-            assert len({digest(out / f"{kind}.{name}") for name in names}) == len(names)
+            assert len({digest(whole(f"{kind}.{name}")) for name in names}) == len(names)
 
     def test_stochastic_depth_changes_the_weights_and_not_what_timm_loads(self, world, tmp_path):
         plain, dropped = (trained(world, f"mbv2_stripes.{name}", tmp_path) for name in ("short", "drop"))
@@ -144,15 +145,15 @@ class TestEffect:
         assert (plain / "config.json").read_text() == (dropped / "config.json").read_text().replace(".drop", ".short")
 
     @pytest.mark.parametrize("name", NAMES)
-    def test_the_fields_are_in_the_recorded_recipe(self, out, name):
-        recorded = json.loads((out / name / "recipe.json").read_text())["recipe"]
+    def test_the_fields_are_in_the_recorded_recipe(self, whole, name):
+        recorded = json.loads((whole(name) / "recipe.json").read_text())["recipe"]
         assert recorded == json.loads(json.dumps(registry.get_entry(name).recipe.to_dict()))
 
-    def test_warm_up_and_ramps_are_in_the_log(self, out):
-        warm, plain = (log(out / f"r8_stripes.{name}") for name in ("warm", "plain"))
+    def test_warm_up_and_ramps_are_in_the_log(self, whole):
+        warm, plain = (log(whole(f"r8_stripes.{name}")) for name in ("warm", "plain"))
         assert float(warm[0]["lr"]) == pytest.approx(0.05 * 2 / 3) and float(warm[1]["lr"]) == 0.05
         assert [float(row["lr"]) for row in plain] == [0.05, 0.05]
-        assert float(log(out / "r8_stripes.ramped")[0]["ce"]) < 0.6 * float(plain[0]["ce"])
+        assert float(log(whole("r8_stripes.ramped"))[0]["ce"]) < 0.6 * float(plain[0]["ce"])
 
     def test_unlabelled_images_are_in_the_epochs(self, world):
         data, state = built(world, "r8_dctkd_kd_stripes.more")
@@ -162,7 +163,8 @@ class TestEffect:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_killed_after_any_step_a_run_ends_with_the_same_weights(name, world, out, tmp_path, monkeypatch):
+def test_killed_after_any_step_a_run_ends_with_the_same_weights(name, world, whole, tmp_path, monkeypatch):
+    expected = whole(name)
     monkeypatch.setattr(checkpoint, "EVERY", -1.0)  # a checkpoint after every step
     entry = registry.get_entry(name)
     splits = for_recipe(registry.get_dataset("stripes"), entry.recipe, world / "data")
@@ -187,10 +189,10 @@ def test_killed_after_any_step_a_run_ends_with_the_same_weights(name, world, out
             done = -10_000
             trained(world, name, folder, resume=True)
         assert done == total or done < 0
-        assert digest(folder / name) == digest(out / name), f"killed after step {limit} of {total}"
+        assert digest(folder / name) == digest(expected), f"killed after step {limit} of {total}"
         without_speed = [
-            [{k: v for k, v in row.items() if k != "images_per_s"} for row in log(path / name)]
-            for path in (folder, out)
+            [{k: v for k, v in row.items() if k != "images_per_s"} for row in log(path)]
+            for path in (folder / name, expected)
         ]
         assert without_speed[0] == without_speed[1]
 
@@ -218,9 +220,9 @@ class TestSelection:
             assert all(torch.equal(exported[n], network[n]) for n in exported) == (item == 1)
         assert all(torch.equal(best[n], exported[n]) for n in exported)
 
-    def test_the_files_say_what_it_was_chosen_on(self, world, out):
+    def test_the_files_say_what_it_was_chosen_on(self, world, whole):
         for name, selected in (("val", "best epoch on val"), ("plain", "last epoch")):
-            folder = out / f"r8_stripes.{name}"
+            folder = whole(f"r8_stripes.{name}")
             results = json.loads((folder / "results.json").read_text())
             assert results["selected"] == selected and results["n"] == 24
             rows = log(folder)
@@ -278,12 +280,13 @@ class TestSelection:
             assert ("(chosen on the test set: not the result)" in text) == (name == "released")
             if terminal:
                 assert (f"% on {on} (epoch" in text) == (name != "plain")
+                assert re.search(r"\n +2 +[\d.]+ ", text)  # the last epoch is in the table
             else:
                 assert f"epoch 2/2  {on}_top1 " in text
 
 
 class TestStep:
-    def test_the_norm_in_the_log_is_that_before_clipping_and_the_gradient_is_clipped(self, world, out, monkeypatch):
+    def test_the_norm_in_the_log_is_that_before_clipping_and_the_gradient_is_clipped(self, world, whole):
         data, state = built(world, "r8_stripes.clipped")
         _, plain = built(world, "r8_stripes.plain")
         batch = next(iter(data.train.train(0, 0)))
@@ -297,7 +300,7 @@ class TestStep:
         torch.testing.assert_close(values["grad_norm"], norm(plain))
         assert "grad_norm" not in free and norm(plain) > 0.1
         torch.testing.assert_close(norm(state), torch.tensor(0.1), rtol=1e-4, atol=0)
-        assert all(float(row["grad_norm"]) > 0.1 for row in log(out / "r8_stripes.clipped"))
+        assert all(float(row["grad_norm"]) > 0.1 for row in log(whole("r8_stripes.clipped")))
 
     def test_a_gradient_below_the_maximum_stays_as_it_is(self, world):
         (data, plain), (_, state) = (built(world, "r8_stripes.plain") for _ in range(2))
@@ -310,8 +313,8 @@ class TestStep:
         assert all(torch.equal(one, other) for one, other in pairs)
 
     @pytest.mark.parametrize(("epoch", "step", "dctkd", "kd"), [(0, 0, 0, 1), (0, 1, 1, 5 / 6), (1, 2, 1, 1 / 6)])
-    def test_ramps_scale_their_terms_by_the_position_in_the_run(self, world, out, epoch, step, dctkd, kd):
-        """Dctkd is warmed up over the first fifth of an epoch, kd fades out over both."""
+    def test_ramps_scale_their_terms_by_the_position_in_the_run(self, world, whole, epoch, step, dctkd, kd):
+        """The term dctkd is warmed up over the first fifth of an epoch, kd fades out over both."""
         data, state = built(world, "r8_dctkd_kd_stripes.ramped")
         batch = next(iter(data.train.train(0, 0)))
         _, teach = state.teacher.epoch(0)
@@ -339,11 +342,11 @@ class TestStep:
                 torch.testing.assert_close(result[name], value, rtol=1e-4, atol=1e-5)
 
     def test_what_is_exported_is_the_average(self, world, tmp_path, monkeypatch):
-        states, whole = [], loop.epoch
+        states, epoch = [], loop.epoch
 
         def kept(state, *rest):
             states.append(state)
-            return whole(state, *rest)
+            return epoch(state, *rest)
 
         monkeypatch.setattr(loop, "epoch", kept)
         exported = load_file(trained(world, "r8_stripes.ema", tmp_path) / weights.WEIGHTS)
@@ -354,7 +357,7 @@ class TestStep:
 
 class TestTeacherCache:
     @pytest.mark.parametrize("name", [f"r8_dctkd_kd_stripes.{kind}" for kind in ("ramped", "more", "changed")])
-    def test_a_cached_teacher_sees_what_the_student_sees(self, name, world, out):
+    def test_a_cached_teacher_sees_what_the_student_sees(self, name, world, whole):
         data, cached = built(world, name, teacher_cache=2)
         _, online = built(world, name)
         _, run_teacher = online.teacher.epoch(1)
@@ -366,9 +369,10 @@ class TestTeacherCache:
                 torch.testing.assert_close(a, b, rtol=1e-2, atol=1e-2)
 
     @pytest.mark.parametrize("kind", ["ramped", "more", "changed"])
-    def test_a_run_with_cached_views_resumes_to_the_same_weights(self, kind, world, out, tmp_path, monkeypatch):
+    def test_a_run_with_cached_views_resumes_to_the_same_weights(self, kind, world, whole, tmp_path, monkeypatch):
         name, forward, count = f"r8_dctkd_kd_stripes.{kind}", loop.forward, []
-        whole = digest(trained(world, name, tmp_path / "whole", teacher_cache=1))
+        online = digest(whole(name))
+        cached = digest(trained(world, name, tmp_path / "whole", teacher_cache=1))
 
         def stopping(*arguments):
             count.append(1)
@@ -380,11 +384,10 @@ class TestTeacherCache:
         monkeypatch.setattr(loop, "forward", stopping)
         with pytest.raises(KeyboardInterrupt):
             trained(world, name, tmp_path / "part", teacher_cache=1)
-        assert digest(trained(world, name, tmp_path / "part", teacher_cache=1, resume=True)) == whole
-        assert whole != digest(out / name)
+        assert digest(trained(world, name, tmp_path / "part", teacher_cache=1, resume=True)) == cached != online
 
     @pytest.mark.parametrize(("kind", "names"), [("blended", "mixup and cutmix"), ("all", "mixup and cutmix")])
-    def test_blended_images_are_refused_by_name_before_anything_is_computed(self, kind, names, world, out, tmp_path):
+    def test_blended_images_are_refused_by_name_before_anything_is_computed(self, kind, names, world, whole, tmp_path):
         with pytest.raises(ZooError, match=f"^{names}: a teacher cache holds no outputs for blended images"):
             trained(world, f"r8_dctkd_kd_stripes.{kind}", tmp_path, teacher_cache=1)
         assert not (tmp_path / f"r8_dctkd_kd_stripes.{kind}" / "recipe.json").exists()
@@ -404,14 +407,14 @@ def test_combinations_that_make_no_sense_are_refused_by_name(name, message, worl
         trained(world, name, tmp_path)
 
 
-@pytest.mark.slow
-def test_two_ranks_train_the_network_of_one_process_with_all_fields(world, out, tmp_path):
+def test_two_ranks_train_the_network_of_one_process_with_all_fields(world, whole, tmp_path):
     names = ["r8_stripes.all", "r8_dctkd_kd_stripes.all"]
     arguments = [*worlds.options(world, tmp_path), "--precision", "float32"]
-    done = worlds.run(worlds.torchrun(2, "train", *arguments, "r14_stripes", *names), world)
+    shutil.copytree(whole("r14_stripes"), tmp_path / "r14_stripes")
+    done = worlds.run(worlds.torchrun(2, "train", *arguments, *names), world)
     assert done.returncode == 0, done.stderr
     for name in names:
-        one, two = (log(folder / name) for folder in (out, tmp_path))
+        one, two = log(whole(name)), log(tmp_path / name)
         for a, b in zip(one, two, strict=True):
             for column in a.keys() - {"images_per_s", "val_top1"}:
-                assert float(a[column]) == pytest.approx(float(b[column]), rel=0.05, abs=1e-3), (name, column)
+                assert float(a[column]) == pytest.approx(float(b[column]), rel=0.02, abs=1e-3), (name, column)
