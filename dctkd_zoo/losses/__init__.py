@@ -16,11 +16,13 @@ class Term(nn.Module):
     """A loss term: `term(student, teacher, batch) -> (B,)`.
 
     `needs_teacher` is false for a term that reads only the student and the labels, `needs_features` true for one that
-    reads the teacher's whole feature maps, not just their activation maps.
+    reads the teacher's whole feature maps, not just their activation maps, `needs_ids` true for one that reads
+    `Batch.ids` and the training set's labels.
     """
 
     needs_teacher = True
     needs_features = False
+    needs_ids = False
 
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create what depends on the outputs' shapes; called once, before training.

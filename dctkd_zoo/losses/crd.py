@@ -90,6 +90,8 @@ class CRD(Term):
         dim: dimension of the space that both embeddings are projected to.
     """
 
+    needs_ids = True
+
     def __init__(
         self,
         negatives: str = "all",
