@@ -10,7 +10,7 @@ import pytest
 import timm
 import torch
 from timm.data import Mixup
-from timm.loss import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from timm.loss import BinaryCrossEntropy, LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from timm.models import create_model
 from timm.optim import create_optimizer_v2
 from timm.task import resume_task_checkpoint
@@ -177,6 +177,11 @@ def test_a_criterion_takes_the_place_of_the_cross_entropy():
     given = make("kd", criterion=LabelSmoothingCrossEntropy(0.2))
     own = make("kd", options={"ce": {"label_smoothing": 0.2}})
     assert steps(given, 3) == [pytest.approx(row, rel=1e-5) for row in steps(own, 3)]
+    binary = make("kd", criterion=BinaryCrossEntropy()).eval()
+    for images, targets in (BATCHES[0][:2], mixed(BATCHES[0])):
+        with torch.no_grad():
+            result = binary(images, targets)
+        torch.testing.assert_close(result["ce"], 0.5 * BinaryCrossEntropy()(result["output"], targets))
 
 
 def test_ema_averages_student_and_terms_and_evaluates_the_student():
