@@ -79,7 +79,7 @@ def steps(task: DistillationTask, count: int = STEPS, **sgd: Any) -> list[dict[s
     task.train()
     trained = task.get_trainable_module()
     assert trained is not None
-    update, values = optimizer(trained.parameters(), RECIPE), []
+    update, values = optimizer(trained, (), RECIPE), []
     for batch in BATCHES[:count]:
         result = task(batch.images, batch.labels)
         update.zero_grad()
@@ -103,7 +103,7 @@ def own_steps(terms: tuple[str, ...], options: dict[str, dict[str, Any]]) -> lis
     objective.load_state_dict(own)
     student.train()
     online = teacher_source.OnlineTeacher(teacher, torch.float32)
-    sgd = optimizer([*network.parameters(), *objective.parameters()], RECIPE)
+    sgd = optimizer(network, objective.parameters(), RECIPE)
     state = loop.TrainState(student, online, objective, objective, sgd, RECIPE, torch.float32)
     return [{name: value.item() for name, value in loop.step(state, batch, online.run).items()} for batch in BATCHES]
 
@@ -204,7 +204,7 @@ def test_ema_averages_student_and_terms_and_evaluates_the_student():
 def test_a_checkpoint_holds_no_teacher_and_continues_with_the_terms_parameters(terms, tmp_path):
     task = make(*terms)
     task.setup_ema(decay=0.5)
-    update = optimizer(inner(task).parameters(), RECIPE)
+    update = optimizer(inner(task), (), RECIPE)
     steps(task, 2)
     task.update_ema()
     saver = CheckpointSaver(task.get_eval_model(), update, task=task, checkpoint_dir=str(tmp_path))
