@@ -54,6 +54,6 @@ student = dctkd_zoo.create_model("r20_synthscenes")  # untrained; any timm netwo
 teacher = dctkd_zoo.create_model("r56_synthscenes", pretrained=True)
 task = DistillationTask(student, teacher, {"ce": 1, "dctkd": 1}, images[:48], mean=[0.5] * 3, std=[0.25] * 3)
 trainer = lightning.Trainer(max_steps=options.steps, accelerator="cpu", logger=False, enable_checkpointing=False)
-trainer.fit(Distillation(task), loader, ckpt_path=options.resume)
+trainer.fit(Distillation(task.train()), loader, ckpt_path=options.resume)
 trainer.save_checkpoint("student.ckpt")
 print(*(f"{name} {trainer.logged_metrics[name].item():.3f}" for name in ("loss", "ce", "dctkd")))
