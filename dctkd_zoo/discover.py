@@ -21,13 +21,18 @@ def modules(package: str) -> tuple[str, ...]:
     return tuple(sorted(module.name for module in result if not module.name.startswith("_")))
 
 
-def load(package: str, name: str) -> ModuleType:
-    """Import and return the module `<package>.<name>`; `ValueError` if there is none."""
+def check(package: str, name: str) -> None:
+    """Raise `ValueError`, with a suggestion, if there is no module `<package>.<name>`; import nothing."""
     available = modules(package)
     if name not in available:
         close = difflib.get_close_matches(name, available)
         hint = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
         raise ValueError(f"{package} has no {name!r}.{hint} Available: {', '.join(available) or 'nothing'}")
+
+
+def load(package: str, name: str) -> ModuleType:
+    """Import and return the module `<package>.<name>`; `ValueError` if there is none."""
+    check(package, name)
     return importlib.import_module(f"{package}.{name}")
 
 

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import registry
+from dctkd_zoo import discover, registry
 from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import common, shell
 from dctkd_zoo.cli.arguments import Parser, add_options, positive, rate, seeds
 from dctkd_zoo.errors import ZooError, reason_of
+from train import loggers
 
 if TYPE_CHECKING:
     from dctkd_zoo.spec import Entry
@@ -42,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
         choices=("float32", "bfloat16"),
         help="number format of training (default: bfloat16 if the device has instructions for it, unless the network "
         "trains faster in float32 there, which is measured on a CPU)",
+    )
+    parser.add_argument(
+        "--log",
+        type=log_names,
+        action="extend",
+        metavar="LOGGER",
+        help=f"also log to {', '.join(discover.modules('train.loggers'))}; repeatable or comma-separated",
     )
     trial = parser.add_argument_group("a first try, recorded as another recipe than the entry's")
     trial.add_argument("--epochs", type=positive, metavar="N", help="number of epochs")
@@ -72,6 +80,14 @@ def pair(text: str) -> tuple[str, int | str]:
     return key, int(value) if value.isdecimal() else value
 
 
+def log_names(text: str) -> list[str]:
+    """Return the loggers in a comma-separated list."""
+    try:
+        return loggers.chosen(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     return shell.run(lambda: _run(arguments), stopped="stopped; continue with --resume")
@@ -85,6 +101,8 @@ def _run(arguments: list[str] | None) -> int:
     for package in ("dctkd_zoo", "train"):
         logging.getLogger(package).setLevel(logging.INFO)
     names = registry.resolve(options.names or ["*"])
+    for name in options.log or ():
+        loggers.load(name)
     if options.launcher or options.dry_run or options.jobs or options.slurm:
         from train import launch
 
@@ -115,6 +133,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
         options.out,
         options.teacher_cache,
         options.precision,
+        tuple(dict.fromkeys(options.log or ())),
     )
     with distributed.process_group(chosen), device.full_float32():
         console = Console(quiet=not distributed.is_primary())

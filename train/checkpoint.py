@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -38,7 +39,7 @@ class Progress:
     """Progress of a run: finished epochs with a log row each, the best test accuracy in percent, and its identity.
 
     `facts` must be equal when the run is resumed. `step` counts the steps done in the current epoch, `sums` holds the
-    sum of each loss term over them.
+    sum of each loss term over them. `log_id` is what loggers know the run by.
     """
 
     facts: dict[str, Any]
@@ -48,6 +49,7 @@ class Progress:
     best_top1: float = -1.0
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)
+    log_id: str = field(default_factory=lambda: uuid4().hex)
 
 
 @dataclass(frozen=True)

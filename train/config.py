@@ -25,6 +25,7 @@ class TrainConfig:
         None  # number of fixed views per image with cached teacher outputs; None: online teacher
     )
     precision: str | None = None  # "float32" or "bfloat16"; None: the faster one (train/precision.py)
+    loggers: tuple[str, ...] = ()  # modules of train/loggers
 
     @property
     def dtype(self) -> torch.dtype:

@@ -68,6 +68,7 @@ class TrainState:
     teacher_sha256: str = ""
     teacher_config_sha256: str = ""
     average: ModelEmaV3 | None = None
+    measures_norm: bool = False  # also without clipping
 
     @property
     def result(self) -> FeatureExtractor:
@@ -111,6 +112,14 @@ class Meter:
     sums: dict[str, float] = field(default_factory=dict)
     steps: int = 0
     pending: list[dict[str, Tensor]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._seen = self.steps, dict(self.sums)
+
+    def lap(self) -> dict[str, float]:
+        """Return the means over the steps flushed since the last call; empty if there are none."""
+        (steps, sums), self._seen = self._seen, (self.steps, dict(self.sums))
+        return {n: (v - sums.get(n, 0.0)) / (self.steps - steps) for n, v in self.sums.items() if self.steps > steps}
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """Add the terms of one step, leaving them on the device."""
@@ -175,7 +184,8 @@ def step(
 ) -> dict[str, Tensor]:
     """Update the student on this rank's part of a batch of `count` images; return the weighted terms, scalars.
 
-    If the recipe clips the gradient, its norm before that is among them, as `grad_norm`.
+    If the recipe clips the gradient or the state asks for its norm, that norm is among them, as `grad_norm`. It is that
+    before clipping.
     """
     count, key = len(batch.labels) if count is None else count, key or StepKey()
     _ = state.loss_module  # creating the DDP wrapper needs all ranks, so do it before `local_only`
@@ -191,10 +201,11 @@ def step(
 
 
 def _clip(state: TrainState) -> Tensor | None:
-    """Scale the gradient down to the recipe's maximum norm, and return what its norm was."""
-    if not state.recipe.clip_grad:
-        return None
-    return nn.utils.clip_grad_norm_(state.loss_module.parameters(), state.recipe.clip_grad)
+    """Scale the gradient down to the recipe's maximum norm, if it has one; return what its norm was, if measured."""
+    if state.recipe.clip_grad:
+        return nn.utils.clip_grad_norm_(state.loss_module.parameters(), state.recipe.clip_grad)
+    gradients = (p.grad for p in state.loss_module.parameters() if p.grad is not None)
+    return nn.utils.get_total_norm(gradients) if state.measures_norm else None
 
 
 def forward(state: TrainState, batch: Batch, teach: TeacherFn | None, share: float, key: StepKey) -> dict[str, Tensor]:

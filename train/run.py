@@ -7,6 +7,7 @@ import platform
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,12 @@ from dctkd_zoo.weights.run_folder import BEST, ENVIRONMENT, ERROR, LOG, RECIPE, 
 from eval.run import evaluation, results_csv
 from eval.run import result_row as results_record
 from eval.run.config import EvalConfig
-from train import checkpoint, loop, precision, setup
+from train import checkpoint, loop, precision, run_log, setup
 from train.checkpoint import CheckpointManager
 from train.config import TrainConfig
 from train.launch.plan import CHANGES
 from train.progress import Display, format_cell
+from train.run_log import RunLog
 from train.setup import TrainData
 from train.signals import Interrupted, StopSignal
 
@@ -82,7 +84,8 @@ def _finished(entry: Entry, config: TrainConfig, folder: Path, console: Console)
 
 def _train(entry: Entry, config: TrainConfig, folder: Path, console: Console) -> None:
     data, state, progress = begin(entry, config, folder, console)
-    run_epochs(entry, state, data, progress, folder, console)
+    with run_log.opened(entry, config, progress, len(data.train.labels), folder) as log:
+        run_epochs(entry, state, data, progress, folder, console, log)
     if distributed.is_primary():
         export.write(chosen_network(entry, state, folder), entry, data.dataset, data.classes, folder)
     distributed.barrier()
@@ -115,7 +118,7 @@ def begin(
     progress = restore(folder, state, facts, config.resume)
     if distributed.is_primary():
         write_facts(entry, folder, config, facts, data.start.origin if data.start else None)
-    return data, state, progress
+    return data, replace(state, measures_norm=run_log.measures_norm(progress, config)), progress
 
 
 def chosen_network(entry: Entry, state: loop.TrainState, folder: Path) -> nn.Module:
@@ -177,12 +180,14 @@ def run_epochs(
     progress: checkpoint.Progress,
     folder: Path,
     console: Console,
+    log: RunLog | None = None,
 ) -> None:
     """Train to the last epoch, or until val has not become better; write log and checkpoint after each.
 
     Epochs are judged by val if the recipe selects by it, else by the test set.
     """
     recipe, images = entry.recipe, len(data.train.labels)
+    log = log or RunLog((), recipe, 1)
     epochs_done = progress.epoch + min(progress.step * recipe.batch_size, images) / images
     chosen_on = data.judge_name if MEANING[recipe.select] else ""
     display = Display(entry.name, recipe.epochs, images, epochs_done, console, chosen_on)
@@ -195,7 +200,7 @@ def run_epochs(
                 data.train,
                 recipe.seed,
                 progress.epoch,
-                lambda done, losses: display.update(progress, done, losses),
+                partial(_report, display, log, progress, meter),
                 meter,
                 checkpoints.on_step_end,
             )
@@ -206,6 +211,7 @@ def run_epochs(
                 if progress.best_epoch == progress.epoch and recipe.select != "last":
                     checkpoint.save_model(folder / BEST, state.result.model)
                 write_log(progress, folder)
+                log.epoch(progress.log[-1], meter)
             checkpoints.save()
             display.finish_epoch(progress)
             if distributed.any_rank(stop_signal.signum is not None)[0]:
@@ -216,6 +222,18 @@ def run_epochs(
     ended = early if progress.epoch < recipe.epochs else ""
     text = f"{last}{ended}{best if MEANING[recipe.select] else ''}"
     console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _report(
+    display: Display,
+    log: RunLog,
+    progress: checkpoint.Progress,
+    meter: loop.Meter,
+    done: int,
+    losses: dict[str, float],
+) -> None:
+    display.update(progress, done, losses)
+    log.recent(progress.epoch, meter)
 
 
 def is_over(recipe: Recipe, progress: checkpoint.Progress) -> bool:

@@ -31,6 +31,7 @@ FORWARDED = (
     "out",
     "teacher_cache",
     "precision",
+    "log",
     "catalog",
     *plan.CHANGES,
 )  # options that every job is given, too
@@ -115,8 +116,15 @@ def arguments(entry: Entry, options: argparse.Namespace) -> list[str]:
     for name in FORWARDED:
         value = getattr(options, name)
         if value is not None:
-            line += [f"--{name.replace('_', '-')}", str(value.absolute() if isinstance(value, Path) else value)]
+            line += [f"--{name.replace('_', '-')}", _text(value)]
     return line
+
+
+def _text(value: object) -> str:
+    """Return an option's value as it is written on a command line."""
+    if isinstance(value, list):
+        return ",".join(value)
+    return str(value.absolute() if isinstance(value, Path) else value)
 
 
 def available(entry: Entry, out: Path) -> bool:
