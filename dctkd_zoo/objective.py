@@ -32,9 +32,9 @@ class Objective(nn.Module):
         """Return the names of the terms that read the teacher's whole feature maps."""
         return [name for name, term in self._terms().items() if term.needs_features]
 
-    def comparing_originals(self) -> list[str]:
-        """Return the names of the terms that need every image as it is, with a label."""
-        return [name for name, term in self._terms().items() if term.needs_originals]
+    def reading_ids(self) -> list[str]:
+        """Return the names of the terms that know the training images by number, so that none can be blended."""
+        return [name for name, term in self._terms().items() if term.needs_ids]
 
     def _terms(self) -> dict[str, Term]:
         return {name: term for name, term in self.terms.items() if isinstance(term, Term)}

@@ -182,7 +182,11 @@ def optimizer_state(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Load what `optimizer_state` returned; settings of another kind, such as a dtype, are those of the optimizer."""
+    """Load what `optimizer_state` returned; settings of another kind, such as a dtype, are those of the optimizer.
+
+    Tensors lie in memory as their parameters do: sums over them, as of a norm, would else be rounded in another order.
+    """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     values: dict[int, dict[str, Any]] = {int(index): dict(item) for index, item in state.optimizer["state"].items()}
     current = optimizer.state_dict()["param_groups"]
     groups = [{**own, **saved} for own, saved in zip(current, state.optimizer["groups"], strict=True)]
@@ -191,8 +195,14 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: State) -> None:
         if owner.startswith(GROUP):
             groups[int(owner.removeprefix(GROUP))][key] = tensor
         else:
-            values.setdefault(int(owner), {})[key] = tensor
+            values.setdefault(int(owner), {})[key] = _laid_out_as(parameters[int(owner)], tensor)
     optimizer.load_state_dict({"state": values, "param_groups": groups})
+
+
+def _laid_out_as(parameter: Tensor, tensor: Tensor) -> Tensor:
+    """Return a tensor with the strides of a parameter, if it has the same shape."""
+    alike = tensor.shape == parameter.shape
+    return torch.empty_like(parameter, dtype=tensor.dtype, device=tensor.device).copy_(tensor) if alike else tensor
 
 
 def _write(tensors: dict[str, Tensor], path: Path, told: dict[str, str] | None) -> None:

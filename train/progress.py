@@ -60,8 +60,10 @@ class Display:
         self.live.update(Group(self.table(progress), self.bar), refresh=self.live.is_started)
 
     def finish_epoch(self, progress: RunProgress) -> None:
-        """Print the epoch as one line, unless there is a live table."""
-        if not self.console.is_terminal:
+        """Show the epoch in the live table, or print it as one line."""
+        if self.console.is_terminal:
+            self.live.update(Group(self.table(progress), self.bar), refresh=self.live.is_started)
+        else:
             values = "  ".join(
                 f"{name} {format_cell(value)}" for name, value in progress.log[-1].items() if name != "epoch"
             )

@@ -218,7 +218,10 @@ def run_epochs(
                 raise Interrupted(stop_signal.signum, f"after epoch {progress.epoch}")
     last = f"{entry.name}: {progress.log[-1][f'{data.judge_name}_top1']:.2f} % on {data.judge_name} in the last epoch"
     best = f", best {progress.best_top1:.2f} % in epoch {progress.best_epoch}{MEANING[recipe.select]}"
-    console.print(f"{last}{best if MEANING[recipe.select] else ''}", highlight=False, markup=False, soft_wrap=True)
+    early = f" ({progress.epoch} of {recipe.epochs}: no better one in {progress.epoch - progress.best_epoch})"
+    ended = early if progress.epoch < recipe.epochs else ""
+    text = f"{last}{ended}{best if MEANING[recipe.select] else ''}"
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def _report(

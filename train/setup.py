@@ -101,7 +101,7 @@ def build(entry: Entry, data: TrainData, config: TrainConfig, console: Console) 
 
 def _refuse_combinations(entry: Entry, objective: Objective, config: TrainConfig) -> None:
     """Refuse a recipe that blends images where they are needed as they are, or that only some terms could use."""
-    recipe, originals = entry.recipe, objective.comparing_originals()
+    recipe, originals = entry.recipe, objective.reading_ids()
     blended = " and ".join(name for name in ("mixup", "cutmix") if getattr(recipe, name))
     if blended and config.teacher_cache and objective.needs_teacher:
         raise ZooError(f"{blended}: a teacher cache holds no outputs for blended images; leave out --teacher-cache")

@@ -17,14 +17,14 @@ class Term(nn.Module):
 
     `needs_teacher` is false for a term that reads only the student and the labels, `needs_features` true for one that
     reads the teacher's whole feature maps, not just their activation maps, `needs_labels` for one that is only defined
-    for images with a label, and `needs_originals` for one that compares the training images by their identity, so that
-    they cannot be blended with others.
+    for images with a label, and `needs_ids` for one that reads `Batch.ids` and the labels of the whole training set: it
+    knows each training image by its number, so it cannot have blended or unlabelled ones.
     """
 
     needs_teacher = True
     needs_features = False
     needs_labels = False
-    needs_originals = False
+    needs_ids = False
 
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:
         """Create what depends on the outputs' shapes; called once, before training.

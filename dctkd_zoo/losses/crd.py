@@ -91,7 +91,7 @@ class CRD(Term):
     """
 
     needs_labels = True
-    needs_originals = True
+    needs_ids = True
 
     def __init__(
         self,

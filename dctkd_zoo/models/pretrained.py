@@ -78,6 +78,12 @@ def tagged(entry: Entry, tag: str) -> weights.Weights:
         raise WeightsNotFound(f"{error}{way_on}") from error
 
 
+def is_local(name: str) -> bool:
+    """Return whether the weights that timm calls `name`, such as `resnet18.in1k`, can be had without the Hub."""
+    packaged = PACKAGED.get(name)
+    return weights.pretrained_folder(name).is_dir() or bool(packaged and packaged.path())
+
+
 def _from_hub(entry: Entry, name: str) -> weights.Weights:
     architecture, _, tag = name.partition(".")
     known = timm.list_pretrained(f"{architecture}.*")

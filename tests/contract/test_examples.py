@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import timm
+import torch
 from PIL import Image
 
 import dctkd_zoo.models  # noqa: F401  timm does not have the CIFAR ResNets
@@ -98,3 +99,40 @@ def test_distil_your_own_folder(tmp_path):
         assert float(table["r8_dctkd_myscenes"][name]) > float(table["r8_myscenes"][name]) + 0.1
     model = timm.create_model(f"local-dir:{tmp_path / 'zoo' / 'out' / 'r8_dctkd_myscenes'}", pretrained=True)
     assert model.num_classes == 3
+
+
+def losses_of(line: str) -> dict[str, float]:
+    """`step 1: loss 9.6 ce 2.7 dctkd 6.9` -> the numbers by their names."""
+    words = line.rpartition(": ")[2].split()
+    return dict(zip(words[::2], map(float, words[1::2]), strict=True))
+
+
+def check_sum(losses: dict[str, float]) -> None:
+    assert [*losses] == ["loss", "ce", "dctkd"]
+    assert 0 < losses["ce"] < 10 and losses["dctkd"] > 0
+    assert losses["loss"] == pytest.approx(losses["ce"] + losses["dctkd"], abs=0.002)
+
+
+@pytest.mark.slow
+def test_train_with_timm(tmp_path):
+    *lines, keys = shown("train_with_timm.py", tmp_path, "--steps", "3")
+    assert [line.partition(":")[0] for line in lines] == ["step 1", "step 2", "step 3"]
+    for line in lines:
+        check_sum(losses_of(line))
+    state = torch.load(tmp_path / "timm_run" / "last.pth.tar", weights_only=True)
+    assert [*sorted(state)] == keys.split()
+    student = timm.create_model("resnet20_cifar", num_classes=12)
+    for name in ("state_dict", "state_dict_ema"):
+        student.load_state_dict(state[name])
+
+
+@pytest.mark.slow
+def test_lightning_module(tmp_path):
+    pytest.importorskip("lightning", reason="the example is of an optional package: pip install lightning")
+    for steps, resume in (("2", ()), ("3", ("--resume", "student.ckpt"))):
+        check_sum(losses_of(shown("lightning_module.py", tmp_path, "--steps", steps, *resume)[-1]))
+        checkpoint = torch.load(tmp_path / "student.ckpt", weights_only=True)
+        assert checkpoint["global_step"] == int(steps)
+        prefix = "task.trainable_module.student."
+        state = {name.removeprefix(prefix): value for name, value in checkpoint["state_dict"].items()}
+        timm.create_model("resnet20_cifar", num_classes=12).load_state_dict(state)

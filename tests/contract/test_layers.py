@@ -28,7 +28,7 @@ LAYERS = (
     ("losses",),
     ("objective",),
     ("teachers",),
-    ("teacher_cache",),
+    ("teacher_cache", "timm_task"),
     ("__init__", "_moved"),  # the top of dctkd_zoo: what users import, no module below does
     ("eval",),
     ("train",),

@@ -121,7 +121,7 @@ def trackio_logs(folder):
     """For each run of trackio's database: name -> step -> value; each step at most once."""
     with sqlite3.connect(folder / "trackio" / "dctkd_zoo.db") as database:
         found = database.execute("select run_id, step, metrics from metrics order by id").fetchall()
-    result = {}
+    result: dict[str, dict[str, dict[int, float]]] = {}
     for run_id, step, metrics in found:
         for name, value in json.loads(metrics).items():
             values = result.setdefault(run_id, {}).setdefault(name, {})

@@ -350,6 +350,7 @@ def steps(count, model, extra, optimizer):
     """Train on the same few images."""
     generator = torch.Generator().manual_seed(1)
     images, labels = torch.randn(8, 3, 16, 16, generator=generator), torch.arange(8) % 3
+    images = images.contiguous(memory_format=torch.channels_last)
     for _ in range(count):
         optimizer.zero_grad(set_to_none=True)
         loss = torch.nn.functional.cross_entropy(model(images), labels) + extra(images[:, 0, 0, :4]).square().mean()
@@ -362,7 +363,7 @@ def steps(count, model, extra, optimizer):
 def test_every_optimizer_of_timm_goes_on_from_a_checkpoint_bit_for_bit(name, tmp_path):
     def fresh():
         torch.manual_seed(0)
-        model, extra = models.create("r8", 3), torch.nn.Linear(4, 4)
+        model, extra = models.create("r8", 3).to(memory_format=torch.channels_last), torch.nn.Linear(4, 4)
         recipe = replace(RECIPE, optimizer=name, lr=0.01, head_lr=0.02, layer_decay=0.9)
         return model, extra, optim.optimizer(model, extra.parameters(), recipe)
 

@@ -1,6 +1,6 @@
 """Source of image folders, `{train,test}/<class>/**/<image>`; `val` is the test set if there is no `test`.
 
-With `source="folders/split"` there is one folder of classes, `<class>/**/<image>`, and one image in five of each class is
+With `source="folders/split"` there is one folder of classes, `<class>/**/<image>`. One image in five of each class is
 the test set, in the order of the sha256 of their ids: the same ones on every machine.
 
 Classes are the folders in `train`, sorted by character codes like torchvision's `ImageFolder`; links are followed.

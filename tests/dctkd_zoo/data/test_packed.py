@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from timm.data import create_reader  # type: ignore[attr-defined]
+from timm.data import create_reader
 
 from dctkd_zoo import registry
 from dctkd_zoo.data.load import load

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torchvision
 from PIL import Image
-from timm.data import create_reader  # type: ignore[attr-defined]
+from timm.data import create_reader
 
 from dctkd_zoo import registry
 from dctkd_zoo.data.sources import ade20k, cifar100, folders, held, lists, mit67, sun397
