@@ -320,6 +320,11 @@ def test_the_flags_say_where_and_never_what():
         "--help",
         "--version",
         "--all",
+        "--log",
+        "--epochs",  # these four for a first try, recorded as another recipe
+        "--lr",
+        "--batch-size",
+        "--limit",
         "--data",
         "--device",
         "--out",
