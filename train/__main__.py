@@ -45,10 +45,11 @@ def parser() -> argparse.ArgumentParser:
         "trains faster in float32 there, which is measured on a CPU)",
     )
     parser.add_argument(
-        "--log",
-        type=log_names,
+        "--logger",
+        "--log",  # which torchrun takes for an option of its own
+        type=logger_names,
         action="extend",
-        metavar="LOGGER",
+        metavar="NAME",
         help=f"also log to {', '.join(discover.modules('train.loggers'))}; repeatable or comma-separated",
     )
     trial = parser.add_argument_group("a first try, recorded as another recipe than the entry's")
@@ -80,7 +81,7 @@ def pair(text: str) -> tuple[str, int | str]:
     return key, int(value) if value.isdecimal() else value
 
 
-def log_names(text: str) -> list[str]:
+def logger_names(text: str) -> list[str]:
     """Return the loggers in a comma-separated list."""
     try:
         return loggers.chosen(text)
@@ -101,7 +102,7 @@ def _run(arguments: list[str] | None) -> int:
     for package in ("dctkd_zoo", "train"):
         logging.getLogger(package).setLevel(logging.INFO)
     names = registry.resolve(options.names or ["*"])
-    for name in options.log or ():
+    for name in options.logger or ():
         loggers.load(name)
     if options.launcher or options.dry_run or options.jobs or options.slurm:
         from train import launch
@@ -133,7 +134,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
         options.out,
         options.teacher_cache,
         options.precision,
-        tuple(dict.fromkeys(options.log or ())),
+        tuple(dict.fromkeys(options.logger or ())),
     )
     with distributed.process_group(chosen), device.full_float32():
         console = Console(quiet=not distributed.is_primary())

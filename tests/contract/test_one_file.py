@@ -1,5 +1,6 @@
-"""A loss term, a metric, a dataset or an architecture is one new file: the checks and commands find it by its name."""
+"""A loss term, metric, logger, dataset or architecture is one new file: the checks and commands find it by its name."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -53,6 +54,30 @@ class Overlap(LevelMetric):
         """Return the values of one level, (B,)."""
         a, b = minmax(student_map), minmax(teacher_map)
         return torch.minimum(a, b).sum(dim=(1, 2)) / torch.maximum(a, b).sum(dim=(1, 2)).clamp_min(1e-12)
+''',
+    "train/loggers/lines.py": '''"""Text: a line of JSON per step, in the folder of the run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from train.loggers import Logger, RunInfo
+
+
+class Lines(Logger):
+    """Lines of JSON."""
+
+    def __init__(self, run: RunInfo) -> None:
+        self.file = (run.folder / "log.jsonl").open("a", encoding="utf-8")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Write named values after so many optimizer steps."""
+        self.file.write(json.dumps({"steps": step, **values}) + "\\n")
+
+    def close(self, succeeded: bool) -> None:
+        """Close the file."""
+        self.file.close()
 ''',
     "dctkd_zoo/catalog/shapes3.py": '''"""Three shapes: the dataset."""
 
@@ -123,7 +148,10 @@ def test_training_evaluation_report_and_card_use_them(copy):
     draw(work / "data" / "shapes3", size=(44, 48), pitch=0.9, contrast=80)
     (work / "mine.py").write_text(ENTRIES)
     places = ["--catalog", str(work / "mine.py"), "--data", str(work / "data"), "--out", str(work / "out")]
-    run(copy, "-m", "train", "*_shapes3", *places)
+    run(copy, "-m", "train", "*_shapes3", *places, "--logger", "lines")
+    lines = (work / "out" / "mbv3_mapdiff_shapes3" / "log.jsonl").read_text().splitlines()
+    assert [epoch for line in lines if (epoch := json.loads(line).get("epoch"))] == [1, 2, 3, 4]
+    assert "step/mapdiff" in json.loads(lines[0])
     report, results = work / "report", work / "results.csv"
     run(copy, "-m", "eval", "*_shapes3", *places, "--report", str(report), "--write", "--results", str(results))
     assert "overlap" in (report / "index.html").read_text(encoding="utf-8")

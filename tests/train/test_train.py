@@ -333,6 +333,8 @@ def test_the_flags_say_where_and_never_what():
         "--catalog",
         "--teacher-cache",
         "--precision",
+        "--logger",
+        "--log",
         "--launcher",
         "--jobs",
         "--slurm",

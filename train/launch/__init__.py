@@ -31,7 +31,7 @@ FORWARDED = (
     "out",
     "teacher_cache",
     "precision",
-    "log",
+    "logger",
     "catalog",
     *plan.CHANGES,
 )  # options that every job is given, too

@@ -53,7 +53,7 @@ def load(name: str) -> type[Logger]:
     try:
         return discover.only(discover.load(__name__, name), Logger)
     except ImportError as error:
-        raise ZooError(f"--log {name}: {reason_of(error)}; run `pip install 'dctkd-zoo[{name}]'`") from error
+        raise ZooError(f"--logger {name}: {reason_of(error)}; run `pip install 'dctkd-zoo[{name}]'`") from error
 
 
 def chosen(text: str) -> list[str]:

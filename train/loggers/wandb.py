@@ -21,7 +21,7 @@ class WandB(Logger):
             self.run = wandb.init(project=project, name=run.name, id=run.id, config=dict(run.facts), resume=resume)
         except wandb.Error as error:
             way_on = "run `wandb login`, or set WANDB_MODE=offline to write files only"
-            raise ZooError(f"--log wandb: {reason_of(error)}; {way_on}") from error
+            raise ZooError(f"--logger wandb: {reason_of(error)}; {way_on}") from error
         self.last_step = self.run.step - 1  # its `step` is the next one
         self.run.define_metric("epoch/*", step_metric="epoch")
 
