@@ -334,7 +334,6 @@ def test_the_flags_say_where_and_never_what():
         "--teacher-cache",
         "--precision",
         "--logger",
-        "--log",
         "--launcher",
         "--jobs",
         "--slurm",
