@@ -7,6 +7,7 @@ import importlib
 import logging
 import sys
 
+from dctkd_zoo import user_catalog
 from dctkd_zoo.cli import cards, common, data, init, listing, predict, publish, shell, tune, verify
 from dctkd_zoo.cli.arguments import Parser
 
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
-    common.open_catalog(options)
+    user_catalog.open_catalog(options)
     shell.remember(options)
     logging.basicConfig(format="%(message)s")
     logging.getLogger("dctkd_zoo").setLevel(logging.INFO)

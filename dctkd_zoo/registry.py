@@ -13,8 +13,9 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import Any, TypeVar
 
-from dctkd_zoo import catalog, discover, known_catalogs
+from dctkd_zoo import catalog, discover
 from dctkd_zoo._io.typecheck import fits
+from dctkd_zoo.catalog import _remembered
 from dctkd_zoo.catalog._archs import ARCHS
 from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry, named
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
@@ -61,13 +62,13 @@ def _place(module: ModuleType, path: Path) -> None:
         vars(module)["DATASET"] = replace(dataset, folder=str((path.parent / dataset.folder).resolve()))
 
 
-def remember(name: str) -> None:
-    """Keep which file of the user's an entry is in, so that later commands know it without `--catalog`."""
-    for module in _modules():
-        if module.__file__ and module.__name__.partition(".")[0] != catalog.__name__.partition(".")[0]:
-            names = [entry.name for entry in vars(module).get("ENTRIES", ())]
-            if name in names:
-                known_catalogs.remember(names, Path(module.__file__))
+def own_catalog(name: str) -> tuple[Path, tuple[str, ...]] | None:
+    """Return the user's file that an entry is in, and the names of its entries; None for an entry of the package."""
+    for module in _modules()[len(discover.modules(catalog.__name__)) :]:
+        names = tuple(entry.name for entry in module.ENTRIES)
+        if name in names:
+            return Path(str(module.__file__)), names
+    return None
 
 
 def knows(name: str) -> bool:
@@ -77,7 +78,7 @@ def knows(name: str) -> bool:
 
 def _recall(pattern: str) -> bool:
     """Add the files that entries of that name or pattern were trained with; return whether there are any."""
-    paths = known_catalogs.of(pattern)
+    paths = _remembered.of(pattern)
     for path in paths:
         if not path.is_file():
             raise CatalogError(f"{pattern} was trained with the catalog {path}, which is gone: pass it as --catalog")

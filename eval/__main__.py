@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import registry
-from dctkd_zoo.cli import common, shell
+from dctkd_zoo import registry, user_catalog
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import Parser, add_options, seeds
 from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
 
@@ -77,7 +77,7 @@ def _command(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
     try:
-        common.open_catalog(options)
+        user_catalog.open_catalog(options)
     except ZooError as error:
         command.error(str(error))
     shell.remember(options)

@@ -7,8 +7,8 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import registry
-from dctkd_zoo.cli import common, shell
+from dctkd_zoo import registry, user_catalog
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import Parser, add_options
 from dctkd_zoo.errors import ZooError
 
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 def _run(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
-    common.open_catalog(options)
+    user_catalog.open_catalog(options)
     shell.remember(options)
     names = list(dict.fromkeys(options.names))
     if len(names) < 2:

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import discover, registry
+from dctkd_zoo import discover, registry, user_catalog
 from dctkd_zoo._io import atomic
-from dctkd_zoo.cli import common, shell
+from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import Parser, add_options, positive, rate, seeds
 from dctkd_zoo.errors import ZooError, reason_of
 from train import loggers
@@ -96,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
-    common.open_catalog(options)
+    user_catalog.open_catalog(options)
     shell.remember(options)
     logging.basicConfig(format="%(message)s")
     for package in ("dctkd_zoo", "train"):
@@ -139,7 +139,7 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     with distributed.process_group(chosen), device.full_float32():
         console = Console(quiet=not distributed.is_primary())
         for entry in [plan.changed(entry, options) for entry in plan.seeded(names, options.seed)]:
-            registry.remember(entry.name)
+            user_catalog.remember(entry.name)
             try:
                 with distributed.lost_rank_errors():
                     run.train(entry, config, console)

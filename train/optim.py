@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from timm.models import group_parameters
-from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers  # type: ignore[attr-defined]
+from timm.optim import create_optimizer_v2, get_optimizer_info, list_optimizers
 from timm.utils.model_ema import ModelEmaV3
 from torch import nn
 

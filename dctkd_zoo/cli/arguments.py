@@ -7,9 +7,11 @@ import math
 import re
 import sys
 from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, _SubParsersAction
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
+
+SEVERAL = ("names", "words")  # arguments that take any number of words
 
 
 class Parser(ArgumentParser):
@@ -19,6 +21,18 @@ class Parser(ArgumentParser):
         super().__init__(*arguments, **options)
         if self.add_help:
             self.add_argument("--version", action=_Version, nargs=0, dest=SUPPRESS, help="print the version and exit")
+
+    def parse_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Parse; names may stand before and after options: `train A --seed 1 B`."""
+        options, rest = self.parse_known_args(args, namespace)
+        several = [value for key in SEVERAL if isinstance(value := getattr(options, key, None), list)]
+        if several and not any(word.startswith("-") for word in rest):
+            several[0].extend(rest)
+        elif rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return options
 
     def error(self, message: str) -> NoReturn:
         """Print the message and a suggestion, and exit with status 2."""

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 from dctkd_zoo import registry
 from dctkd_zoo.cli.arguments import add_options
-from dctkd_zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -17,24 +15,6 @@ if TYPE_CHECKING:
     from eval.run.config import EvalConfig
 
 Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
-
-
-def open_catalog(options: Namespace) -> None:
-    """Include the catalog file of `--catalog`, or the one among the names: `train my.py`.
-
-    If there are no other names, all entries of that file are meant. `ZooError` for several files.
-    """
-    given = list(getattr(options, "names", None) or [])
-    files = [word for word in given if word.endswith(".py")]
-    if len(files) + bool(options.catalog) > 1:
-        everything = [*files, *([str(options.catalog)] if options.catalog else [])]
-        raise ZooError(f"one catalog file at a time: {', '.join(everything)}")
-    if files:
-        options.catalog = Path(files[0])
-    names = registry.include(options.catalog) if options.catalog else ()
-    if files:
-        rest = [word for word in given if word != files[0]]
-        options.names = rest or [*names]
 
 
 def shared() -> ArgumentParser:

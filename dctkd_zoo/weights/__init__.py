@@ -35,7 +35,8 @@ FORMS = {  # the columns of published.csv
 }
 REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # it becomes a file name in the Hub's cache
 MOST = 1_000_000  # classes
-PRECISION = re.compile(r" --precision \w+")
+# Options in the command of a run that do not count, or that its recipe holds.
+NOT_COMPARED = re.compile(r" --(precision|epochs|lr|batch-size|limit) \S+")
 LOCAL = "local-dir:"
 PATH = re.compile(rf"{LOCAL}.*[/\\]|[/~]|[A-Za-z]:[/\\]")  # start of a path on a machine
 FIELDS: Mapping[str, Any] = {  # types in a config.json, all optional; timm's own may have labels as an object
@@ -227,13 +228,16 @@ def write_hashes(folder: Path) -> None:
 def recipe_mismatch(folder: Path, expected: Mapping[str, Any]) -> list[str]:
     """Return the names of `expected` values that a folder's `recipe.json` lacks or has otherwise.
 
-    The precision in its command does not count: without the option it depends on the device.
+    The precision in its command does not count: without the option it depends on the device. Nor do options for values
+    that are also in the recipe.
     """
     path = folder / RECIPE
     recipe = json_file.read_object(path, CorruptFile, "copy it again, or train again") if path.is_file() else {}
-    if isinstance(recipe.get("command"), str):
-        recipe["command"] = PRECISION.sub("", recipe["command"])
-    return sorted(name for name, value in expected.items() if portable(recipe.get(name)) != portable(value))
+    return sorted(name for name, value in expected.items() if _compared(recipe.get(name)) != _compared(value))
+
+
+def _compared(value: Any) -> Any:
+    return portable(NOT_COMPARED.sub("", value) if isinstance(value, str) else value)
 
 
 def portable(value: Any) -> Any:

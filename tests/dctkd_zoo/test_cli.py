@@ -118,3 +118,21 @@ assert "torch" not in sys.modules and "timm" not in sys.modules
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "usage: python -m" in done.stdout
+
+
+def test_names_may_stand_before_and_after_options():
+    from dctkd_zoo.__main__ import parser as zoo
+    from train.__main__ import parser as train
+
+    assert train().parse_args(["a", "--seed", "1", "b", "c"]).names == ["a", "b", "c"]
+    assert zoo().parse_args(["predict", "NAME", "--json", "one.jpg", "--top", "2", "two.jpg"]).words == [
+        "NAME",
+        "one.jpg",
+        "two.jpg",
+    ]
+    for words in (["a", "--sede", "1"], ["predict", "x", "--jsno", "y"]):
+        with pytest.raises(SystemExit) as stop:
+            (zoo() if words[0] == "predict" else train()).parse_args(words)
+        assert stop.value.code == 2
+    with pytest.raises(SystemExit):
+        zoo().parse_args(["info", "a", "b"])  # takes one name

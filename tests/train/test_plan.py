@@ -216,11 +216,12 @@ def options(*words: str):
 
 def test_a_job_has_all_that_says_where_but_not_the_launcher_s_own():
     told = ["--data", "d", "--out", "o", "--device", "cpu", "--precision", "float32", "--teacher-cache", "4"]
+    told += ["--epochs", "2", "--lr", "0.1", "--batch-size", "8", "--limit", "3", "--log", "tensorboard"]
     meta = options("x", *told, "--catalog", "c.py")
     entry = registry.get_entry("r18_kd_mit67").with_seed(3)
     words = " ".join(launch.arguments(entry, meta))
     assert words.startswith("r18_kd_mit67 --resume --seed 3 --data /")
-    assert f"--out {Path.cwd() / 'o'} " in words and words.endswith(f"--catalog {Path.cwd() / 'c.py'}")
+    assert f"--out {Path.cwd() / 'o'} " in words and f" --catalog {Path.cwd() / 'c.py'}" in words
     assert "--teacher-cache 4 " in words and "--precision float32 " in words and "--device cpu " in words
     again = options(*launch.arguments(entry, meta))
     own = {"names", "resume", "seed", "launcher", "jobs", "slurm", "dry_run", "all"}
