@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import glob
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
@@ -73,7 +74,7 @@ def own_catalog(name: str) -> tuple[Path, tuple[str, ...]] | None:
 
 def knows(name: str) -> bool:
     """Return whether there is an entry of that name, in a catalog or in the file that it was trained with."""
-    return name in entries() or (_recall(name) and name in entries())
+    return name in entries() or (_recall(glob.escape(name)) and name in entries())
 
 
 def _recall(pattern: str) -> bool:

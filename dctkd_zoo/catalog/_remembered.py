@@ -19,10 +19,10 @@ FILE = "catalogs.json"
 
 def _read() -> dict[str, str]:
     try:
-        result: dict[str, str] = json_file.read_sealed(cache_home() / FILE)
-        return result
+        data = json_file.read_sealed(cache_home() / FILE)
     except (OSError, CorruptCache):  # without it, `--catalog` is needed
         return {}
+    return {name: path for name, path in data.items() if isinstance(path, str)} if isinstance(data, dict) else {}
 
 
 def remember(names: Iterable[str], path: Path) -> None:
