@@ -142,7 +142,7 @@ def test_a_dry_run_of_all_tells_what_is_not_ready(world):
     asked = len(world.hub.requests)
     outcome = world.by(main, "publish", "--all", "--dry-run", token="")
     assert outcome.get() == 1, outcome.printed[:3000]
-    assert f"ORG/{NAME}" in outcome.printed and "; 2 not; " in outcome.printed
+    assert f"ORG/{NAME}" in outcome.printed and "; 3 not; " in outcome.printed
     assert "data/scene15" in "".join(outcome.printed.split())  # bundled networks, whose images do not lie here
     assert "python -m train r18_dctkd_ade20k" in outcome.printed
     assert len(world.hub.requests) == asked and not rows(world)
