@@ -9,12 +9,13 @@ from typing import Any
 from dctkd_zoo._io.typecheck import Checked
 from dctkd_zoo.schedules import Ramp, Schedule
 
+PRECISIONS = ("float32", "bfloat16")
 SELECTS = ("last", "val", "released")
 CHOICES = {
     "pad_mode": ("constant", "reflect"),
     "augment": ("crop_flip", "rrc", "rand"),
     "select": SELECTS,
-    "precision": ("", "float32", "bfloat16"),
+    "precision": ("", *PRECISIONS),
 }
 
 

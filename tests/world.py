@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +115,21 @@ def same(one: Path, other: Path) -> bool:
 
 
 SOAK = os.environ.get("SOAK") == "1"  # the long form of tests that kill: `make soak`
+
+
+@dataclass
+class StepLimit:
+    """A training step that raises an error after `left` more of them."""
+
+    step: Callable[..., Any]
+    error: type[BaseException]
+    left: float = math.inf
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self.left <= 0:
+            raise self.error
+        self.left -= 1
+        return self.step(*arguments)
 
 
 @contextmanager

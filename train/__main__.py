@@ -15,6 +15,7 @@ from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import Parser, add_options, positive, rate, seeds
 from dctkd_zoo.errors import ZooError, reason_of
+from dctkd_zoo.recipe import PRECISIONS
 from train import loggers
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--precision",
-        choices=("float32", "bfloat16"),
+        choices=PRECISIONS,
         help="number format of training (default: bfloat16 if the device has instructions for it, unless the network "
         "trains faster in float32 there, which is measured on a CPU)",
     )

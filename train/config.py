@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 
 from dctkd_zoo.device import amp_dtype
+from dctkd_zoo.recipe import PRECISIONS
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in PRECISIONS}
 
 
 @dataclass(frozen=True)
@@ -30,4 +31,4 @@ class TrainConfig:
     @property
     def dtype(self) -> torch.dtype:
         """The precision of training: the chosen one, or the device's."""
-        return amp_dtype(self.device) if self.precision is None else PRECISIONS[self.precision]
+        return amp_dtype(self.device) if self.precision is None else DTYPES[self.precision]

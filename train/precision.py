@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -14,8 +13,8 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.device import amp_dtype, autocast, to_device
 from dctkd_zoo.features import run
 from dctkd_zoo.spec import Entry
-from train import checkpoint
-from train.config import PRECISIONS, TrainConfig
+from train.checkpoint import Progress
+from train.config import DTYPES, TrainConfig
 
 MARGIN = 1.1  # float32 has to be this much faster, so that noise does not decide
 IMAGES = 16  # batch size of the measurement
@@ -23,8 +22,10 @@ ROUNDS, SECONDS = 5, 10.0  # maximum repetitions and time
 WORTH = 20_000  # images of a whole run below which measuring takes longer than it saves
 
 
-def chosen(entry: Entry, batch: Batch, images: int, config: TrainConfig, folder: Path, console: Console) -> str | None:
-    """Return the precision to train in: given or of the recipe, that of the run to resume, or float32 if faster.
+def chosen(
+    entry: Entry, batch: Batch, images: int, config: TrainConfig, console: Console, resumed: Progress | None = None
+) -> str | None:
+    """Return the precision to train in: given or of the recipe, that of the `resumed` run, or float32 if faster.
 
     None stands for bfloat16 where the device has instructions for it. On a CPU these make dense convolutions twice as
     fast and depthwise ones half as fast, so the student itself is measured, on the images of `batch`. `images` are
@@ -32,9 +33,9 @@ def chosen(entry: Entry, batch: Batch, images: int, config: TrainConfig, folder:
     """
     if config.precision or entry.recipe.precision:
         return config.precision or entry.recipe.precision
-    if config.resume and checkpoint.begun(folder):
-        name = str(checkpoint.load(folder).progress.facts["precision"]).removeprefix("torch.")
-        return None if PRECISIONS[name] == amp_dtype(config.device) else name
+    if resumed:
+        name = str(resumed.facts["precision"]).removeprefix("torch.")
+        return None if DTYPES[name] == amp_dtype(config.device) else name
     measurable = config.device.type == "cpu" and amp_dtype(config.device) == torch.bfloat16
     if not measurable or entry.recipe.epochs * images < WORTH:
         return None

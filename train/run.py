@@ -104,9 +104,11 @@ def begin(
     if distributed.is_primary():
         atomic.sweep(folder)
         (folder / ERROR).unlink(missing_ok=True)
+    saved = checkpoint.load(folder) if config.resume and checkpoint.begun(folder) else None
     data = setup.prepare(entry, config)
-    few = next(data.train.test(min(precision.IMAGES, entry.recipe.batch_size)))
-    config = replace(config, precision=precision.chosen(entry, few, len(data.train.labels), config, folder, console))
+    few, images = next(data.train.test(min(precision.IMAGES, entry.recipe.batch_size))), len(data.train.labels)
+    resumed = saved.progress if saved else None
+    config = replace(config, precision=precision.chosen(entry, few, images, config, console, resumed))
     state = setup.build(entry, data, config, console)
     facts = {name: entry.to_dict()[name] for name in ("name", "recipe", "weights", "options")}
     facts |= {"precision": str(state.precision), "dataset_digest": data.train.store.digest}
@@ -115,7 +117,7 @@ def begin(
         facts |= {"teacher_cache": config.teacher_cache}
     if data.start is not None:
         facts |= {"start_sha256": data.start.sha256, "start_config_sha256": data.start.config_sha256}
-    progress = restore(folder, state, facts, config.resume)
+    progress = restore(folder, state, facts, saved) if saved else checkpoint.Progress(facts)
     if distributed.is_primary():
         write_facts(entry, folder, config, facts, data.start.origin if data.start else None)
     return data, replace(state, measures_norm=run_log.measures_norm(progress, config)), progress
@@ -148,14 +150,13 @@ def refuse_other_recipe(entry: Entry, folder: Path, config: TrainConfig) -> None
         raise ZooError(f"{folder} was trained with another {', '.join(differing)}; delete it or choose another --out")
 
 
-def restore(folder: Path, state: loop.TrainState, facts: dict[str, Any], resume: bool) -> checkpoint.Progress:
-    """Return new progress, or load the checkpoint in `folder` into `state` and return its progress.
+def restore(
+    folder: Path, state: loop.TrainState, facts: dict[str, Any], saved: checkpoint.State
+) -> checkpoint.Progress:
+    """Load the checkpoint `saved` of `folder` into `state` and return its progress.
 
     `ZooError` if the checkpoint belongs to another run: other recipe, precision, data, teacher or starting weights.
     """
-    if not (resume and checkpoint.begun(folder)):
-        return checkpoint.Progress(facts)
-    saved = checkpoint.load(folder)
     previous = saved.progress.facts
     if previous != facts:
         differing = sorted(key for key in previous | facts if previous.get(key) != facts.get(key))

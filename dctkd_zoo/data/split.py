@@ -194,15 +194,15 @@ def held_out(split: Split, fraction: float) -> tuple[Split, Split]:
     return split.take(rest), split.take(held)
 
 
-def first_of_each(split: Split, count: int) -> Split:
-    """Return the first `count` images of each class, in the split's order."""
+def first_of_each(labels: Iterable[int], count: int) -> list[int]:
+    """Return the positions of the first `count` of each label, in order."""
     seen = Counter[int]()
     keep = []
-    for index, label in enumerate(split.labels.tolist()):
+    for index, label in enumerate(labels):
         seen[label] += 1
         if seen[label] <= count:
             keep.append(index)
-    return split.take(keep)
+    return keep
 
 
 def _spread(count: int, fraction: float) -> list[int]:

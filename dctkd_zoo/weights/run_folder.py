@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,9 @@ def read_log(folder: Path) -> list[dict[str, str]]:
     return [row for _, row in result]
 
 
-def top1(row: Mapping[str, str]) -> str:
-    """Return the accuracy in a row of the log, in percent as text; empty for an epoch without one."""
-    return next((row[name] for name in TOP1 if row.get(name)), "")
+def judged(log: Iterable[Mapping[str, str]]) -> list[tuple[int, float]]:
+    """Return the epochs of a log whose accuracy was measured, each with that in percent."""
+    return [(int(row["epoch"]), float(row[name])) for row in log for name in TOP1 if row.get(name)]
 
 
 def selection(folder: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from statistics import mean, median
 
 from dctkd_zoo import registry
@@ -148,11 +149,11 @@ def training(run: Run) -> Markdown:
 
 def selection(run: Run) -> str:
     """Return a sentence on the epoch whose weights these are."""
-    judged = [row for row in run.log if run_folder.top1(row)]
+    judged = run_folder.judged(run.log)
     if run.selection == "last" or not judged:
         return "The weights are those of the last epoch."
-    best = max(judged, key=lambda row: float(run_folder.top1(row)))
-    value = f"epoch {best['epoch']}, with {columns.get('top1').text(run_folder.top1(best))} % top-1"
+    epoch, top1 = max(judged, key=itemgetter(1))
+    value = f"epoch {epoch}, with {columns.get('top1').text(top1)} % top-1"
     if run.selection == "val":
         return f"The weights are those of {value} on held-out images, the best there; the test set chose nothing."
     return f"The weights are those of the last epoch. The best was {value}, chosen on the test set: not a result."

@@ -123,9 +123,9 @@ def alignment(data: DatasetData, score: str) -> Chart | None:
 def training(data: DatasetData) -> Chart | None:
     """Plot top-1 by epoch, for the entries that have a training log next to their weights."""
     lines = [
-        Line(item.label, item.series, [(float(row["epoch"]), float(run_folder.top1(row))) for row in log])
+        Line(item.label, item.series, [(float(epoch), top1) for epoch, top1 in judged])
         for item in data.entries
-        if item.run and (log := [row for row in item.run.log if run_folder.top1(row)])
+        if item.run and (judged := run_folder.judged(item.run.log))
     ]
     runs = [item.run for item in data.entries if item.run]
     by_val = any(run.selection == "val" for run in runs)

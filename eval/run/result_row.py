@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -152,8 +153,8 @@ def best_epoch(folder: Path) -> dict[str, float | None]:
 
     It was chosen on val, or by recipes as released on the test set, where it is not a result.
     """
-    judged = [row for row in run_folder.read_log(folder) if run_folder.top1(row)]
+    judged = run_folder.judged(run_folder.read_log(folder))
     if not judged or run_folder.selection(folder) == "last":
         return {"best_top1": None, "best_epoch": None}
-    best = max(judged, key=lambda row: float(run_folder.top1(row)))
-    return {"best_top1": float(run_folder.top1(best)), "best_epoch": int(best["epoch"])}
+    epoch, top1 = max(judged, key=itemgetter(1))
+    return {"best_top1": top1, "best_epoch": epoch}

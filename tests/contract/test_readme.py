@@ -19,7 +19,8 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.M | re.S)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 CONSOLE = [code for language, code in BLOCKS if language == "console"]
-COMMANDS = [line for language, code in BLOCKS if language == "bash" for line in code.splitlines()]
+# In a line of a block, or in a sentence.
+COMMANDS = re.findall(r"^\s*\$? ?((?:python -m|dctkd-zoo) .*)$|`((?:python -m|dctkd-zoo) [^`]+)`", README, flags=re.M)
 PARSERS: dict[str, Callable[[], object]] = {"dctkd_zoo": zoo_parser, "eval": eval_parser, "train": train_parser}
 
 
@@ -66,7 +67,8 @@ def test_a_command_prints_what_is_shown(block, tmp_path, monkeypatch, capsys, re
         assert abs(float(one) - float(other)) < 0.3 if numbers else one == other  # another CPU rounds otherwise
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.startswith("python -m ")])
+@pytest.mark.parametrize("line", sorted({block or inline for block, inline in COMMANDS}))
 def test_the_flags_of_a_command_are_there(line):
-    package, *arguments = line.partition("  #")[0].replace("'", "").removeprefix("python -m ").split()
+    line = line.partition("  #")[0].replace("'", "").replace("dctkd-zoo", "dctkd_zoo").removeprefix("python -m ")
+    package, *arguments = line.removeprefix("dctkd_zoo ").split() if line.split()[1] in PARSERS else line.split()
     PARSERS[package]().parse_args(arguments)  # type: ignore[attr-defined]

@@ -5,6 +5,7 @@
 
 import csv
 import json
+import math
 import random
 import re
 import signal
@@ -74,25 +75,17 @@ def test_stopped_after_any_step_a_run_ends_with_the_same_weights(name, home, out
     monkeypatch.setattr(checkpoint, "EVERY", -1.0)  # the state is written after every step
     last = steps(name)
     after = range(1, last + 1) if world.SOAK else random.Random(name).sample(range(1, last + 1), 4)
-    step, done = loop.step, 0
-
-    def counted(*arguments):
-        nonlocal done
-        if done == limit:
-            raise Killed
-        done += 1
-        return step(*arguments)
-
-    monkeypatch.setattr(loop, "step", counted)
+    limited = world.StepLimit(loop.step, Killed)
+    monkeypatch.setattr(loop, "step", limited)
     quiet = Console(quiet=True)
     for limit in after:
-        folder, done = tmp_path / str(limit), 0
+        folder, limited.left = tmp_path / str(limit), limit
         where = TrainConfig(home / "data", folder, torch.device("cpu"), resume=True, trained=out)
         try:
             run.train(registry.get_entry(name), where, quiet)
         except Killed:
             assert checkpoint.read(folder / name / checkpoint.STATE).progress.epoch * 48 < 48 * 4
-            done = -10_000
+            limited.left = math.inf
             run.train(registry.get_entry(name), where, quiet)
         assert world.same(folder / name, out / name), f"killed after step {limit} of {last}"
         assert log(folder / name) == log(out / name)
@@ -194,15 +187,8 @@ def stopped(home, out, entries, tmp_path, monkeypatch):
     """The folder of a run that was killed in its third epoch, and how it goes on."""
     folder = tmp_path / "out" / "r14_stripes"
     where = TrainConfig(home / "data", folder.parent, torch.device("cpu"), resume=True, trained=out)
-    step, done = loop.step, iter(range(8))
-
-    def counted(*arguments):
-        if next(done, None) is None:
-            raise Killed
-        return step(*arguments)
-
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(loop, "step", counted)
+        patch.setattr(loop, "step", world.StepLimit(loop.step, Killed, left=8))
         run.train(registry.get_entry("r14_stripes"), where, Console(quiet=True))
     return folder, lambda: run.train(registry.get_entry("r14_stripes"), where, Console(quiet=True))
 

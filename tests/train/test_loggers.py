@@ -42,24 +42,7 @@ ENTRIES = (
 """
 )
 NAME, STEPS, EPOCHS = "r8_stripes.many", 24, 3
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return worlds.make(tmp_path_factory.mktemp("world"), CATALOG)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(world):
-    """The world's catalog beside the zoo's, and a cache of its own."""
-    with worlds.included(world):
-        yield
-
-
-@pytest.fixture
-def console(tmp_path):
-    with (tmp_path / "console.txt").open("w") as file:
-        yield Console(file=file, width=100)
+pytestmark = pytest.mark.usefixtures("one_thread", "home")
 
 
 def config(world, out, *names, **changes):
@@ -86,15 +69,6 @@ def finish(line, world, folder):
     done = subprocess.run(line, env=settings(world, folder), cwd=worlds.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """As many threads in this process as in those that the tests start: their number changes how sums are rounded."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

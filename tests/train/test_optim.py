@@ -44,24 +44,7 @@ ENTRIES = (
 )
 """
 )
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return worlds.make(tmp_path_factory.mktemp("world"), CATALOG)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(world):
-    """The world's catalog beside the zoo's, and a cache of its own."""
-    with worlds.included(world):
-        yield
-
-
-@pytest.fixture
-def console(tmp_path):
-    with (tmp_path / "console.txt").open("w") as file:
-        yield Console(file=file, width=100)
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def trained(world, name, out, console, **changes):

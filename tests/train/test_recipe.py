@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import random
 import re
 import shutil
@@ -80,6 +81,7 @@ FIELDS = (
 DISTILLED = ("plain", "ramped", "more", "blended", "changed", "all")
 NAMES = (*(f"r8_stripes.{name}" for name in FIELDS), *(f"r8_dctkd_kd_stripes.{name}" for name in DISTILLED))
 QUIET = Console(quiet=True)
+pytestmark = pytest.mark.usefixtures("one_thread", "home")
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +92,6 @@ def world(tmp_path_factory):
     for number in range(20):
         worlds.stripes(number % 3, rng).save(root / "data" / "more" / f"{number}.png")
     return root
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(world):
-    """The world's catalog beside the zoo's, and a cache of its own."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with worlds.included(world):
-        yield
-    torch.set_num_threads(threads)
 
 
 def where(world, out, **changes):
@@ -171,24 +163,16 @@ def test_killed_after_any_step_a_run_ends_with_the_same_weights(name, world, who
     total = 2 * -(-len(splits["train"]) // 16)
     few = random.Random(name).sample(range(total + 1), 3 if name.endswith(".all") else 1)
     after = range(total + 1) if worlds.SOAK else few
-    step, done, limit = loop.step, 0, 0
-
-    def counted(*arguments):
-        nonlocal done
-        if done == limit:
-            raise KeyboardInterrupt
-        done += 1
-        return step(*arguments)
-
-    monkeypatch.setattr(loop, "step", counted)
+    limited = worlds.StepLimit(loop.step, KeyboardInterrupt)
+    monkeypatch.setattr(loop, "step", limited)
     for limit in after:
-        folder, done = tmp_path / str(limit), 0
+        folder, limited.left = tmp_path / str(limit), limit
         try:
             trained(world, name, folder, resume=True)
         except KeyboardInterrupt:
-            done = -10_000
+            limited.left = math.inf
             trained(world, name, folder, resume=True)
-        assert done == total or done < 0
+        assert limited.left in (limit - total, math.inf)
         assert digest(folder / name) == digest(expected), f"killed after step {limit} of {total}"
         without_speed = [
             [{k: v for k, v in row.items() if k != "images_per_s"} for row in log(path)]

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from rich.console import Console
 from safetensors.torch import load_file, save_file
 from scipy.stats import binomtest
 
@@ -24,30 +23,12 @@ from dctkd_zoo._io import hashing
 from dctkd_zoo.models import export
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Entry, Recipe
-from tests.world import CLASSES, included, make
+from tests.world import CLASSES
 from train import checkpoint, loop, run
 from train.__main__ import main
 from train.config import TrainConfig
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    """A folder with a data set and a catalog file of its own."""
-    return make(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def home(world):
-    """The world's catalog beside the zoo's, and a cache of its own, for this module's tests alone."""
-    with included(world):
-        yield
-
-
-@pytest.fixture
-def console(tmp_path):
-    """A console whose text can be read."""
-    with (tmp_path / "console.txt").open("w") as file:
-        yield Console(file=file, width=100)
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")

@@ -54,8 +54,8 @@ class Row:
 def progress(log: Path) -> tuple[int, float | None]:
     """Return the epochs done and the last test accuracy in percent, or None, from a run's log."""
     rows = list(csv.DictReader(log.read_text().splitlines())) if log.is_file() else []
-    tested = [float(run_folder.top1(row)) for row in rows if run_folder.top1(row)]
-    return len(rows), tested[-1] if tested else None
+    judged = run_folder.judged(rows)
+    return len(rows), judged[-1][1] if judged else None
 
 
 def table(rows: Sequence[Row], title: str, room: int) -> Grid:

@@ -27,7 +27,7 @@ from PIL import Image, ImageDraw
 from dctkd_zoo.data import filelist
 from dctkd_zoo.data.archive import read_zip
 from dctkd_zoo.data.files import contents
-from dctkd_zoo.data.split import Split
+from dctkd_zoo.data.split import Split, first_of_each
 from dctkd_zoo.errors import DatasetError
 
 SIDE = 128  # px of every image
@@ -138,19 +138,13 @@ def number(path: str) -> int:
 def chosen(rows: Iterable[Row]) -> list[Row]:
     """Return the training images of the part 12k, in the order of the list."""
     numbered = ((path, label, number(path)) for path, label in rows)
-    usable = ((path, label) for path, label, n in numbered if n >= FIRST and n not in LEFT_OUT.get(label, ()))
-    return _first_of_each(usable, PER_CLASS)
+    usable = [(path, label) for path, label, n in numbered if n >= FIRST and n not in LEFT_OUT.get(label, ())]
+    return _first_rows(usable, PER_CLASS)
 
 
-def _first_of_each(rows: Iterable[Row], most: int) -> list[Row]:
+def _first_rows(rows: list[Row], most: int) -> list[Row]:
     """Return the first `most` rows of each label, in their order."""
-    counts = Counter[int]()
-    result = []
-    for path, label in rows:
-        counts[label] += 1
-        if counts[label] <= most:
-            result.append((path, label))
-    return result
+    return [rows[index] for index in first_of_each((label for _, label in rows), most)]
 
 
 def annotated(root: Path, part: str = "all") -> Split:
@@ -165,7 +159,7 @@ def annotated(root: Path, part: str = "all") -> Split:
     else:
         train = _numbered(home, "train.txt")
         out = {path for path, _ in chosen(train)}
-        rows = _first_of_each((r for r in train if r[0] in outlines and r[0] not in out), MOST_ANNOTATED)
+        rows = _first_rows([r for r in train if r[0] in outlines and r[0] not in out], MOST_ANNOTATED)
         rows += [row for row in _numbered(home, "val.txt") if row[0] in outlines]
     missing = [path for path, _ in rows if path not in outlines]
     if missing:
