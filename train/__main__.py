@@ -139,7 +139,8 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     with distributed.process_group(chosen), device.full_float32():
         console = Console(quiet=not distributed.is_primary())
         for entry in [plan.changed(entry, options) for entry in plan.seeded(names, options.seed)]:
-            user_catalog.remember(entry.name)
+            if distributed.is_primary():
+                user_catalog.remember(entry.name, config.out)
             try:
                 with distributed.lost_rank_errors():
                     run.train(entry, config, console)

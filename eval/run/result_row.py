@@ -9,6 +9,7 @@ import timm
 import torch
 
 import dctkd_zoo
+from dctkd_zoo import registry
 from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import CorruptFile
@@ -25,7 +26,10 @@ COSTS = ("macs", "latency_ms", "latency_p95_ms", "images_per_s", "peak_mib")
 
 
 def record(outcome: Outcome) -> Record:
-    """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets."""
+    """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets.
+
+    `other_recipe` says how its networks were trained otherwise than the catalog says.
+    """
     result = outcome.result
     return {
         "name": outcome.entry.name,
@@ -34,6 +38,7 @@ def record(outcome: Outcome) -> Record:
         "reason": outcome.reason,
         "row": row(result) if result else None,
         "undecodable": list(result.failed) if result else [],
+        "other_recipe": other_recipe(result) if result else "",
         "subsets": subsets(result) if result else {},
     }
 
@@ -82,7 +87,7 @@ def row(result: Result) -> dict[str, Any]:
         "selected": run_folder.SELECTED[run_folder.selection(result.weights.folder)],
         "limit": config.limit,
         "date": result.date,
-        "note": result.note or _other_teacher(result) or None,
+        "note": "; ".join(filter(None, (other_recipe(result), result.note or _other_teacher(result)))) or None,
     }
 
 
@@ -103,6 +108,15 @@ def costs(result: Result) -> dict[str, float | None]:
 
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
+
+
+def other_recipe(result: Result) -> str:
+    """Return how the entry or its teacher was trained with another recipe than the catalog's; else an empty string."""
+    networks = [(result.entry, result.weights)]
+    if result.teacher and result.teacher in registry.entries() and result.teacher_weights:
+        networks.append((registry.get_entry(result.teacher), result.teacher_weights))
+    texts = ((entry, ", ".join(run_folder.recipe_differences(found.folder, entry))) for entry, found in networks)
+    return "; ".join(f"{entry.name} was trained with another recipe: {text}" for entry, text in texts if text)
 
 
 def _other_teacher(result: Result) -> str:
