@@ -82,7 +82,7 @@ def predict(options: Namespace) -> int:
     from dctkd_zoo.data.progress import progress_options
 
     source, words = _split(options.names)
-    if options.catalog and not registry.knows(source):
+    if options.catalog and source != options.names[0]:
         raise ZooError(f"name one of the entries of {options.catalog} before the images")
     if all(word in registry.entries() for word in words):
         raise ZooError(f"no images: name some after {source}, or a folder of them")

@@ -135,4 +135,4 @@ def test_names_may_stand_before_and_after_options():
             (zoo() if words[0] == "predict" else train()).parse_args(words)
         assert stop.value.code == 2
     with pytest.raises(SystemExit):
-        zoo().parse_args(["info", "a", "b"])  # takes one name
+        zoo().parse_args(["init", "a", "b"])  # takes one folder
