@@ -9,8 +9,13 @@ from typing import Any
 from dctkd_zoo._io.typecheck import Checked
 from dctkd_zoo.schedules import Ramp, Schedule
 
-AUGMENTS = ("crop_flip", "rrc", "rand")
 SELECTS = ("last", "val", "released")
+CHOICES = {
+    "pad_mode": ("constant", "reflect"),
+    "augment": ("crop_flip", "rrc", "rand"),
+    "select": SELECTS,
+    "precision": ("", "float32", "bfloat16"),
+}
 
 
 def _later(default: Any) -> Any:
@@ -63,6 +68,7 @@ class Recipe(Checked):
     ramps: Mapping[str, Ramp] = _later_mapping()  # factors of the terms' weights over the run
     select: str = _later("last")  # epoch that is the result: "val": best on val; "released": last, best on test kept
     patience: int = _later(0)  # epochs without a better one on val after which training stops; 0 never does
+    precision: str = _later("")  # number format: "float32" or "bfloat16"; empty: the faster one
     limit: int = _later(0)  # training images of each class that are used, for a first try; 0: all
     unlabelled: bool = _later(False)  # whether to train on the dataset's unlabelled images too
 
@@ -83,7 +89,7 @@ class Recipe(Checked):
             raise ValueError(f"pad {self.pad} is negative, or too large to reflect an image of resize {self.resize}")
         if self.crop > self.resize + 2 * self.pad:
             raise ValueError(f"crop {self.crop} does not fit into resize {self.resize} + 2 x pad {self.pad}")
-        for name, known in (("pad_mode", ("constant", "reflect")), ("augment", AUGMENTS), ("select", SELECTS)):
+        for name, known in CHOICES.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} {getattr(self, name)!r} is none of {', '.join(map(repr, known))}")
         if not 0 < self.rrc_scale[0] <= self.rrc_scale[1] <= 1:

@@ -24,14 +24,14 @@ WORTH = 20_000  # images of a whole run below which measuring takes longer than 
 
 
 def chosen(entry: Entry, batch: Batch, images: int, config: TrainConfig, folder: Path, console: Console) -> str | None:
-    """Return the precision to train in: the one given, that of the run to resume, or float32 if it is faster.
+    """Return the precision to train in: given or of the recipe, that of the run to resume, or float32 if faster.
 
     None stands for bfloat16 where the device has instructions for it. On a CPU these make dense convolutions twice as
     fast and depthwise ones half as fast, so the student itself is measured, on the images of `batch`. `images` are
     those of the training set.
     """
-    if config.precision is not None:
-        return config.precision
+    if config.precision or entry.recipe.precision:
+        return config.precision or entry.recipe.precision
     if config.resume and checkpoint.begun(folder):
         name = str(checkpoint.load(folder).progress.facts["precision"]).removeprefix("torch.")
         return None if PRECISIONS[name] == amp_dtype(config.device) else name

@@ -135,7 +135,8 @@ def command(entry: Entry, config: TrainConfig) -> str:
     values = ((name, getattr(entry.recipe, name)) for name in CHANGES)
     changed = [f" --{name.replace('_', '-')} {value:g}" for name, value in values if value != getattr(catalogued, name)]
     cache = f" --teacher-cache {config.teacher_cache}" if config.teacher_cache and entry.terms else ""
-    number_format = f" --precision {config.precision}" if config.precision else ""
+    given = config.precision if config.precision != entry.recipe.precision else None
+    number_format = f" --precision {given}" if given else ""
     return "".join([entry.train_command, *changed, cache, number_format])
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dctkd_zoo._io import json_file, lock
 from dctkd_zoo._io.paths import cache_home, checkpoints
+from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.errors import CatalogError, CorruptCache
 
 FILE = "catalogs.json"
@@ -66,11 +67,14 @@ def _home() -> str:
 
 
 def _read() -> Record:
+    """Return what this user recorded for this cache folder; what another version or user wrote counts as nothing."""
     path = cache_home() / FILE
     try:
         is_mine = not hasattr(os, "getuid") or path.stat().st_uid == os.getuid()
-        content = json_file.read_sealed(path) if is_mine else {}
-    except (OSError, CorruptCache):  # as good as none
+        content = json_file.read_sealed(path) if is_mine else None
+    except (OSError, CorruptCache):  # without it, `--catalog` is needed
         return {}
-    record: Record = content["runs"] if content.get("home") == _home() else {}
-    return record
+    if not isinstance(content, dict) or content.get("home") != _home():
+        return {}
+    runs: Record = content.get("runs", {})
+    return runs if fits(runs, dict[str, dict[str, str]]) else {}

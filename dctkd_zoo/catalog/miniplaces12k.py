@@ -35,6 +35,7 @@ TEACHER = Recipe(
     pretrained="in1k",
     test_every=6,
     label_smoothing=0.1,
+    precision="float32",
 )
 CLASSIFIER = replace(TEACHER, epochs=5, resize=160, crop=144, test_every=5)
 

@@ -45,6 +45,7 @@ TEACHER = Recipe(
     augment="rrc",
     rrc_scale=(0.2, 1.0),
     label_smoothing=0.1,
+    precision="float32",
 )
 CLASSIFIER = replace(TEACHER, epochs=15, resize=256, crop=224)
 

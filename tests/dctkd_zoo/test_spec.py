@@ -28,6 +28,7 @@ LATER: dict[str, Any] = {
     "select": "val",
     "patience": 3,
     "limit": 5,
+    "precision": "float32",
     "unlabelled": True,
 }
 WEIGHTS = {"ce": 0.1, "kd": 1.0}
@@ -52,6 +53,7 @@ PLAIN = replace(RECIPE, schedule=Step(2))  # without a warm-up of its own
         ({"cutmix": -0.2}, r"cutmix -0\.2 is negative"),
         ({"patience": -1}, "patience -1 is negative"),
         ({"limit": -1}, "limit -1 is negative"),
+        ({"precision": "float16"}, "precision 'float16' is none of"),
         ({"ema": 1.0}, r"ema 1\.0 is not in \[0, 1\)"),
         ({"ema": -0.1}, r"ema -0\.1 is not in"),
         ({"drop_path": 1.0}, r"drop_path 1\.0 is not in"),

@@ -223,10 +223,20 @@ def test_what_another_user_recorded_is_not_run(world, hostile, monkeypatch):
 def test_a_damaged_record_is_as_good_as_none(world, damaged, capsys):
     (world / "home").mkdir()
     (world / "home" / "catalogs.json").write_text(damaged)
+    assert refused(world)
+    capsys.readouterr()
     assert main(["info", "r8_stripes"]) == 1
     assert "unknown entry 'r8_stripes'" in capsys.readouterr().err
     _remembered.remember(["r8_stripes"], world / "my.py", world / "runs")
     assert main(["info", "r8_stripes"]) == 0
+
+
+@pytest.mark.parametrize("content", [[], 5, {"r8_stripes": "my.py"}, {"runs": []}, {"runs": {"o": {"r8_stripes": 1}}}])
+def test_what_another_version_recorded_is_as_good_as_none(world, content, capsys):
+    filled = {"home": str(world / "home"), **content} if isinstance(content, dict) and "runs" in content else content
+    json_file.write_sealed(world / "home" / "catalogs.json", filled)
+    assert main(["info", "r8_stripes"]) == 1
+    assert "unknown entry 'r8_stripes'" in capsys.readouterr().err
 
 
 def test_a_try_does_not_pass_for_the_entry(world, capsys, monkeypatch):

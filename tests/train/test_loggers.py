@@ -88,6 +88,15 @@ def finish(line, world, folder):
     return done
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As many threads in this process as in those that the tests start: their number changes how sums are rounded."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def plain(world):
     """A run without loggers."""

@@ -10,7 +10,7 @@ from rich.console import Console
 from dctkd_zoo import registry
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.device import amp_dtype
-from train import checkpoint, precision
+from train import checkpoint, precision, run
 from train.config import TrainConfig
 
 CPU = torch.device("cpu")
@@ -26,6 +26,7 @@ def batch(side, count=precision.IMAGES):
 def choose(name, images=1_000_000, folder=Path("nowhere"), config=CONFIG):
     with Path("/dev/null").open("w") as null:
         entry = registry.get_entry(name)
+        entry = replace(entry, recipe=replace(entry.recipe, precision=""))  # left open
         return precision.chosen(entry, batch(64), images, config, folder, Console(file=null))
 
 
@@ -62,3 +63,16 @@ def test_a_resumed_run_goes_on_as_it_began(tmp_path):
         checkpoint.save(tmp_path, progress, network, torch.nn.Module(), sgd)
         config = replace(CONFIG, resume=True)
         assert choose("el0_scene15.px224", folder=tmp_path, config=config) == expected
+
+
+def test_a_recipe_that_names_one_is_trained_in_it_unless_told_otherwise():
+    entry = registry.get_entry("el0_scene15.px224")
+    assert entry.recipe.precision == "float32"
+
+    def chosen(config):
+        return precision.chosen(entry, batch(32, 2), 10, config, Path("nowhere"), Console(quiet=True))
+
+    assert chosen(CONFIG) == "float32"
+    assert chosen(replace(CONFIG, precision="bfloat16")) == "bfloat16"
+    assert run.command(entry, CONFIG) == run.command(entry, replace(CONFIG, precision="float32"))
+    assert run.command(entry, replace(CONFIG, precision="bfloat16")).endswith("--precision bfloat16")
