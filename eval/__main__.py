@@ -173,7 +173,7 @@ def _write(record: Record, path: Path) -> bool:
     from eval.run import results_csv
 
     if record["other_recipe"]:
-        shell.complain(f"not written: {record['other_recipe']}. Train it as the catalog says", record["name"])
+        shell.complain(f"not written: {record['other_recipe']}: train it as the catalog says", record["name"])
         return False
     undecodable = record["undecodable"]
     if undecodable:

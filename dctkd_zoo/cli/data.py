@@ -27,7 +27,10 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
 
 
 def _dataset(options: Namespace) -> Dataset:
-    """Return the named dataset, or that of the entries of a catalog file."""
+    """Return the named dataset, also of a catalog that was trained with here, or that of the entries of a file."""
+    for name in options.names:
+        if name not in registry.datasets():
+            registry.find(f"*_{name}")  # which includes that catalog
     entries = registry.entries()
     names = {entries[name].dataset if name in entries else name for name in options.names}
     if len(names) > 1:

@@ -84,7 +84,7 @@ def predict(options: Namespace) -> int:
     source, words = _split(options.names)
     if options.catalog and source != options.names[0]:
         raise ZooError(f"name one of the entries of {options.catalog} before the images")
-    if all(word in registry.entries() for word in words):
+    if all(word in registry.entries() and not Path(word).exists() for word in words):
         raise ZooError(f"no images: name some after {source}, or a folder of them")
     if options.weights and not registry.knows(source):
         raise ZooError(f"--weights replaces those of an entry, but {source} names weights itself: give one of them")

@@ -13,7 +13,8 @@ from dctkd_zoo import registry
 from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import CorruptFile
-from dctkd_zoo.weights import run_folder
+from dctkd_zoo.spec import Entry
+from dctkd_zoo.weights import Weights, run_folder
 from eval.run import protocol
 from eval.run.attempt import Outcome
 from eval.run.evaluation import Result
@@ -112,11 +113,15 @@ def _short(value: float) -> float:
 
 def other_recipe(result: Result) -> str:
     """Return how the entry or its teacher was trained with another recipe than the catalog's; else an empty string."""
-    networks = [(result.entry, result.weights)]
-    if result.teacher and result.teacher in registry.entries() and result.teacher_weights:
-        networks.append((registry.get_entry(result.teacher), result.teacher_weights))
-    texts = ((entry, ", ".join(run_folder.recipe_differences(found.folder, entry))) for entry, found in networks)
-    return "; ".join(f"{entry.name} was trained with another recipe: {text}" for entry, text in texts if text)
+    own = _differences(result.weights, result.entry)
+    known = result.teacher if result.teacher in registry.entries() else None
+    teacher = _differences(result.teacher_weights, registry.get_entry(known)) if known else ""
+    return "; ".join(filter(None, (own, teacher and f"teacher {known} {teacher}")))
+
+
+def _differences(found: Weights | None, entry: Entry) -> str:
+    differences = run_folder.recipe_differences(found.folder, entry) if found else []
+    return f"trained with another recipe: {', '.join(differences)}" if differences else ""
 
 
 def _other_teacher(result: Result) -> str:

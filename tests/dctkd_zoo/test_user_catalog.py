@@ -256,7 +256,7 @@ def test_a_try_does_not_pass_for_the_entry(world, capsys, monkeypatch):
     results = world / "results.csv"
     assert main(["eval", "my.py", "--write", "--results", "results.csv", *out, "--device", "cpu"]) == 1
     captured = capsys.readouterr()
-    assert f"r8_stripes: not written: r8_stripes was trained with another recipe: {changes}" in captured.err
+    assert f"r8_stripes: not written: trained with another recipe: {changes}" in captured.err
     assert "another recipe: epochs 6" in " ".join(captured.out.split())
     assert not results.exists()
     assert bundle.main(["r8_stripes", "--out", "runs", "--into", "bundled"]) == 1
@@ -271,8 +271,17 @@ def test_a_student_whose_teacher_was_a_try_is_not_written(world, capsys):
     assert train("my.py", "r8_dctkd_stripes", *out) == 0
     results = ["--write", "--results", "results.csv", *out, "--device", "cpu"]
     assert main(["eval", "r8_dctkd_stripes", *results]) == 1
-    assert "r14_stripes was trained with another recipe: epochs 6 instead of 12" in capsys.readouterr().err
+    assert (
+        "not written: teacher r14_stripes trained with another recipe: epochs 6 instead of 12"
+        in capsys.readouterr().err
+    )
     assert not (world / "results.csv").exists()
+
+
+def test_the_dataset_of_a_remembered_catalog_is_known(world, capsys):
+    _remembered.remember(["r8_stripes"], world / "my.py", world / "runs")
+    assert main(["data", "check", "stripes"]) == 0
+    assert "48 train, 24 test" in capsys.readouterr().out
 
 
 def test_what_was_trained_as_the_catalog_says_is_written(world, capsys):
