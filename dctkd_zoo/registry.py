@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import glob
 import importlib.util
 import re
 from collections.abc import Iterable, Mapping
@@ -19,7 +18,7 @@ from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.catalog import _remembered
 from dctkd_zoo.catalog._archs import ARCHS
 from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry, named
-from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
+from dctkd_zoo.spec import EXTERNAL, NAME, OTHER, Arch, Dataset, Entry
 
 T = TypeVar("T")
 
@@ -57,10 +56,13 @@ def include(path: Path) -> tuple[str, ...]:
 
 
 def _place(module: ModuleType, path: Path) -> None:
-    """Make the folder of the file's dataset, if it names one, independent of the current directory."""
+    """Make the folders that the file's dataset names relative to the file independent of the current directory."""
     dataset = vars(module).get("DATASET")
     if dataset and dataset.folder:
-        vars(module)["DATASET"] = replace(dataset, folder=str((path.parent / dataset.folder).resolve()))
+        inside = {"folder": dataset.folder, "unlabelled": dataset.unlabelled}
+        named = {field: name for field, name in inside.items() if name and not name.startswith(OTHER)}
+        places = {field: str((path.parent / Path(name).expanduser()).resolve()) for field, name in named.items()}
+        vars(module)["DATASET"] = replace(dataset, **places)
 
 
 def own_catalog(name: str) -> tuple[Path, tuple[str, ...]] | None:
@@ -73,18 +75,17 @@ def own_catalog(name: str) -> tuple[Path, tuple[str, ...]] | None:
 
 
 def knows(name: str) -> bool:
-    """Return whether there is an entry of that name, in a catalog or in the file that it was trained with."""
-    return name in entries() or (_recall(glob.escape(name)) and name in entries())
+    """Return whether there is an entry of that name, in a catalog or in the file that it was trained with.
 
-
-def _recall(pattern: str) -> bool:
-    """Add the files that entries of that name or pattern were trained with; return whether there are any."""
-    paths = _remembered.of(pattern)
-    for path in paths:
-        if not path.is_file():
-            raise CatalogError(f"{pattern} was trained with the catalog {path}, which is gone: pass it as --catalog")
+    `CatalogError` if that file is gone, or no longer has it.
+    """
+    if name in entries():
+        return True
+    for path in (recorded := _remembered.matching(name) if NAME.fullmatch(name) else []):
         include(path)
-    return bool(paths)
+    if recorded and name not in entries():
+        raise CatalogError(f"{name} was trained with the catalog {recorded[0]}, which no longer has it")
+    return bool(recorded)
 
 
 @dataclass(frozen=True)
@@ -236,7 +237,8 @@ def find(pattern: str = "*", dataset: str | None = None) -> list[str]:
     if dataset is not None:
         get_dataset(dataset)
     if not fnmatch.filter(entries(), pattern):
-        _recall(pattern)
+        for path in _remembered.matching(pattern):
+            include(path)
     result = fnmatch.filter(entries(), pattern)
     return sorted((n for n in result if dataset in (None, entries()[n].dataset)), key=natural_key)
 

@@ -27,6 +27,7 @@ NAME = re.compile(
 HUB = ("hf-hub:", "hf_hub:")  # timm's two spellings
 EXTERNAL = (*HUB, "local-dir:")  # prefixes of networks outside the catalog
 ENTRY = "entry:"  # prefix of an entry whose weights a recipe starts from
+OTHER = "dataset:"  # prefix of a dataset whose training images another sees without labels
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Dataset(Checked):
     images of another dataset. `drop_leaked` leaves out test images whose bytes also occur in the training set.
     `overlaps` names datasets of which images are in the training set: a network that was trained on it cannot be tested
     on those. `limits` says, for the cards of its networks, what they have not seen and are not for. `tags` go into the
-    model cards of its networks, for the Hub's search. `folder` is where the images are if not in the folder `name` of
-    the data folder; in a catalog file, relative to that file.
+    model cards of its networks, for the Hub's search. `folder` is where the images are, absolute or relative to the
+    catalog file, if not in the folder `name` of the data folder; then `unlabelled` is relative to that file, too.
     """
 
     name: str

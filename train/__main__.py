@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 import traceback
 from collections.abc import Sequence
@@ -97,7 +98,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(arguments: list[str] | None) -> int:
     options = parser().parse_args(arguments)
-    user_catalog.open_catalog(options)
+    in_file = user_catalog.open_catalog(options)
     shell.remember(options)
     logging.basicConfig(format="%(message)s")
     for package in ("dctkd_zoo", "train"):
@@ -109,11 +110,14 @@ def _run(arguments: list[str] | None) -> int:
         from train import launch
 
         return launch.main(names, options)
-    return train_all(names, options)
+    return train_all(names, options, in_file)
 
 
-def train_all(names: list[str], options: argparse.Namespace) -> int:
-    """Train the entries one after the other, teachers first; return 1 if any of them failed."""
+def train_all(names: list[str], options: argparse.Namespace, in_file: Sequence[str] = ()) -> int:
+    """Train the entries one after the other, teachers first; return 1 if any of them failed.
+
+    `in_file` are the entries of the catalog file, if one was named.
+    """
     from rich.console import Console
 
     from dctkd_zoo import device, distributed
@@ -140,7 +144,8 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
     with distributed.process_group(chosen), device.full_float32():
         console = Console(quiet=not distributed.is_primary())
         for entry in [plan.changed(entry, options) for entry in plan.seeded(names, options.seed)]:
-            user_catalog.remember(entry.name)
+            if distributed.is_primary():
+                user_catalog.remember(entry.name, config.out)
             try:
                 with distributed.lost_rank_errors():
                     run.train(entry, config, console)
@@ -157,21 +162,26 @@ def train_all(names: list[str], options: argparse.Namespace) -> int:
             if distributed.world_size() > 1:  # the other ranks would wait for this one forever
                 return 1
             failed += 1  # continue with the remaining entries
-        for line in next_steps(trained, config):
+        whole = options.catalog if in_file and set(in_file) == {entry.name for entry in trained} else None
+        for line in next_steps(trained, config, whole):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     return int(failed > 0)
 
 
-def next_steps(entries: Sequence[Entry], config: TrainConfig) -> list[str]:
-    """Return what to do with the trained entries: commands and calls that can be pasted."""
+def next_steps(entries: Sequence[Entry], config: TrainConfig, catalog: Path | None = None) -> list[str]:
+    """Return what to do with the trained entries: commands and calls that can be pasted.
+
+    `catalog` is the file whose entries they are, if they are all of them.
+    """
     if not entries:
         return []
     names = " ".join(dict.fromkeys(entry.name for entry in entries))
     seeds = ",".join(dict.fromkeys(str(entry.recipe.seed) for entry in entries))
     seed = f" --seed {seeds}" if any(entry.run_name != entry.name for entry in entries) else ""
     folder = config.out / entries[-1].run_name
+    whole = f"{shell.program()} eval {shlex.quote(str(catalog))}{seed}{'' if ',' in seeds else ' --report report'}"
     return [
-        f"next: {shell.suggest(f'python -m eval {names}{seed}')}",
+        f"next: {shell.suggest(whole if catalog else f'python -m eval {names}{seed}')}",
         f"      timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)",
     ]
 

@@ -77,7 +77,10 @@ def _run(options: argparse.Namespace) -> int:
     into = options.into or weights.BUNDLED
     paths.refuse_installed(into, "choose your own folder with --into DIR")
     for name in registry.resolve(options.names):
-        path = bundle(options.out / name, into / name, options.half)
+        run, expected = options.out / name, registry.get_entry(name).to_dict()
+        if finished(run) and (differing := weights.recipe_mismatch(run, expected)):
+            raise ZooError(f"{run} was trained with another {', '.join(differing)} than the catalog's")
+        path = bundle(run, into / name, options.half)
         print(f"{name}: {sum(file.stat().st_size for file in path.iterdir()) / 1e6:.1f} MB")
     return 0
 

@@ -17,9 +17,10 @@ from dctkd_zoo.device import to_device
 from dctkd_zoo.errors import DatasetError, ZooError
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.objective import Objective
-from dctkd_zoo.spec import Dataset, Entry
+from dctkd_zoo.spec import EXTERNAL, Dataset, Entry
 from dctkd_zoo.sync_batchnorm import accept_single_values, to_sync_batchnorm
 from dctkd_zoo.weights import Weights
+from dctkd_zoo.weights.run_folder import recipe_differences
 from train import compile, loop, teacher_source
 from train.config import TrainConfig
 from train.optim import averaged, optimizer
@@ -124,7 +125,8 @@ def _teacher_source(
 
 def _load_teacher(entry: Entry, data: TrainData, config: TrainConfig, console: Console) -> teachers.Teacher:
     """Return the entry's teacher, after checking that it is better than chance on the images epochs are judged by."""
-    teacher = teachers.load(str(entry.teacher), data.dataset, data.classes, config.device, config.trained)
+    name = str(entry.teacher)
+    teacher = teachers.load(name, data.dataset, data.classes, config.device, config.trained)
     top1 = loop.top1(teacher.network, data.judge, config.dtype, who=f"teacher {teacher.name}: ")
     on = " on val" if data.judge_name == "val" else ""
     resizing = teachers.seen(teacher.network, entry.recipe.crop)
@@ -134,5 +136,10 @@ def _load_teacher(entry: Entry, data: TrainData, config: TrainConfig, console: C
         markup=False,
         soft_wrap=True,
     )
+    if not name.startswith(EXTERNAL) and (
+        other := recipe_differences(teacher.weights.folder, registry.get_entry(name))
+    ):
+        what = f"teacher {name} was trained with another recipe than the catalog's: {', '.join(other)}"
+        console.print(what, highlight=False, markup=False, soft_wrap=True)
     teachers.check_knowledge(top1, data.judge.labels, teacher.name, resizing)
     return teacher

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-SEVERAL = ("names", "words")  # arguments that take any number of words
-
 
 class Parser(ArgumentParser):
     """An argument parser with `--version`, which suggests a flag for one that is misspelt."""
@@ -27,9 +25,9 @@ class Parser(ArgumentParser):
     ) -> Any:
         """Parse; names may stand before and after options: `train A --seed 1 B`."""
         options, rest = self.parse_known_args(args, namespace)
-        several = [value for key in SEVERAL if isinstance(value := getattr(options, key, None), list)]
-        if several and not any(word.startswith("-") for word in rest):
-            several[0].extend(rest)
+        names = getattr(options, "names", None)
+        if isinstance(names, list) and not any(word.startswith("-") for word in rest):
+            names.extend(rest)
         elif rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
         return options

@@ -19,7 +19,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     command = commands.add_parser(
         "cards", parents=[shared], help="print an entry's model card; without NAME, rewrite the committed cards"
     )
-    command.add_argument("name", nargs="?", metavar="NAME", help="print the card of this entry; write nothing")
+    command.add_argument("names", nargs="*", metavar="NAME", help="print the cards of these entries; write nothing")
     command.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if a committed card is stale or wrong"
     )
@@ -30,14 +30,14 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
 
 
 def cards(options: Namespace) -> int:
-    """Print one card, rewrite the committed cards, or list the stale ones."""
+    """Print cards, rewrite the committed ones, or list those that are stale."""
     from eval.cards import rendering
 
     folder = options.folder or paths.ROOT / "model_cards"
-    if options.name:
+    if options.names:
         if options.check:
-            raise ZooError(f"--check compares all committed cards: drop either {options.name} or --check")
-        print(rendering.on_demand(registry.get_entry(options.name), folder), end="")
+            raise ZooError(f"--check compares all committed cards: drop either {options.names[0]} or --check")
+        print("\n".join(rendering.on_demand(registry.get_entry(name), folder) for name in options.names), end="")
         return 0
     paths.refuse_installed(folder, "pass a folder of your own, --folder DIR")
     if not options.check:

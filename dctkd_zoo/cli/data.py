@@ -8,6 +8,8 @@ from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import add_options
 from dctkd_zoo.cli.common import Commands
+from dctkd_zoo.errors import ZooError
+from dctkd_zoo.spec import Dataset
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
@@ -18,9 +20,22 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
         ("check", check_data, "find missing, extra, undecodable and leaked images; check the class order"),
     ):
         command = data.add_parser(name, parents=[shared], help=text)
-        command.add_argument("dataset", metavar="DATASET", help=", ".join(registry.datasets()))
+        known = ", ".join(registry.datasets())
+        command.add_argument("names", nargs=1, metavar="DATASET", help=f"{known}, or a catalog file of your own")
         add_options(command, ("data",))
         command.set_defaults(run=run)
+
+
+def _dataset(options: Namespace) -> Dataset:
+    """Return the named dataset, also of a catalog that was trained with here, or that of the entries of a file."""
+    for name in options.names:
+        if name not in registry.datasets():
+            registry.find(f"*_{name}")  # which includes that catalog
+    entries = registry.entries()
+    names = {entries[name].dataset if name in entries else name for name in options.names}
+    if len(names) > 1:
+        raise ZooError(f"one dataset at a time: {', '.join(sorted(names))}")
+    return registry.get_dataset(names.pop())
 
 
 def fetch_data(options: Namespace) -> int:
@@ -28,7 +43,7 @@ def fetch_data(options: Namespace) -> int:
     from dctkd_zoo.data import load
     from dctkd_zoo.data.fetch import fetch
 
-    dataset = registry.get_dataset(options.dataset)
+    dataset = _dataset(options)
     folder = load.root_of(dataset, options.data)
     fetch(dataset, folder)
     check = shell.suggest(f"python -m dctkd_zoo data check {dataset.name}")
@@ -40,7 +55,7 @@ def check_data(options: Namespace) -> int:
     """Check a dataset and print the findings; return 1 if one of them is an error."""
     from dctkd_zoo.data import load, validate
 
-    dataset = registry.get_dataset(options.dataset)
+    dataset = _dataset(options)
     report = validate.check(dataset, load.read(dataset, options.data))
     shell.show(shell.console(), validate.render(report))
     return 0 if report.ok else 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def init(options: Namespace) -> int:
     from dctkd_zoo._io import atomic
     from dctkd_zoo.data import validate
 
-    name = starter.dataset_name(options.folder)
+    name = starter.dataset_name(options.folder, options.out)
     path = options.out or Path(f"{name}.py")
     if path.suffix != ".py":
         raise ZooError(f"--out {path}: a catalog is a Python file, such as {name}.py")
@@ -47,6 +48,6 @@ def init(options: Namespace) -> int:
         raise ZooError(f"{options.folder}: repair what is an error above, then try again; {path} was not written")
     atomic.write_text(path, text)
     console.print(f"\n{starter.summary(found, plan)}\nwritten: {path}. Next:", highlight=False, markup=False)
-    for command in (f"dctkd-zoo train {path}", f"dctkd-zoo eval {path} --report report"):
-        console.print(f"  {command}", highlight=False, markup=False, soft_wrap=True)
+    for command in (f"train {shlex.quote(str(path))}", f"eval {shlex.quote(str(path))} --report report"):
+        console.print(f"  {shell.program()} {command}", highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -6,11 +6,12 @@ import json
 import sys
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.common import Commands
+from dctkd_zoo.spec import Entry
 
 COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
 
@@ -18,22 +19,22 @@ COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the two commands."""
     listing = commands.add_parser("list", parents=[shared], help="list entries that match a shell pattern")
-    listing.add_argument("pattern", nargs="?", default="*", metavar="PATTERN", help="or a catalog file of your own")
+    listing.add_argument("names", nargs="*", metavar="PATTERN", help="shell patterns, or a catalog file of your own")
     listing.add_argument("--dataset", metavar="NAME", help="only entries of this dataset")
     listing.add_argument("--pretrained", action="store_true", help="only entries with weights available now")
     listing.set_defaults(run=list_entries)
 
     info = commands.add_parser("info", parents=[shared], help="print everything the catalog has on an entry, as JSON")
-    info.add_argument("name", metavar="NAME")
-    info.set_defaults(run=show_entry)
+    info.add_argument("names", nargs="+", metavar="NAME", help="one entry; of several, the JSON is a list")
+    info.set_defaults(run=show_entries)
 
 
 def list_entries(options: Namespace) -> int:
     """Print a table of entries."""
     from rich.text import Text
 
-    is_file = options.pattern.endswith(".py")
-    names = registry.include(Path(options.pattern)) if is_file else registry.find(options.pattern, options.dataset)
+    patterns = options.names or ["*"]
+    names = dict.fromkeys(name for pattern in patterns for name in registry.find(pattern, options.dataset))
     rows = [(registry.get_entry(name), weights.status(name)) for name in names]
     selected = [row for row in rows if not options.pretrained or row[1] != "recipe only"]
     lines = []
@@ -47,28 +48,29 @@ def list_entries(options: Namespace) -> int:
     spare = ("weights", "teacher", "objective", "epochs")
     shell.show(shell.console(), shell.Grid(columns, lines, spare=spare, elsewhere="`info NAME` shows everything"))
     if not selected:
-        print(
-            f"no entry matches {options.pattern!r}" if not names else "no matching entry has weights", file=sys.stderr
-        )
+        wanted = " or ".join(map(repr, patterns))
+        print(f"no entry matches {wanted}" if not names else "no matching entry has weights", file=sys.stderr)
         return 1
     return 0
 
 
-def show_entry(options: Namespace) -> int:
-    """Print an entry, its dataset and where its weights are, as JSON."""
-    entry = registry.get_entry(options.name)
-    dataset = registry.get_dataset(entry.dataset)
-    facts = {
+def show_entries(options: Namespace) -> int:
+    """Print entries, their dataset and where their weights are, as JSON: an object, or a list for several entries."""
+    facts = [_facts(registry.get_entry(name)) for name in options.names]
+    print(json.dumps(facts if len(facts) > 1 else facts[0], indent=2))
+    return 0
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {
         **entry.to_dict(),
         "arch": entry.arch,
         "terms": entry.terms,
         "variant": entry.variant,
         "reported": [asdict(result) for result in entry.reported],
         "license": entry.license,
-        "dataset": asdict(dataset),
+        "dataset": asdict(registry.get_dataset(entry.dataset)),
         "students": registry.distilled(entry.name),
         "weights_status": weights.status(entry.name),
         "train": entry.train_command,
     }
-    print(json.dumps(facts, indent=2))
-    return 0

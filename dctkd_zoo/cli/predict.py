@@ -51,7 +51,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
         "predict", parents=[shared], help="classify images and show where the network looks", epilog=ABOUT
     )
     command.add_argument(
-        "words",
+        "names",
         nargs="+",
         metavar="[NAME] IMAGE",
         help="an entry, or a network as a folder of weights, local-dir:FOLDER or hf-hub:ORG/NAME (default: "
@@ -81,8 +81,10 @@ def predict(options: Namespace) -> int:
     from dctkd_zoo import predict as prediction
     from dctkd_zoo.data.progress import progress_options
 
-    source, words = _split(options.words)
-    if not words:
+    source, words = _split(options.names)
+    if options.catalog and source != options.names[0]:
+        raise ZooError(f"name one of the entries of {options.catalog} before the images")
+    if all(word in registry.entries() and not Path(word).exists() for word in words):
         raise ZooError(f"no images: name some after {source}, or a folder of them")
     if options.weights and not registry.knows(source):
         raise ZooError(f"--weights replaces those of an entry, but {source} names weights itself: give one of them")

@@ -11,6 +11,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from dctkd_zoo.errors import ZooError, printable, reason_of
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+SCRIPT = "dctkd-zoo"  # the command that the package installs
 WIDTH = 120  # characters per line if the output is no terminal
 GAP = 2  # spaces between the columns of a table
 PROSE = 24  # minimum width of a column of prose
@@ -239,7 +241,17 @@ def remember(options: Namespace) -> None:
 
 
 def suggest(command: str) -> str:
-    """Return a command with the places of the running one, so that it can be pasted into the same terminal."""
+    """Return a command with the places of the running one, so that it can be pasted into the same terminal.
+
+    A catalog file that the command names itself is not repeated.
+    """
     known = ("catalog", "data") if command.startswith("python -m dctkd_zoo data") else tuple(_PLACES)
+    if _PLACES.get("catalog") in shlex.split(command):
+        known = tuple(name for name in known if name != "catalog")
     places = [f"--{name} {shlex.quote(path)}" for name, path in _PLACES.items() if name in known]
     return " ".join([command, *places])
+
+
+def program() -> str:
+    """Return what the user calls the program by: its script, or the module."""
+    return SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m dctkd_zoo"

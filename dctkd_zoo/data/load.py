@@ -17,10 +17,9 @@ from dctkd_zoo.data.filelist import incomplete
 from dctkd_zoo.data.fingerprint import duplicates
 from dctkd_zoo.data.split import Split, first_of_each, held_out, with_unlabelled
 from dctkd_zoo.errors import DatasetError, DatasetMissing
-from dctkd_zoo.spec import Dataset, Recipe
+from dctkd_zoo.spec import OTHER, Dataset, Recipe
 
 NAMED = 20  # maximum classes listed in a message
-DATASET = "dataset:"  # prefix of a dataset whose training images are seen without labels
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,8 @@ def way_on(dataset: Dataset, root: Path) -> Iterator[None]:
         yield
     except DatasetMissing as error:
         fetch = f"To fetch the dataset: {shell.suggest(f'python -m dctkd_zoo data fetch {dataset.name}')}"
-        by_hand = f"It cannot be fetched automatically: get it from {dataset.url} and put it into {root}"
+        source = "" if dataset.url == "unknown" else f"get it from {dataset.url} and "
+        by_hand = f"It cannot be fetched automatically: {source}put it into {root}"
         raise DatasetMissing(f"{error}\n{fetch if dataset.archives else by_hand}") from error
 
 
@@ -120,6 +120,8 @@ def for_recipe(dataset: Dataset, recipe: Recipe, data: Path | None = None) -> di
         splits.pop("val", None)
     elif "val" not in splits:
         splits["train"], splits["val"] = held_out(splits["train"], dataset.val)
+        if not len(splits["val"]):
+            raise DatasetError(f"{dataset.name}: one image per class leaves none to choose an epoch on: select='last'")
     if recipe.unlabelled:
         others = unlabelled(dataset, data)
         for name, split in splits.items():
@@ -137,8 +139,8 @@ def unlabelled(dataset: Dataset, data: Path | None = None) -> Split:
     """
     if not dataset.unlabelled:
         raise DatasetError(f"{dataset.name} names no unlabelled images: set `unlabelled` in its Dataset")
-    if dataset.unlabelled.startswith(DATASET):
-        other = registry.get_dataset(dataset.unlabelled.removeprefix(DATASET))
+    if dataset.unlabelled.startswith(OTHER):
+        other = registry.get_dataset(dataset.unlabelled.removeprefix(OTHER))
         shared = dataset.name in other.overlaps
         source = f"{other.source}-{dataset.name}" if shared else other.source
         return load(replace(other, source=source, train=None if shared else other.train), data)["train"]

@@ -22,6 +22,7 @@ from dctkd_zoo.spec import Dataset
 
 Severity = Literal["error", "warning", "note"]
 STYLE = {"error": "red", "warning": "yellow", "note": "dim"}
+LEAKED = "test images whose bytes also occur in train"
 THREADS = 4  # decoding releases the GIL; more threads only crowd a disk
 
 
@@ -171,7 +172,7 @@ def _same_bytes(train: Sequence[_Checked], test: Sequence[_Checked]) -> Iterator
         if image.sha256 and first.setdefault(image.sha256, image.name) != image.name:
             duplicates.append(f"{image.name} = {first[image.sha256]}")
     leaked = [f"{image.name} = {first[image.sha256]}" for image in test if image.sha256 in first]
-    yield _finding("warning", "test images whose bytes also occur in train", leaked)
+    yield _finding("warning", LEAKED, leaked)
     yield _finding("warning", "duplicate train images", duplicates)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import re
 from collections.abc import Mapping
@@ -19,7 +18,8 @@ from dctkd_zoo.cli import shell
 from dctkd_zoo.errors import CorruptFile, CorruptWeights, WeightsNotFound
 from dctkd_zoo.spec import HUB, Entry
 from dctkd_zoo.weights import hub
-from dctkd_zoo.weights.run_folder import RECIPE
+from dctkd_zoo.weights.run_folder import LOCAL, RECIPE
+from dctkd_zoo.weights.run_folder import portable as portable
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,6 @@ REVISION = re.compile(r"(?!.*\.\.)\w[\w./-]*", re.ASCII)  # it becomes a file na
 MOST = 1_000_000  # classes
 # Options in the command of a run that do not count, or that its recipe holds.
 NOT_COMPARED = re.compile(r" --(precision|epochs|lr|batch-size|limit) \S+")
-LOCAL = "local-dir:"
-PATH = re.compile(rf"{LOCAL}.*[/\\]|[/~]|[A-Za-z]:[/\\]")  # start of a path on a machine
 FIELDS: Mapping[str, Any] = {  # types in a config.json, all optional; timm's own may have labels as an object
     "architecture": str | None,
     "num_classes": int | None,
@@ -238,20 +236,6 @@ def recipe_mismatch(folder: Path, expected: Mapping[str, Any]) -> list[str]:
 
 def _compared(value: Any) -> Any:
     return portable(NOT_COMPARED.sub("", value) if isinstance(value, str) else value)
-
-
-def portable(value: Any) -> Any:
-    """Return a value that can leave this machine: paths in it become their last folder and a hash of the whole."""
-    match value:
-        case dict():
-            return {name: portable(part) for name, part in value.items()}
-        case list() | tuple():
-            return [portable(part) for part in value]
-        case str() if PATH.match(value):
-            prefix = LOCAL if value.startswith(LOCAL) else ""
-            last = value.removeprefix(prefix).replace("\\", "/").rstrip("/").rpartition("/")[2]
-            return f"{prefix}{last}@{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:8]}"
-    return value
 
 
 def read_config(folder: Path) -> dict[str, Any]:

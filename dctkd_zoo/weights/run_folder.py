@@ -1,15 +1,19 @@
-"""Log and JSON files that training leaves next to a network; `CorruptFile` if one is damaged."""
+"""Log, recipe and facts that training leaves next to a network; `CorruptFile` if one is damaged."""
 
 from __future__ import annotations
 
+import hashlib
 import math
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from dctkd_zoo._io import csv_rows, json_file
 from dctkd_zoo.errors import CorruptFile
 from dctkd_zoo.recipe import SELECTS
+from dctkd_zoo.spec import Entry, Recipe
 
 RECIPE, ENVIRONMENT, LOG, RESULTS = "recipe.json", "environment.json", "train_log.csv", "results.json"
 BEST, ERROR = "best.safetensors", "error.txt"
@@ -18,7 +22,37 @@ TOP1 = ("val_top1", "test_top1")  # columns of the log: accuracy on the images t
 NOT_LOSSES = ("epoch", *TOP1, "lr", "images_per_s", GRAD_NORM)
 # Epoch of a network's weights, by the `select` of its recipe.
 SELECTED = {"last": "last epoch", "val": "best epoch on val", "released": "last epoch"}
+LOCAL = "local-dir:"
+PATH = re.compile(rf"{LOCAL}.*[/\\]|[/~]|[A-Za-z]:[/\\]")  # start of a path on a machine
 WAY_ON = "copy it again, or delete it to do without"
+
+
+def portable(value: Any) -> Any:
+    """Return a value that can leave this machine: paths in it become their last folder and a hash of the whole."""
+    match value:
+        case dict():
+            return {name: portable(part) for name, part in value.items()}
+        case list() | tuple():
+            return [portable(part) for part in value]
+        case str() if PATH.match(value):
+            prefix = LOCAL if value.startswith(LOCAL) else ""
+            last = value.removeprefix(prefix).replace("\\", "/").rstrip("/").rpartition("/")[2]
+            return f"{prefix}{last}@{hashlib.sha256(value.encode(errors='surrogateescape')).hexdigest()[:8]}"
+    return value
+
+
+def recipe_differences(folder: Path, entry: Entry) -> list[str]:
+    """Return how the recipe in a folder's `recipe.json` differs from an entry's, `epochs 1 instead of 20`.
+
+    Only what is recorded counts, and not the seed, which has a run of its own.
+    """
+    recorded = read_facts(folder / RECIPE).get("recipe")
+    if not isinstance(recorded, Mapping):
+        return []
+    defaults = {item.name: item.metadata["later"] for item in fields(Recipe) if "later" in item.metadata}
+    there, here = ({**defaults, **recipe} for recipe in (recorded, entry.to_dict()["recipe"]))
+    pairs = ((name, *map(portable, (there[name], here.get(name)))) for name in sorted(there) if name != "seed")
+    return [f"{name} {actual} instead of {expected}" for name, actual, expected in pairs if actual != expected]
 
 
 def read_log(folder: Path) -> list[dict[str, str]]:

@@ -10,10 +10,12 @@ import timm
 import torch
 
 import dctkd_zoo
+from dctkd_zoo import registry
 from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.device import describe
 from dctkd_zoo.errors import CorruptFile
-from dctkd_zoo.weights import run_folder
+from dctkd_zoo.spec import Entry
+from dctkd_zoo.weights import Weights, run_folder
 from eval.run import protocol
 from eval.run.attempt import Outcome
 from eval.run.evaluation import Result
@@ -26,7 +28,10 @@ COSTS = ("macs", "latency_ms", "latency_p95_ms", "images_per_s", "peak_mib")
 
 
 def record(outcome: Outcome) -> Record:
-    """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets."""
+    """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets.
+
+    `other_recipe` says how its networks were trained otherwise than the catalog says.
+    """
     result = outcome.result
     return {
         "name": outcome.entry.name,
@@ -35,6 +40,7 @@ def record(outcome: Outcome) -> Record:
         "reason": outcome.reason,
         "row": row(result) if result else None,
         "undecodable": list(result.failed) if result else [],
+        "other_recipe": other_recipe(result) if result else "",
         "subsets": subsets(result) if result else {},
     }
 
@@ -83,7 +89,7 @@ def row(result: Result) -> dict[str, Any]:
         "selected": run_folder.SELECTED[run_folder.selection(result.weights.folder)],
         "limit": config.limit,
         "date": result.date,
-        "note": result.note or _other_teacher(result) or None,
+        "note": "; ".join(filter(None, (other_recipe(result), result.note or _other_teacher(result)))) or None,
     }
 
 
@@ -104,6 +110,19 @@ def costs(result: Result) -> dict[str, float | None]:
 
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
+
+
+def other_recipe(result: Result) -> str:
+    """Return how the entry or its teacher was trained with another recipe than the catalog's; else an empty string."""
+    own = _differences(result.weights, result.entry)
+    known = result.teacher if result.teacher in registry.entries() else None
+    teacher = _differences(result.teacher_weights, registry.get_entry(known)) if known else ""
+    return "; ".join(filter(None, (own, teacher and f"teacher {known} {teacher}")))
+
+
+def _differences(found: Weights | None, entry: Entry) -> str:
+    differences = run_folder.recipe_differences(found.folder, entry) if found else []
+    return f"trained with another recipe: {', '.join(differences)}" if differences else ""
 
 
 def _other_teacher(result: Result) -> str:

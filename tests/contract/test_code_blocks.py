@@ -134,8 +134,10 @@ def check(command: str) -> None:
         registry.include(ROOT / catalog)
     if options.get("dataset"):
         registry.get_dataset(options["dataset"])
-    for name in [*options.get("names", ()), options.get("name"), options.get("pattern")]:
-        if name and name not in PLACEHOLDERS and "myscenes" not in name:
+    if module == "dctkd_zoo" and arguments[0] == "data":
+        registry.get_dataset(*options.pop("names"))
+    for name in options.get("names", ()) if arguments[:1] != ["predict"] else ():
+        if name not in PLACEHOLDERS and "myscenes" not in name:
             assert registry.resolve([name]), command
 
 

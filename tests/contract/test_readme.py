@@ -58,6 +58,7 @@ def test_a_command_prints_what_is_shown(block, tmp_path, monkeypatch, capsys, re
         images = request.getfixturevalue("shared") / "data" / "miniplaces12k" / "images" / "train" / "b"
         for name in ("bakery", "bamboo_forest", "bar", "baseball_field", "bathroom", "bedroom"):
             shutil.copytree(images / name, tmp_path / "photos" / name)
+    monkeypatch.setattr(sys, "argv", [block.split()[1]])  # what it is called by, which it prints
     command, expected = re.sub(r"\$ (python -m dctkd_zoo|dctkd-zoo) ", "", block).split("\n", 1)
     assert zoo(command.split()) == 0
     printed, shown = (re.findall(r"[\w.…/<]+", words) for words in (capsys.readouterr().out, expected))

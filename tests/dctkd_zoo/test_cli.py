@@ -125,7 +125,7 @@ def test_names_may_stand_before_and_after_options():
     from train.__main__ import parser as train
 
     assert train().parse_args(["a", "--seed", "1", "b", "c"]).names == ["a", "b", "c"]
-    assert zoo().parse_args(["predict", "NAME", "--json", "one.jpg", "--top", "2", "two.jpg"]).words == [
+    assert zoo().parse_args(["predict", "NAME", "--json", "one.jpg", "--top", "2", "two.jpg"]).names == [
         "NAME",
         "one.jpg",
         "two.jpg",
@@ -135,4 +135,4 @@ def test_names_may_stand_before_and_after_options():
             (zoo() if words[0] == "predict" else train()).parse_args(words)
         assert stop.value.code == 2
     with pytest.raises(SystemExit):
-        zoo().parse_args(["info", "a", "b"])  # takes one name
+        zoo().parse_args(["init", "a", "b"])  # takes one folder

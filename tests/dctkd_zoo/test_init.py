@@ -23,6 +23,12 @@ def alone(tmp_path, monkeypatch, fresh_registry):
     monkeypatch.chdir(tmp_path)
 
 
+def forget() -> None:
+    """As in a new process."""
+    registry._MODULES.clear()
+    registry._bundled_and_included.cache_clear()
+
+
 def draw(folder: Path, counts: dict[str, int], size=(40, 48)) -> Path:
     """So many striped images of each class, none like another."""
     rng = np.random.default_rng(0)
@@ -38,7 +44,7 @@ def test_three_commands_from_a_folder_to_a_report(tmp_path, capsys):
     assert main(["init", "My Photos", *SMALL]) == 0
     said = capsys.readouterr().out
     assert "myphotos: 3 classes, 72 train, 18 test images of about 40 px" in said
-    assert "dctkd-zoo train myphotos.py" in said and "licence" in said
+    assert "python -m dctkd_zoo train myphotos.py" in said and "licence" in said
     text = (tmp_path / "myphotos.py").read_text()
     assert len(text.splitlines()) <= 30 and "import" in text and "#" in text
 
@@ -62,8 +68,7 @@ def test_later_commands_know_the_entries_without_the_file(tmp_path, capsys, monk
     draw(tmp_path / "photos", {"a": 12, "b": 12})
     assert main(["init", "photos", *SMALL]) == 0
     assert main(["train", "photos.py", "r14_photos", "--epochs", "1", "--device", "cpu"]) == 0
-    registry._MODULES.clear()  # as in a new process
-    registry._bundled_and_included.cache_clear()
+    forget()
     monkeypatch.chdir("/")
     for command in (["info", "r8_dctkd_photos"], ["list", "*_photos"]):
         capsys.readouterr()
@@ -72,8 +77,7 @@ def test_later_commands_know_the_entries_without_the_file(tmp_path, capsys, monk
     image = tmp_path / "photos" / "a" / "00.png"
     assert main(["predict", "r14_photos", str(image)]) == 0
     (tmp_path / "photos.py").unlink()
-    registry._MODULES.clear()
-    registry._bundled_and_included.cache_clear()
+    forget()
     assert main(["info", "r14_photos"]) == 1
     assert "photos.py, which is gone" in capsys.readouterr().err
 
@@ -111,11 +115,91 @@ def test_it_warns_of_what_will_hurt(tmp_path, capsys):
     assert "few (2)" in said and "uneven classes, from 2 to 32 training images" in said
 
 
-def test_the_same_image_in_train_and_test_is_said(tmp_path, capsys):
-    for part in ("train", "test"):
-        draw(tmp_path / "photos" / part, {"a": 4, "b": 4})
+def test_test_images_that_are_also_in_the_training_set_are_said_and_left_out(tmp_path, capsys):
+    folder = draw(tmp_path / "photos" / "train", {"a": 10, "b": 10})
+    draw(tmp_path / "photos" / "test", {"a": 4, "b": 4}, size=(36, 40))
+    shutil.copy(folder / "a" / "07.png", tmp_path / "photos" / "test" / "a" / "copy.png")
     assert main(["init", "photos", *SMALL]) == 0
-    assert "8" in capsys.readouterr().out.partition("test images")[2]
+    assert "copy.png = train/a/07.png" in " ".join(capsys.readouterr().out.split())
+    registry.include(Path("photos.py"))
+    splits = load.load(registry.get_dataset("photos"))
+    assert {name: len(split) for name, split in splits.items()} == {"train": 20, "test": 8}
+
+
+def test_files_that_are_not_read_are_said(tmp_path, capsys):
+    folder = draw(tmp_path / "photos", {"a": 5, "b": 5})
+    for name in ("a/notes.txt", "b/more.HEIC", "b/other.heic", "stray.jpg", "a/.hidden.png"):
+        (folder / name).write_text("no image")
+    for name in ("summer", "winter"):
+        draw(folder / "c" / name, {"x": 3})
+    assert main(["init", "photos", *SMALL]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "not read, because in no class's folder: stray.jpg" in said
+    assert "not read, because not images by their suffix: .heic (2), .txt (1)" in said
+    assert "several folders: c (2 folders)" in said and ".hidden" not in said
+
+
+def test_a_class_without_images_is_said_and_the_others_are_trained(tmp_path, capsys):
+    folder = draw(tmp_path / "photos", {"a": 30, "b": 30})
+    (folder / "empty").mkdir()
+    assert main(["init", "photos", *SMALL]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "classes without an image in train" in said and "empty" in said
+    assert main(["train", "photos.py", "r8_photos", "--epochs", "1", "--out", "runs", "--device", "cpu"]) == 0
+
+
+def test_four_images_are_trained_without_choosing_an_epoch(tmp_path):
+    draw(tmp_path / "photos", {"a": 2, "b": 2})
+    assert main(["init", "photos", *SMALL]) == 0
+    recipe = registry.get_entry(registry.include(Path("photos.py"))[0]).recipe
+    assert recipe.select == "last"
+    forget()
+    assert main(["train", "photos.py", "r14_photos", "--epochs", "1", "--out", "runs", "--device", "cpu"]) == 0
+
+
+def test_a_folder_with_only_a_training_part_is_split(tmp_path, capsys):
+    draw(tmp_path / "photos" / "train", {"a": 10, "b": 10})
+    assert main(["init", "photos", *SMALL]) == 0
+    assert "16 train, 4 test" in capsys.readouterr().out
+    registry.include(Path("photos.py"))
+    assert registry.get_dataset("photos").folder == str(tmp_path / "photos" / "train")
+
+
+def test_a_class_may_be_called_train(tmp_path, capsys):
+    draw(tmp_path / "vehicles", {"car": 5, "train": 5})
+    assert main(["init", "vehicles", *SMALL]) == 0
+    assert "2 classes, 8 train, 2 test" in capsys.readouterr().out
+
+
+def test_an_unreadable_folder_is_an_error(tmp_path, capsys):
+    folder = draw(tmp_path / "photos", {"a": 5, "b": 5})
+    (folder / "c").symlink_to(folder / "c")
+    (folder / "a" / "d").symlink_to(folder)
+    assert main(["init", "photos", *SMALL]) == 1
+    assert "a link back to a folder that contains it" in capsys.readouterr().err
+
+
+def test_a_name_that_another_folder_has_is_not_taken_again(tmp_path, monkeypatch):
+    for place in ("one", "two"):
+        draw(tmp_path / place / "photos", {"a": 5, "b": 5})
+    monkeypatch.chdir(tmp_path / "one")
+    assert main(["init", "photos", *SMALL]) == 0
+    assert main(["train", "photos.py", "r8_photos", "--epochs", "1", "--device", "cpu"]) == 0
+    forget()
+    Path("photos.py").rename("before.py")
+    assert starter.dataset_name(Path("photos")) == "photos", "the same file"
+    monkeypatch.chdir(tmp_path / "two")
+    assert main(["init", "photos", *SMALL]) == 0
+    assert [path.name for path in Path().glob("*.py")] == ["photos2.py"]
+
+
+@pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "new\nline", "日本", "a'b", "🏔"])
+def test_any_name_of_a_folder_makes_a_file_that_can_be_read(tmp_path, name):
+    draw(tmp_path / name, {"a": 5, name: 5})
+    assert main(["init", name, *SMALL, "--out", "own.py"]) == 0
+    registry.include(Path("own.py"))
+    (dataset,) = (item for item in registry.datasets().values() if item.title == name)
+    assert set(load.load(dataset)["train"].classes) == {"a", name}
 
 
 def test_broken_images_are_named_and_nothing_is_written(tmp_path, capsys):
@@ -132,7 +216,24 @@ def test_broken_images_are_named_and_nothing_is_written(tmp_path, capsys):
     [
         (lambda: None, ["init", "nowhere"], "there is no such folder"),
         (lambda: draw(Path("photos"), {"a": 4}), ["init", "photos"], "1 class: put at least two folders"),
-        (lambda: Path("photos").mkdir(), ["init", "photos"], "there are no images"),
+        (lambda: Path("photos").mkdir(), ["init", "photos"], "there is no folder in it"),
+        (lambda: draw(Path("photos"), {"a": 0, "b": 0}), ["init", "photos"], "there are no images"),
+        (lambda: draw(Path("p"), {"a": 1, "b": 1}), ["init", "p"], "no image is left for test"),
+        (
+            lambda: draw(Path("p"), {"training": 1, "Validation": 1}),
+            ["init", "p"],
+            "call the folders Validation, training",
+        ),
+        (
+            lambda: [draw(Path("p") / n, {"a": 4, "b": 4}) for n in ("train", "test")],
+            ["init", "p"],
+            "all 8 test images",
+        ),
+        (
+            lambda: (draw(Path("p/train"), {"a": 4, "b": 4}), draw(Path("p/test"), {"c": 4})),
+            ["init", "p"],
+            "of classes that",
+        ),
         (lambda: draw(Path("p"), {"a": 4, "b": 4}), ["init", "p", "--teacher", "resnet99"], "'resnet99' is neither"),
         (lambda: draw(Path("p"), {"a": 4, "b": 4}), ["init", "p", "--out", "p.txt"], "a catalog is a Python file"),
         (lambda: draw(Path("p"), {"a": 4, "b": 4}), ["init", "p", "--student", "el2"], "teacher and student are both"),
