@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -43,6 +44,21 @@ class _MeanSquare(torch.autograd.Function):
         if counts is not None:  # a zero gradient times features that are not finite would be NaN
             result.masked_fill_(~counts[:, None, None, None], 0)
         return result, None
+
+
+def of_class(maps: Tensor, classes: Tensor) -> Tensor:
+    """Return the map of one class per image: class maps (B, K, H, W), (B,) -> (B, H, W)."""
+    return maps[torch.arange(len(maps), device=maps.device), classes]
+
+
+def grad_cam(maps: Tensor, classes: Tensor) -> Tensor:
+    """Return the Grad-CAM of a class per image, class maps (B, K, H, W), (B,) -> (B, H, W).
+
+    It is the positive part of the class's map over H W. For a head that is a mean over pixels and a linear layer, this
+    is Grad-CAM (Selvaraju et al., ICCV 2017) at the last features exactly: the gradient of a logit is the head's weight
+    over H W at every pixel.
+    """
+    return of_class(maps, classes).relu() / math.prod(maps.shape[2:])
 
 
 def minmax(maps: Tensor) -> Tensor:

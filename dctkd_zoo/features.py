@@ -12,18 +12,21 @@ from dctkd_zoo import distributed
 from dctkd_zoo.errors import NonFiniteAnswers, UnsupportedNetwork
 
 LEVELS = 4
+CLOSE = 1e-3  # of the largest logit: by so much may means of class maps differ from the logits, for rounding
 
 
 class Output(NamedTuple):
     """Outputs of one forward pass: logits (B, K), maps (B, C, H, W) from shallow to deep, embedding (B, D).
 
     `means` of the maps over their pixels, (B, C) each, are given where the maps themselves are not kept (`pooled`).
+    `class_maps` (B, K, H, W) are given on request (`FeatureExtractor.enable_class_maps`).
     """
 
     logits: Tensor
     maps: tuple[Tensor, ...]
     embedding: Tensor
     means: tuple[Tensor, ...] = ()
+    class_maps: Tensor | None = None
 
     def pooled(self) -> tuple[Tensor, ...]:
         """Return each level's features averaged over their pixels, (B, C)."""
@@ -31,10 +34,11 @@ class Output(NamedTuple):
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return all tensors, each (B, ...)."""
-        return (self.logits, *self.maps, self.embedding, *self.means)
+        class_maps = () if self.class_maps is None else (self.class_maps,)
+        return (self.logits, *self.maps, self.embedding, *self.means, *class_maps)
 
 
-def run(model: nn.Module, images: Tensor) -> Output:
+def run(model: nn.Module, images: Tensor, with_class_maps: bool = False) -> Output:
     """Run a timm model on images (B, 3, S, S); `UnsupportedNetwork` says why a model cannot be used.
 
     The maps are those of `out_indices`. If the head's input has another number of channels, it is the deepest map:
@@ -47,7 +51,7 @@ def run(model: nn.Module, images: Tensor) -> Output:
             f"{_called(model)} has no forward_intermediates, so its feature maps are not accessible"
         )
     try:
-        return _run(model, images)
+        return _run(model, images, with_class_maps)
     except (UnsupportedNetwork, torch.cuda.OutOfMemoryError):
         raise
     except Exception as error:  # a network's own code may fail in any way
@@ -56,7 +60,7 @@ def run(model: nn.Module, images: Tensor) -> Output:
         raise UnsupportedNetwork(f"{_called(model)} {_why(model, images, error)}") from error
 
 
-def _run(model: Any, images: Tensor) -> Output:
+def _run(model: Any, images: Tensor, with_class_maps: bool) -> Output:
     features, maps = model.forward_intermediates(images, indices=out_indices(model))
     if not maps or not all(isinstance(item, Tensor) and item.dim() == 4 for item in maps):
         raise UnsupportedNetwork(f"{_called(model)} has no feature maps of shape (B, C, H, W), one per level")
@@ -66,11 +70,28 @@ def _run(model: Any, images: Tensor) -> Output:
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         shape = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else f"type {type(logits).__name__}"
         raise UnsupportedNetwork(f"{_called(model)} returns logits of {shape}, but (B, K) is needed")
+    of_classes = class_maps(model, features) if with_class_maps else None
     if features.dim() == 4 and features.shape[2:] == maps[-1].shape[2:]:
         # Not the head's `pre_logits`: in training, those of MobileNetV2 have gone through dropout.
         deepest = maps[-1] if features.shape == maps[-1].shape else features
-        return Output(logits, (*maps[:-1], deepest), features.mean(dim=(2, 3)))
-    return Output(logits, tuple(maps), model.forward_head(features, pre_logits=True))
+        return Output(logits, (*maps[:-1], deepest), features.mean(dim=(2, 3)), class_maps=of_classes)
+    return Output(logits, tuple(maps), model.forward_head(features, pre_logits=True), class_maps=of_classes)
+
+
+def class_maps(model: nn.Module, features: Tensor) -> Tensor:
+    """Return class activation maps (Zhou et al., CVPR 2016): last features (B, C, H, W) -> (B, K, H, W).
+
+    They are the head's weights applied at each pixel, without its bias, at least float32. `UnsupportedNetwork` if the
+    head is not one linear layer on these features.
+    """
+    head = model.get_classifier() if hasattr(model, "get_classifier") else None  # type: ignore[operator]
+    if not isinstance(head, nn.Linear) or features.dim() != 4 or features.shape[1] != head.in_features:
+        raise UnsupportedNetwork(
+            f"{_called(model)} has no class maps: its head is not one linear layer on its last map"
+        )
+    with torch.autocast(features.device.type, enabled=False):
+        features = to_fp32(features)
+        return torch.einsum("kc,bchw->bkhw", head.weight.to(features.dtype), features)
 
 
 def _called(model: nn.Module) -> str:
@@ -113,10 +134,34 @@ class FeatureExtractor(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.with_class_maps = False
 
     def forward(self, images: Tensor) -> Output:
         """Return the `Output` for images (B, 3, S, S)."""
-        return run(self.model, images)
+        return run(self.model, images, self.with_class_maps)
+
+    @torch.no_grad()
+    def enable_class_maps(self, images: Tensor) -> None:
+        """Let outputs have `class_maps` from now on, after checking on images (B, 3, S, S) that they are what they say.
+
+        Their mean over the pixels, plus the head's bias, has to be the logits; `UnsupportedNetwork` if it is not, as in
+        a network with a norm or a layer between the mean and the classifier. The network must be in evaluation mode.
+        """
+        self.with_class_maps = True
+        try:
+            output = self(images)
+            assert output.class_maps is not None
+            means, bias = output.class_maps.mean(dim=(2, 3)), self.model.get_classifier().bias  # type: ignore[operator]
+            difference = (means + (0 if bias is None else bias) - output.logits).abs().max()
+            share = float(difference / output.logits.abs().max().clamp(min=torch.finfo(means.dtype).tiny))
+            if not share <= CLOSE:
+                raise UnsupportedNetwork(
+                    f"{_called(self.model)} has no class maps: their mean is not its logits but differs by {share:.1%} "
+                    "of the largest, so something stands between its mean over pixels and its classifier"
+                )
+        except UnsupportedNetwork:
+            self.with_class_maps = False
+            raise
 
 
 def finite(tensors: Iterable[Tensor]) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from dctkd_zoo import losses
 from dctkd_zoo.data.batch import UNLABELLED, Batch
-from dctkd_zoo.features import Output
+from dctkd_zoo.errors import UnsupportedNetwork
+from dctkd_zoo.features import FeatureExtractor, Output
 from dctkd_zoo.losses import Term, over
 
 
@@ -31,6 +32,22 @@ class Objective(nn.Module):
     def reading_features(self) -> list[str]:
         """Return the names of the terms that read the teacher's whole feature maps."""
         return [name for name, term in self._terms().items() if term.needs_features]
+
+    def reading_class_maps(self) -> list[str]:
+        """Return the names of the terms that read class maps, for which not every network will do."""
+        return [name for name, term in self._terms().items() if term.needs_class_maps]
+
+    def enable_class_maps(self, networks: Iterable[FeatureExtractor], images: Tensor) -> None:
+        """Let the networks give class maps if any term reads them; `UnsupportedNetwork` if one has none.
+
+        `images` (B, 3, S, S) are to check that. The networks must be in evaluation mode.
+        """
+        if reading := self.reading_class_maps():
+            for network in networks:
+                try:
+                    network.enable_class_maps(images)
+                except UnsupportedNetwork as error:
+                    raise UnsupportedNetwork(f"{', '.join(reading)}: {error}") from error
 
     def reading_ids(self) -> list[str]:
         """Return the names of the terms that know the training images by number, so that none can be blended."""

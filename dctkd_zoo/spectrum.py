@@ -137,9 +137,33 @@ def dct2_raw(maps: Tensor) -> Tensor:
     return dct2_coefficients(minmax(maps))
 
 
+def dct2_energy(maps: Tensor) -> Tensor:
+    """Return the DCT-II divided by its L2 norm, so that all spectra have the same energy; that of a constant map is 0.
+
+    The squared distance of two such spectra is 2 - 2 r, with the correlation r of the two maps over pixels: by itself a
+    plain L2 of maps, too (docs/method.md, Fact 5). It is for weights of its bands, which min-max distorts.
+    """
+    coefficients = dct2_coefficients(maps)
+    return safe_divide(coefficients, torch.linalg.vector_norm(coefficients, dim=(1, 2), keepdim=True))
+
+
+@_constant
+def octaves(height: int, width: int, device: torch.device) -> Tensor:
+    """Return the band (height, width) of each DCT coefficient, from 0: those up to 1, 2 to 3, 4 to 7, 8 to 15, ...
+
+    These are the larger of its two frequencies, in half-waves across the map.
+    """
+    highest = torch.maximum(torch.arange(height)[:, None], torch.arange(width)[None])
+    starts = 2 ** torch.arange(1, max(height, width).bit_length())
+    return (highest[..., None] >= starts).sum(dim=-1).to(device)
+
+
 def l2_minmax(maps: Tensor) -> Tensor:
     """Return the map scaled to [0, 1] with its mean, without a transform: an ablation, the authors' early loss."""
     return minmax(maps)
 
 
-TRANSFORMS: dict[str, Transform] = {f.__name__: f for f in (dct2, dft_abs, dft_signed, dct2_raw, l2_minmax)}
+TRANSFORMS: dict[str, Transform] = {
+    f.__name__: f for f in (dct2, dft_abs, dft_signed, dct2_raw, dct2_energy, l2_minmax)
+}
+DCTS = ("dct2", "dct2_raw", "dct2_energy")

@@ -61,7 +61,8 @@ class CacheFormat:
 class TeacherCache:
     """Outputs for one view of N images: maps (N, H, W) per level, logits (N, K), embedding (N, D).
 
-    The rows are those images that decoded, in order. `means` (N, C) of the features are stored on request.
+    The rows are those images that decoded, in order. `means` (N, C) of the features are stored on request, `class_maps`
+    (N, K, H, W) if the teacher's outputs have them.
 
     The maps are square roots of the activation maps and stand in for features of one channel: the mean of their squares
     is the activation map again, so any term that reads maps, logits or embeddings works with an `Output` from here as
@@ -72,6 +73,7 @@ class TeacherCache:
     logits: Tensor
     embedding: Tensor
     means: tuple[Tensor, ...] = ()
+    class_maps: Tensor | None = None
 
     def output(self, batch: Batch) -> Output:
         """Return the teacher's output for this view of the batch's images, in float32, on their device."""
@@ -80,24 +82,27 @@ class TeacherCache:
     def rows(self, ids: Tensor, device: torch.device) -> Output:
         """Return the teacher's output for the images in the rows `ids` (B,) of the files, in float32."""
         ids = ids.cpu()
-        maps, means, logits, embedding = (
-            tuple(tensor[ids].to(device, torch.float32) for tensor in tensors)
-            for tensors in (self.maps, self.means, (self.logits,), (self.embedding,))
-        )
-        return Output(logits[0], tuple(m[:, None] for m in maps), embedding[0], means)
+
+        def read(tensor: Tensor) -> Tensor:
+            return tensor[ids].to(device, torch.float32)
+
+        maps, means = tuple(read(m)[:, None] for m in self.maps), tuple(map(read, self.means))
+        class_maps = None if self.class_maps is None else read(self.class_maps)
+        return Output(read(self.logits), maps, read(self.embedding), means, class_maps)
 
 
 def to_arrays(output: Output, *, means: bool) -> dict[str, Tensor]:
-    """Return the arrays to store: `map.1` (B, H, W), `mean.1` (B, C), ... shallowest first, `logits`, `embedding`."""
+    """Return the arrays to store, (B, ...): `map.1`, `mean.1`, ... from the shallowest on, and those of all levels."""
     roots = {f"map.{level}": m[:, 0] for level, m in enumerate(compact(output).maps, start=1)}
     pooled = {f"mean.{level}": m for level, m in enumerate(output.pooled() if means else (), start=1)}
-    return {**roots, **pooled, "logits": output.logits, "embedding": output.embedding}
+    class_maps = {} if output.class_maps is None else {"class_maps": output.class_maps}
+    return {**roots, **pooled, **class_maps, "logits": output.logits, "embedding": output.embedding}
 
 
 def compact(output: Output) -> Output:
     """Return the output with one-channel features that have the same activation maps."""
     roots = tuple(activation_map(m).sqrt()[:, None] for m in output.maps)
-    return Output(output.logits, roots, output.embedding, output.means)
+    return output._replace(maps=roots)
 
 
 def size(output: Output, images: int, cache_format: CacheFormat) -> int:
@@ -124,6 +129,7 @@ def folder(teacher: Teacher, views: ImageLoader, view: FixedView, cache_format: 
         views.cache_key(),
         view.name,
         *map(str, astuple(cache_format)),
+        teacher.network.with_class_maps,
         kind(views.device),
     ]
     return cache / "knowledge" / hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
@@ -155,7 +161,7 @@ def _open(path: Path, dtype: torch.dtype) -> TeacherCache:
     files: dict[str, dict[str, Any]] = json_file.read_sealed(path / INDEX)
     tensors = {name: _mapped(path / f"{name}.bin", dtype, **facts) for name, facts in files.items()}
     maps, means = (tuple(t for name, t in tensors.items() if name.startswith(kind)) for kind in ("map.", "mean."))
-    return TeacherCache(maps, tensors["logits"], tensors["embedding"], means)
+    return TeacherCache(maps, tensors["logits"], tensors["embedding"], means, tensors.get("class_maps"))
 
 
 def _mapped(path: Path, dtype: torch.dtype, shape: list[int], sha256: str) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.errors import TeacherMismatch, ZooError
-from dctkd_zoo.features import Output, run
+from dctkd_zoo.features import FeatureExtractor, Output, run
 from dctkd_zoo.losses.ce import CrossEntropy, cross_entropy
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Dataset
@@ -35,10 +35,11 @@ class StudentAndTerms(nn.Module):
     def __init__(self, student: nn.Module, objective: Objective) -> None:
         super().__init__()
         self.student, self.objective = student, objective
+        self.with_class_maps = bool(objective.reading_class_maps())
 
     def forward(self, images: Tensor, labels: Tensor, teacher: Output) -> tuple[Tensor, dict[str, Tensor]]:
         """Return logits (B, K) and the weighted terms, scalars, of images (B, 3, S, S) with labels (B,)."""
-        output = run(self.student, images)
+        output = run(self.student, images, self.with_class_maps)
         nowhere = labels.new_empty(0)  # positions in the training set are not known here
         return output.logits, self.objective(output, teacher, Batch(images, labels, nowhere))
 
@@ -110,7 +111,7 @@ class DistillationTask(TrainingTask):
         _check_terms(objective)
         self.label_weight = weights.get(LABELS)
         self.criterion = _criterion(criterion, self.label_weight, options, self.device)
-        self.teacher: nn.Module = _frozen(teacher, _dataset(student, mean, std)).to(self.device, self.dtype)
+        self.teacher: FeatureExtractor = _frozen(teacher, _dataset(student, mean, std)).to(self.device, self.dtype)
         self._set_up(objective, student, example.to(self.device, self.dtype))
         self.trainable_module: nn.Module = StudentAndTerms(student, objective)
         if verbose:
@@ -118,7 +119,9 @@ class DistillationTask(TrainingTask):
 
     @torch.no_grad()
     def _set_up(self, objective: Objective, student: nn.Module, example: Tensor) -> None:
-        output, teacher_output = run(deepcopy(student).eval(), example), self.teacher(example)
+        extractor = FeatureExtractor(deepcopy(student)).eval()
+        objective.enable_class_maps((extractor, self.teacher), example)
+        output, teacher_output = extractor(example), self.teacher(example)
         own, other = output.logits.shape[1], teacher_output.logits.shape[1]
         if own != other:
             raise TeacherMismatch(
@@ -223,5 +226,5 @@ def _dataset(student: nn.Module, mean: Sequence[float] | None, std: Sequence[flo
     return Dataset("student", "Student", source="folders", num_classes=1, train=0, test=0, **own)
 
 
-def _frozen(teacher: nn.Module, dataset: Dataset) -> nn.Module:
+def _frozen(teacher: nn.Module, dataset: Dataset) -> FeatureExtractor:
     return Adapted(teacher, dataset).requires_grad_(False).eval()

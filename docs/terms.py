@@ -24,7 +24,7 @@ from eval.pages.markdown import Markdown, code, table
 
 BATCH, CLASSES, CROP, IMAGES, ROUNDS = 32, 15, 112, 1_500, 5
 PAGE = Path(__file__).with_name("training.md")
-PARTS = ("logits", "maps", "embedding")
+PARTS = ("logits", "maps", "embedding", "class maps")
 CPU = torch.device("cpu")
 # What the measurements of RESULTS.md and the reports of users of other packages teach.
 ADVICE = {
@@ -48,8 +48,11 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     student, teacher = (FeatureExtractor(to_device(models.create(arch, CLASSES, CROP), CPU)) for arch in ("r18", "el2"))
-    teacher.eval().requires_grad_(False)
+    teacher.requires_grad_(False)
     images = torch.randn(BATCH, 3, CROP, CROP).to(memory_format=torch.channels_last)
+    for network in (teacher, student):
+        network.eval().enable_class_maps(images)
+    student.train()
     batch = Batch(images, torch.arange(BATCH) % CLASSES, torch.arange(BATCH))
     with autocast(CPU, amp_dtype(CPU)):
         step = fastest(lambda: whole_step(student, teacher, batch))
@@ -70,7 +73,9 @@ def whole_step(student: FeatureExtractor, teacher: FeatureExtractor, batch: Batc
 def leaves(output: Output) -> Output:
     """Return the output with tensors that gradients can be taken for."""
     logits, embedding = (part.detach().requires_grad_() for part in (output.logits, output.embedding))
-    return Output(logits, tuple(part.detach().requires_grad_() for part in output.maps), embedding)
+    assert output.class_maps is not None
+    maps = tuple(part.detach().requires_grad_() for part in output.maps)
+    return Output(logits, maps, embedding, class_maps=output.class_maps.detach().requires_grad_())
 
 
 def row(name: str, outputs: tuple[Output, Output], batch: Batch, step: float) -> tuple[object, ...]:
@@ -78,7 +83,7 @@ def row(name: str, outputs: tuple[Output, Output], batch: Batch, step: float) ->
     student, teacher = outputs
     term = losses.create(name)
     term.setup(student, teacher, torch.arange(IMAGES) % CLASSES)
-    tensors = [student.logits, *student.maps, student.embedding, *term.parameters()]
+    tensors = [*student.tensors(), *term.parameters()]
 
     def cost() -> None:
         torch.autograd.grad(term(student, teacher, batch).mean(), tensors, allow_unused=True)
@@ -95,7 +100,8 @@ def row(name: str, outputs: tuple[Output, Output], batch: Batch, step: float) ->
 
 def read(term: Term, student: Output, teacher: Output, batch: Batch) -> list[str]:
     """Return what a term reads: parts of the outputs that have a gradient, and labels if they make a difference."""
-    groups = (student.logits,), student.maps, (student.embedding,)
+    assert student.class_maps is not None
+    groups = (student.logits,), student.maps, (student.embedding,), (student.class_maps,)
     value = term(student, teacher, batch).sum()
     flat = [tensor for group in groups for tensor in group]
     gradients = dict(zip(map(id, flat), torch.autograd.grad(value, flat, allow_unused=True), strict=True))

@@ -76,8 +76,9 @@ def build(entry: Entry, data: TrainData, config: TrainConfig, console: Console) 
     if teacher and config.teacher_cache:
         teachers.check_cacheable(objective)
     batch = next(data.train.test(entry.recipe.batch_size))
+    student.eval()
+    objective.enable_class_maps((student, *([teacher.network] if teacher else [])), batch.images)
     with torch.no_grad():
-        student.eval()
         student_output = student(batch.images)
         teacher_output = teacher.network(batch.images) if teacher else student_output
     if teacher:

@@ -16,13 +16,15 @@ class Term(nn.Module):
     """A loss term: `term(student, teacher, batch) -> (B,)`.
 
     `needs_teacher` is false for a term that reads only the student and the labels, `needs_features` true for one that
-    reads the teacher's whole feature maps, not just their activation maps, `needs_labels` for one that is only defined
-    for images with a label, and `needs_ids` for one that reads `Batch.ids` and the labels of the whole training set: it
-    knows each training image by its number, so it cannot have blended or unlabelled ones.
+    reads the teacher's whole feature maps, not just their activation maps, `needs_class_maps` for one that reads the
+    `class_maps` of both networks, `needs_labels` for one that is only defined for images with a label, and `needs_ids`
+    for one that reads `Batch.ids` and the labels of the whole training set: it knows each training image by its number,
+    so it cannot have blended or unlabelled ones.
     """
 
     needs_teacher = True
     needs_features = False
+    needs_class_maps = False
     needs_labels = False
     needs_ids = False
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.levels import Pairs
 
 
@@ -35,3 +36,18 @@ def chosen(pairs: Pairs, first: int) -> Pairs:
     if len(pairs) <= first:
         raise ValueError(f"{len(pairs)} levels are compared and the first is skipped: nothing is left")
     return pairs[first:]
+
+
+def class_map_pair(student: Output, teacher: Output, term: str) -> tuple[Tensor, Tensor]:
+    """Return the class maps (B, K, H, W) of student and teacher, at least float32.
+
+    `ValueError` if there are none, or of other classes.
+    """
+    own, other = student.class_maps, teacher.class_maps
+    if own is None or other is None:
+        who = "student" if own is None else "teacher"
+        raise ValueError(f"{term} compares class maps, but the {who}'s output has none: call enable_class_maps first")
+    if own.shape[1] != other.shape[1]:
+        counts = f"the student has {own.shape[1]} and the teacher {other.shape[1]}"
+        raise ValueError(f"{term} needs the same classes, but {counts}")
+    return to_fp32(own), to_fp32(other)

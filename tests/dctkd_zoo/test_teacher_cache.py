@@ -51,6 +51,13 @@ def teacher(sha256: str = "1" * 64, name: str = "r14", folder: Path = Path()) ->
     return teachers.Teacher(name, network, Weights(folder, "test", sha256))
 
 
+def mapping() -> teachers.Teacher:
+    """The teacher with class maps."""
+    result = teacher()
+    result.network.enable_class_maps(torch.randn(2, 3, 16, 16))
+    return result
+
+
 def configured(folder: Path, **config: object) -> teachers.Teacher:
     """The teacher with a `config.json`."""
     folder.mkdir(parents=True)
@@ -62,21 +69,26 @@ def ignored(done: int, total: int) -> None:
     """No progress to show."""
 
 
-def opened(tmp_path: Path, dtype: torch.dtype = torch.float32, **changes: object) -> teacher_cache.TeacherCache:
-    seen = views()
-    view = FixedView("fixed 0", seen.fixed(0))
-    path = teacher_cache.folder(teacher(), seen, view, CacheFormat(torch.float32, dtype), tmp_path)
-    return teacher_cache.open_teacher_cache(teacher(), seen, view, CacheFormat(torch.float32, dtype), path, ignored)
+def opened(
+    tmp_path: Path, dtype: torch.dtype = torch.float32, known: teachers.Teacher | None = None
+) -> teacher_cache.TeacherCache:
+    seen, known = views(), known or teacher()
+    view, form = FixedView("fixed 0", seen.fixed(0)), CacheFormat(torch.float32, dtype)
+    path = teacher_cache.folder(known, seen, view, form, tmp_path)
+    return teacher_cache.open_teacher_cache(known, seen, view, form, path, ignored)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-3)])
-@pytest.mark.parametrize("name", ["at", "crd", "dctkd", "kd", "pkt"])
+@pytest.mark.parametrize("name", ["at", "cat", "crd", "dctkd", "e2kd", "kd", "pkt"])
 def test_terms_make_of_it_what_they_make_of_the_teacher(tmp_path, name, dtype, tolerance):
-    known, seen = opened(tmp_path, dtype), views()
+    guide, seen = mapping(), views()
+    known = opened(tmp_path, dtype, guide)
     torch.manual_seed(1)
-    student = FeatureExtractor(models.create("r8", 3))
+    student = FeatureExtractor(models.create("r8", 3)).eval()
+    student.enable_class_maps(torch.randn(2, 3, 16, 16))
+    student.train()
     batch = seen.batch(torch.tensor([7, 0, 3]), seen.fixed(0))
-    live, ours = teacher().network(batch.images), student(batch.images)
+    live, ours = guide.network(batch.images), student(batch.images)
     term = losses.create(name)
     term.setup(ours, live, seen.labels)
     values = []
@@ -111,6 +123,7 @@ def test_whatever_changes_its_content_changes_its_place(tmp_path):
     changes: list[dict[str, Any]] = [
         {"teacher": teacher("2" * 64)},
         {"teacher": teacher(name="local-dir:r14")},
+        {"teacher": mapping()},
         {"teacher": configured(tmp_path / "one", pretrained_cfg={"mean": [0.5, 0.5, 0.5]})},
         {"teacher": configured(tmp_path / "two", pretrained_cfg={"mean": [0.4, 0.5, 0.5]})},
         {"teacher": configured(tmp_path / "three", model_args={"act_layer": "gelu"})},

@@ -97,8 +97,9 @@ def own_steps(terms: tuple[str, ...], options: dict[str, dict[str, Any]]) -> lis
     dataset = Dataset("noise", "Noise", "folders", CLASSES, SIZE, 0, mean=MEAN, std=STD)
     teacher = Adapted(taught, dataset).requires_grad_(False).eval()
     objective = Objective({"ce": 0.5} | {term: WEIGHTS.get(term, 1.0) for term in terms}, options)
+    student.eval()
+    objective.enable_class_maps((student, teacher), BATCHES[0].images)
     with torch.no_grad():
-        student.eval()
         objective.setup(student(BATCHES[0].images), teacher(BATCHES[0].images))
     objective.load_state_dict(own)
     student.train()

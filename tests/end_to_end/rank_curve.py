@@ -78,10 +78,10 @@ def curve(name: str, seen: ImageLoader, dtype: torch.dtype) -> list[float]:
     objective = Objective(
         {"ce": 1.0} | ({term: WEIGHTS.get(term, 1.0)} if term != "ce" else {}), _options(term, reduction)
     )
-    batch = next(seen.test(BATCH))
+    images = next(seen.test(BATCH)).images.to(dtype)
+    student.eval()
+    objective.enable_class_maps((student, teacher), images)
     with torch.no_grad():
-        student.eval()
-        images = batch.images.to(dtype)
         objective.setup(student(images), teacher(images), seen.labels)
     objective.to(dtype)
     for module in (student, objective):
