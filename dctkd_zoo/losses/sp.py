@@ -17,7 +17,7 @@ def similarities(features: Tensor) -> Tensor:
     """Return inner products of each image's features (B, C, H, W) with those of its batch, rows of unit L2 norm.
 
     With several ranks, the rows are this rank's images, the columns those of all ranks. The row of an image whose
-    features are all zero is zero, and so is its gradient.
+    features are all zero is zero and has a zero gradient, which 1 over its length would make infinite.
     """
     products = inner_products(to_fp32(features))
     return safe_divide(products, torch.linalg.vector_norm(products, dim=1, keepdim=True))

@@ -70,7 +70,7 @@ def opened(tmp_path: Path, dtype: torch.dtype = torch.float32, **changes: object
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-3)])
-@pytest.mark.parametrize("name", ["at", "crd", "dctkd", "kd", "pkt"])
+@pytest.mark.parametrize("name", ["at", "crd", "dctkd", "dist", "dkd", "fft", "kd", "pkt", "wavelet"])
 def test_terms_make_of_it_what_they_make_of_the_teacher(tmp_path, name, dtype, tolerance):
     known, seen = opened(tmp_path, dtype), views()
     torch.manual_seed(1)
