@@ -42,9 +42,9 @@ class DIST(Term):
         gamma: weight of the relations between the images of a batch in a class (`intra`).
 
     The authors' weight on ImageNet is 1 beside 1 of `ce`. There is no factor T^2; the code that has one is matched by
-    a weight T^2 times as large. A class that is constant over the batch counts as uncorrelated: with many more
-    classes than images the second part stays near `gamma` even if the networks agree, and for one image it is
-    `gamma` with a zero gradient.
+    a weight T^2 times as large. A class that is constant over the batch counts as uncorrelated. With confident
+    networks and many more classes than images most classes nearly are, so the second part stays far above 0 even if
+    the networks agree; for one image it is `gamma` with a zero gradient.
     """
 
     def __init__(self, temperature: float = 1.0, beta: float = 1.0, gamma: float = 1.0) -> None:
