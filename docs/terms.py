@@ -29,7 +29,8 @@ CPU = torch.device("cpu")
 # What the measurements of RESULTS.md and the reports of users of other packages teach.
 ADVICE = {
     "ce": ("1; 0.1 beside `kd`", "the only one that needs labels for every image"),
-    "kd": ("0.8 with 0.1 `ce`; 1", "needs the teacher's classes; at a short schedule it has little effect"),
+    "kd": ("0.8 with 0.1 `ce`; 1", "needs the teacher's classes; at a short schedule it has little effect; its "
+           "authors' weight with `standardise=True` is 9 at temperature 2"),
     "dctkd": ("1", "guided by default: images that the teacher gets wrong count as 0, so it needs labels; not so with "
               "`guided=False`"),
     "at": ("1,000", "the weight is large because its values are small: maps are normalised to unit length"),
@@ -40,6 +41,17 @@ ADVICE = {
     "ckd": ("400; 4 at a learning rate of 0.2", "400 diverges at learning rates above 0.04 (docs/tuning.py); the "
             "slowest by far; the batch may not grow"),
     "review": ("1", "adds its own fusion network of the student's maps, for training only"),
+    "cat": ("0.7 to 15 (its authors')", "needs the teacher's classes and networks with class maps (docs/method.md); not "
+            "normalised, so choose a weight that makes it 1 to 50 after an epoch"),
+    "e2kd": ("1 (its authors'), without `ce`", "`kd` and class maps of the teacher's first class, for networks that have "
+             "them"),
+    "dkd": ("1 (its authors')", "needs the teacher's classes, three or more, and labels; warm it up with `ramps`; the "
+            "default `beta` of 8 is a lot with few classes"),
+    "dist": ("1 (its authors')", "needs the teacher's classes; compares images of a batch: small batches of many "
+             "classes say little"),
+    "sp": ("3,000 (usual)", "compares images of a batch; the weight has to grow with the batch"),
+    "fft": ("not tried", "a control: at 2,000 about what `at` is at 1,000, exactly so with `half=False`"),
+    "wavelet": ("not tried", "a control of another kind: L1 of details"),
 }  # fmt: skip
 
 

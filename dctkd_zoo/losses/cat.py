@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.losses import Term
-from dctkd_zoo.losses._base import class_map_pair
+from dctkd_zoo.losses._base import class_map_pair, positive
 
 
 def cat(student_maps: Tensor, teacher_maps: Tensor, size: int = 2) -> Tensor:
@@ -28,8 +28,7 @@ class CAT(Term):
 
     def __init__(self, size: int = 2) -> None:
         super().__init__()
-        if size < 1:
-            raise ValueError(f"size {size} is not at least 1 px")
+        positive(size=size)
         self.size = size
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import UNLABELLED, Batch
 from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.losses import Term
+from dctkd_zoo.losses._base import over_labels
 
 
 def cross_entropy(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
@@ -36,8 +36,4 @@ class CrossEntropy(Term):
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one value per image, (B,)."""
-        value = cross_entropy(student.logits, batch.labels, self.label_smoothing)
-        if batch.other_labels is None or batch.share is None:
-            return value
-        other = cross_entropy(student.logits, batch.other_labels, self.label_smoothing)
-        return torch.lerp(other, value, batch.share.to(value.dtype))
+        return over_labels(lambda labels: cross_entropy(student.logits, labels, self.label_smoothing), batch)

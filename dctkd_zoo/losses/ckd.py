@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dctkd_zoo import distributed
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output, to_fp32
 from dctkd_zoo.levels import feature_pairs, pooled
 from dctkd_zoo.losses import Term
-from dctkd_zoo.losses._base import BatchNorm2d, chosen, first_level
+from dctkd_zoo.losses._base import BatchNorm2d, chosen, first_level, inner_products
 
 FACTOR = 4  # embeddings have a quarter of the length of a row of similarities
 
@@ -31,9 +30,7 @@ def similarities(features: Tensor, size: int) -> Tensor:
 
     The batch is that of all ranks. `ValueError` if it is larger than `size`.
     """
-    flat = features.flatten(1)
-    with torch.autocast(flat.device.type, enabled=False):
-        products = flat @ distributed.all_gather_with_grad(flat).T
+    products = inner_products(features)
     if products.shape[1] > size:
         raise ValueError(f"batch of {products.shape[1]} images, but ckd was set up for {size}")
     return F.pad(products, (0, size - products.shape[1]))

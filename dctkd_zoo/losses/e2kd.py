@@ -10,7 +10,7 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.levels import pooled
 from dctkd_zoo.losses import Term
-from dctkd_zoo.losses._base import class_map_pair
+from dctkd_zoo.losses._base import class_map_pair, not_negative, positive
 from dctkd_zoo.losses.kd import kd
 
 
@@ -35,10 +35,8 @@ class E2KD(Term):
 
     def __init__(self, temperature: float = 1.0, explanation: float = 1.0) -> None:
         super().__init__()
-        if not temperature > 0:
-            raise ValueError(f"temperature {temperature} is not positive")
-        if not explanation >= 0:
-            raise ValueError(f"explanation {explanation} is negative")
+        positive(temperature=temperature)
+        not_negative(explanation=explanation)
         self.temperature, self.explanation = temperature, explanation
 
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

@@ -15,6 +15,8 @@ from dctkd_zoo.attention import activation_map, minmax
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output, run
 from dctkd_zoo.losses.dctkd import spectral_distance
+from dctkd_zoo.losses.fft import fft
+from dctkd_zoo.losses.wavelet import haar, wavelet
 from dctkd_zoo.spectrum import TRANSFORMS, common, dct2_coefficients, dft_coefficients
 
 RELEASED = ("dft_abs", "dft_signed")
@@ -169,6 +171,42 @@ def test_fact_5_an_unnormalised_dct_is_a_spatial_distance_and_differs_from_plain
     np.testing.assert_allclose(plain, np.linalg.norm(np.subtract(*on_0_1), axis=(1, 2)), rtol=1e-10)
     np.testing.assert_allclose(plain**2, raw**2 + np.prod(size) * means**2, rtol=1e-10)
     assert (np.abs(means) > 1e-4).all()
+
+
+@pytest.mark.parametrize("size", [(8, 8), (9, 12), (7, 7)])
+def test_fact_5_a_whole_fft_is_half_of_the_mean_square_and_its_gradient(size):
+    a, b = random(4, 1, *size).requires_grad_(), random(4, 1, *size, seed=1)
+    spectra = np.subtract(*(np.fft.fft2(x.detach().numpy(), norm="ortho") for x in (a, b)))
+    parts = np.stack([spectra.real, spectra.imag])
+    values = fft(a, b, half=False), (a - b).square().mean(dim=(1, 2, 3)) / 2
+    for value in values:
+        np.testing.assert_allclose(value.detach().numpy(), (parts**2).mean(axis=(0, 2, 3, 4)), rtol=1e-12)
+    torch.testing.assert_close(*(torch.autograd.grad(value.sum(), a)[0] for value in values), rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 4)])
+def test_fact_5_all_bands_of_a_haar_transform_have_the_distance_of_the_maps(size):
+    rest = difference = random(4, 1, *size) - random(4, 1, *size, seed=1)
+    squares = torch.zeros(4).double()
+    while min(rest.shape[2:]) > 1:
+        rest, bands = haar(rest)
+        squares += bands.square().sum(dim=(0, 2, 3, 4))
+    expected = difference.square().sum(dim=(1, 2, 3))
+    torch.testing.assert_close(squares + rest.square().sum(dim=(1, 2, 3)), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("width", [8, 7])
+def test_fact_5_half_a_spectrum_an_l1_and_a_min_max_are_no_l2_of_the_maps(width):
+    """By the ratio to that L2: it would be the same for all images."""
+    a, b = (activation_map(random(16, 3, 8, width, seed=seed)) for seed in (0, 1))
+    square = (a - b).square().mean(dim=(1, 2))
+    half = fft(a[:, None], b[:, None]) / square
+    borders = 2 * (width // 2 + 1)
+    assert (half > width / (2 * borders)).all() and (half < width / borders).all()
+    assert abs(half.mean() - 0.5) < 0.02
+    bands, spectra = wavelet(a[:, None], b[:, None]), distance("dct2", a, b)
+    for ratio in (half, bands / square.sqrt(), spectra / square.sqrt()):
+        assert ratio.std() > 0.005 * ratio.mean()
 
 
 TABLE = {  # mean distance at 7, 14, 28 and 56 px

@@ -281,7 +281,7 @@ def test_learned_bands_are_a_gaussian_likelihood_whose_best_variances_are_the_me
         ("dctkd", {"bands": "learnt"}, "bands 'learnt' are neither"),
         ("dctkd", {"bands": (1.0,), "transform": "dft_abs"}, "bands are those of a DCT, .* not of dft_abs"),
         ("dctkd", {"maps": "classes"}, r"maps 'classes' is not one of \['activation', 'class'\]"),
-        ("cat", {"size": 0}, "size 0 is not at least 1"),
+        ("cat", {"size": 0}, "size 0 is not positive"),
         ("e2kd", {"temperature": 0}, "temperature 0 is not positive"),
         ("e2kd", {"explanation": -1}, "explanation -1 is negative"),
     ],

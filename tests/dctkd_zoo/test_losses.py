@@ -41,13 +41,18 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {  # of the terms that are run with m
     "ckd": [{}, {"levels": "released"}],
     "ce": [{}, {"label_smoothing": 0.1}],
     "crd": [{"count": 5}, {"count": 40, "negatives": "released"}],
+    "kd": [{}, {"standardise": True}],
+    "dkd": [{}, {"standardise": True}],
+    "fft": [{}, {"half": False}, {"of": "features"}],
+    "wavelet": [{}, {"of": "features", "depth": 2}],
 }
 CASES: list[Case] = [(name, options) for name in losses.names() for options in OPTIONS.get(name, [{}])]
 # What a batch's other images change: by comparison, by batch statistics, by the number the teacher gets right.
-ACROSS = ("pkt", "ckd", "crd", "review")
+ACROSS = ("pkt", "ckd", "crd", "dist", "review", "sp")
 PER_IMAGE = [case for case in CASES if case[0] not in ACROSS and "reduction" not in case[1]]
 ORDERED = ("ckd", "crd")  # similarities stand in the batch's order, negatives are drawn for each in turn
-COMPARING = [("at", {}), ("kd", {}), ("pkt", {}), *DCTKD]  # zero where student and teacher agree
+MAPS: list[Case] = [("at", {}), ("fft", {}), ("wavelet", {}), *DCTKD]
+COMPARING = [*MAPS, *((name, {}) for name in ("dkd", "kd", "pkt", "sp"))]  # zero where student and teacher agree
 
 
 def label(value: object) -> str:
@@ -234,7 +239,7 @@ def test_a_student_that_equals_its_teacher_is_left_alone(name, options):
     assert all(g.abs().max() < 1e-6 for g in gradients(value.mean(), inputs))
 
 
-@pytest.mark.parametrize(("name", "options"), [("at", {}), *DCTKD], ids=label)
+@pytest.mark.parametrize(("name", "options"), MAPS, ids=label)
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 @pytest.mark.parametrize("who", ["student", "teacher", "both"])
 def test_constant_maps_are_finite_and_so_are_their_gradients(name, options, value, who):
@@ -490,7 +495,8 @@ def test_a_smoothing_that_leaves_nothing_of_the_label_is_refused(value):
 
 
 def test_names_are_terms():
-    assert {"at", "ce", "ckd", "crd", "dctkd", "kd", "pkt", "review", "vid"} <= set(losses.names())
+    known = "at ce ckd crd dctkd dist dkd fft kd pkt review sp vid wavelet"
+    assert set(known.split()) <= set(losses.names())
     assert all(isinstance(losses.create(name), Term) for name in losses.names())
 
 
@@ -519,7 +525,7 @@ def test_an_option_that_a_term_does_not_have_is_refused(name, options, message):
 
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-15, 1e-18, 1e-20, 1e-25, 0.0])
-@pytest.mark.parametrize(("name", "options"), [*DCTKD, ("at", {})], ids=label)
+@pytest.mark.parametrize(("name", "options"), MAPS, ids=label)
 def test_tiny_features_have_finite_gradients(name, options, scale):
     """Squares of 1e-20 are below float32's normal numbers, and one over their range is beyond its largest."""
     student, teacher, batch = sides()

@@ -35,6 +35,8 @@ CPU = torch.device("cpu")
 DATASET = Dataset("patches", "Patches", source="folders", num_classes=3, train=24, test=12)
 RECIPE = Recipe(epochs=3, batch_size=8, lr=0.05, schedule=Cosine(0.2), resize=20, pad=2, crop=16)
 
+CACHEABLE = ["at", "cat", "crd", "dctkd", "dist", "dkd", "e2kd", "fft", "kd", "pkt", "wavelet"]
+
 
 def views(images: int = 10) -> ImageLoader:
     """Random images, each 24 x 24 px in its store."""
@@ -79,7 +81,7 @@ def opened(
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float16, 2e-3)])
-@pytest.mark.parametrize("name", ["at", "cat", "crd", "dctkd", "e2kd", "kd", "pkt"])
+@pytest.mark.parametrize("name", CACHEABLE)
 def test_terms_make_of_it_what_they_make_of_the_teacher(tmp_path, name, dtype, tolerance):
     guide, seen = mapping(), views()
     known = opened(tmp_path, dtype, guide)

@@ -35,7 +35,7 @@ CLASSES, SIZE, STEPS = 5, 16, 10
 RECIPE = Recipe(epochs=1, batch_size=SIZE, lr=0.02, schedule=Cosine(), resize=32, crop=32, weight_decay=5e-4)
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.3)  # of the student's images; the teacher expects CIFAR's
 TERMS = sorted({*losses.names()} - {"ce", "crd"})
-WEIGHTS = {"at": 100.0, "review": 0.1, "vid": 0.1}
+WEIGHTS = {"at": 100.0, "fft": 100.0, "review": 0.1, "vid": 0.1}
 WITH_PARAMETERS = ("vid", "review", "ckd")
 
 

@@ -38,7 +38,8 @@ LENGTHS = {torch.float32: EPOCHS, torch.float64: EPOCHS if SOAK else 3}
 STARTS = {torch.float32: 0, torch.float64: 8}  # as a run resumed there: its first batch is that of one image
 RECIPE = Recipe(EPOCHS, BATCH, lr=0.0, schedule=Cosine(0.2), resize=26, crop=24, weight_decay=5e-4)
 OPTIONS = {"crd": {"count": 32}}
-WEIGHTS = {"ckd": 1.0, "at": 100.0}
+# Correlations of the nearly equal predictions of an untrained network have large gradients, and so has their rounding.
+WEIGHTS = {"at": 100.0, "ckd": 1.0, "dist": 0.1, "fft": 100.0, "sp": 100.0}
 VECTORS = " of vectors"
 FIELDS: dict[str, dict[str, Any]] = {  # of the recipe, by what follows a term's name
     "blended": {"mixup": 0.4, "cutmix": 1.0},

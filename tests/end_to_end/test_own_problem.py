@@ -245,7 +245,7 @@ def test_a_term_is_one_new_file(world, trained, tmp_path, monkeypatch):
     assert len(log) == 3
 
 
-@pytest.mark.parametrize("name", ["dctkd", "at", "pkt", "vid", "ckd", "review"])
+@pytest.mark.parametrize("name", ["dctkd", "at", "pkt", "vid", "ckd", "review", "sp", "fft", "wavelet"])
 def test_a_resnet_is_trained_by_a_vit_that_sees_larger_images(name):
     torch.manual_seed(0)
     teacher = FeatureExtractor(timm.create_model("test_vit", num_classes=5, img_size=96)).eval()

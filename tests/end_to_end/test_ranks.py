@@ -19,7 +19,15 @@ from train import checkpoint
 pytestmark = pytest.mark.slow
 TERMS = (*sorted(losses.names()), "dctkd+correct")
 NORMED = f"ce{rank_curve.VECTORS}"
-FIELDS = ("ce blended", "dctkd blended", "dctkd+correct unlabelled", "kd unlabelled", "ce clipped")
+FIELDS = (
+    "ce blended",
+    "dctkd blended",
+    "dkd blended",
+    "dctkd+correct unlabelled",
+    "dkd unlabelled",
+    "kd unlabelled",
+    "ce clipped",
+)
 
 
 @pytest.fixture(scope="module")
