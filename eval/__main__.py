@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
     add_options(parser, ("data", "device", "out"))
     parser.add_argument("--seed", type=seeds, metavar="S", help="networks trained with seed 3, or with 0,1,2 or 0-4")
-    add_options(parser, ("catalog",))
+    add_options(parser, ("catalog", "teacher"))
     parser.add_argument("--limit", type=_count, metavar="N", help="evaluate only N images, spread over the test set")
     parser.add_argument(
         "--protocol",
@@ -93,7 +93,7 @@ def _command(arguments: list[str]) -> int:
         command.error("--from-results makes the report: give both --report DIR and --from-results")
     if options.report and len(options.seed or ()) > 1 and not options.from_results:
         command.error("--report shows networks of one seed: leave out --report, or give one --seed, or --from-results")
-    unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write") if getattr(options, name)]
+    unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write", "teacher") if getattr(options, name)]
     if options.from_results and unused:
         command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -105,11 +105,27 @@ def _command(arguments: list[str]) -> int:
         ]
         entries.sort(key=lambda entry: entry.dataset)  # so that each dataset is read once
         config = _config(options)
+        if options.teacher:
+            _check_teacher(entries, options)
     except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
     if options.write:
         options.results = _results(options.results)
     return _run(entries, config, options)
+
+
+def _check_teacher(entries: list[Entry], options: argparse.Namespace) -> None:
+    """Refuse a chosen teacher that has no weights, or that rows of a results file would not be measured against."""
+    from dctkd_zoo import teachers
+    from eval.run.setup import reference
+
+    teachers.find(options.teacher, options.out)
+    other = next((entry for entry in entries if reference(entry) != options.teacher), None)
+    if options.write and other:
+        raise ValueError(
+            f"--write needs the entries' own teachers: {other.name} has one row, measured against "
+            f"{reference(other) or 'none'}, not against {options.teacher}; leave out --teacher or --write"
+        )
 
 
 def _results(path: Path | None) -> Path:
@@ -134,6 +150,7 @@ def _config(options: argparse.Namespace) -> EvalConfig:
         options.protocol,
         fresh=options.fresh,
         cost=options.cost,
+        teacher=options.teacher,
     )
 
 

@@ -28,13 +28,14 @@ from eval.run.config import EvalConfig
 from eval.run.cost import Cost
 from eval.run.per_image import References, Report, table
 from eval.run.setup import (
+    build_teacher,
     check_classes,
     check_preprocessing,
+    compared_with,
     find_teacher,
     load_network,
     object_masks,
     open_views,
-    reference,
     test_split,
 )
 from eval.stats import intervals as uncertainty
@@ -92,7 +93,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
     teacher, note = find_teacher(entry, config)
     facts = {
         "weights": [found.sha256, found.config_sha256, models.code(found)],
-        "teacher": teachers.facts(str(reference(entry)), teacher) if teacher else None,
+        "teacher": teachers.facts(str(compared_with(entry, config)), teacher) if teacher else None,
         "images": [views.cache_key(), config.limit],
         "objects": split.objects(),
         "metrics": chosen.metrics,
@@ -115,7 +116,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         measured.facts["parameters"],
         measured.facts["date"],
         found,
-        reference(entry),
+        compared_with(entry, config),
         teacher,
         views.store.failed,
         views.store.digest,
@@ -143,10 +144,7 @@ def _measure(
 ) -> cache.CachedTable:
     """Run the networks over the test set."""
     student = load_network(entry, found, split.classes, config.device)
-    teacher = None
-    if teacher_weights:
-        dataset = registry.get_dataset(entry.dataset)
-        teacher = teachers.build(str(reference(entry)), teacher_weights, dataset, split.classes, config.device)
+    teacher = build_teacher(entry, teacher_weights, split.classes, config) if teacher_weights else None
     references = _references(entry, teacher, split, views, report, config.fresh)
     metrics = protocol.image_metrics(config.protocol, teacher is not None)
     rows, together = table(student, references, views, metrics, report)

@@ -126,7 +126,9 @@ def _differences(found: Weights | None, entry: Entry) -> str:
 
 
 def _other_teacher(result: Result) -> str:
-    """Return a note if a student was trained with other teacher weights than it is compared with, else nothing."""
+    """Return a note if a student is compared with its own teacher, but with other weights than it was trained with."""
+    if result.teacher != result.entry.teacher:
+        return ""
     environment = run_folder.read_facts(result.weights.folder / run_folder.ENVIRONMENT)
     weights, config = environment.get("teacher_sha256"), environment.get("teacher_config_sha256")
     teacher = result.teacher_weights

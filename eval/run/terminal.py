@@ -16,13 +16,14 @@ from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
-from dctkd_zoo.registry import natural_key
+from dctkd_zoo.registry import get_entry, natural_key
 from eval import columns
 from eval.run import results_csv
 from eval.run.attempt import Status
 from eval.run.protocol import PROTOCOLS
 from eval.run.result_row import Record
 from eval.run.results_csv import Row
+from eval.run.setup import role
 from eval.stats.seeds import over_seeds
 
 NAMED = 3  # entries without a result that are named one by one; more are counted
@@ -43,7 +44,7 @@ def board(rows: Sequence[Row]) -> Grid:
     for row in rows:
         groups[row["name"]].append(row)
     ranked = sorted(groups.values(), key=lambda group: mean(row["top1"] for row in group), reverse=True)
-    best = next((group for group in ranked if group[0]["teacher"]), None)
+    best = next((group for group in ranked if role(get_entry(group[0]["name"])) != "teacher"), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
     annotated = PROTOCOLS[rows[0]["protocol"]].annotated
     kind = "annotated" if annotated else "test"
