@@ -88,19 +88,20 @@ def _compare(
     a, b = (bootstrapped(table, frozenset(figures), seed, count) for table in sides)
     tests = {"top1": mcnemar(*sides)}
     differences = tuple(difference(name, a, b, tests.get(name)) for name in figures)
-    compared_with = [
+    teacher_a, teacher_b = (
         teachers[name] if "teacher_prediction" in table else None for name, table in zip(names, sides, strict=True)
-    ]
-    return Comparison(*names, *compared_with, len(sides[0]), count, differences, _note(*sides, compared_with))
+    )
+    note = _note(*sides, teacher_a == teacher_b)
+    return Comparison(*names, teacher_a, teacher_b, len(sides[0]), count, differences, note)
 
 
-def _note(a: pd.DataFrame, b: pd.DataFrame, teachers: Sequence[str | None]) -> str:
+def _note(a: pd.DataFrame, b: pd.DataFrame, same_teacher: bool) -> str:
     """Return why agreement and alignment are not compared, or not on the same scale; empty if they are."""
     without = [name for name, table in (("A", a), ("B", b)) if "teacher_prediction" not in table]
     if without:
         verb = "has" if len(without) == 1 else "have"
         return f"{' and '.join(without)} {verb} no teacher, so agreement and alignment are not compared: {WAY_ON}."
-    if teachers[0] != teachers[1] or not a["teacher_prediction"].equals(b["teacher_prediction"]):
+    if not same_teacher or not a["teacher_prediction"].equals(b["teacher_prediction"]):
         return f"A and B have different teachers, so their agreement and alignment are on different scales: {WAY_ON}."
     return ""
 

@@ -117,13 +117,13 @@ def test_agreement_in_top_5_is_top_5_with_the_teachers_classes_as_labels():
 def test_kl_is_that_of_scipy_whatever_the_precision_and_the_scale():
     student, teacher = output(0, images=50), output(1, images=50)
     for scale in (1.0, 20.0):  # at 20 many probabilities are 0 in float32
-        scaled = [side._replace(logits=scale * side.logits) for side in (student, teacher)]
-        ours, theirs = (softmax(side.logits.double().numpy(), axis=1) for side in scaled)
+        a, b = (side._replace(logits=scale * side.logits) for side in (student, teacher))
+        ours, theirs = (softmax(side.logits.double().numpy(), axis=1) for side in (a, b))
         expected = entropy(theirs, ours, axis=1)
-        result = image_metric("kl")(*scaled, batch(images=50))
+        result = image_metric("kl")(a, b, batch(images=50))
         assert result.dtype == torch.float32 and result.numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6)
-    far = [output(seed)._replace(logits=1e4 * torch.eye(6, 11).roll(seed, dims=1)) for seed in (0, 1)]
-    assert image_metric("kl")(*far, batch()).tolist() == [1e4] * 6
+    a, b = (output(0)._replace(logits=1e4 * torch.eye(6, 11).roll(shift, dims=1)) for shift in (0, 1))
+    assert image_metric("kl")(a, b, batch()).tolist() == [1e4] * 6
     shifted = student._replace(logits=student.logits + 100)
     result = image_metric("kl")(shifted, student, batch(images=50))
     assert (result >= 0).all() and result.max() < 1e-4

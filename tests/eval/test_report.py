@@ -64,8 +64,8 @@ def table(seed: int, accuracy: float, taught: bool = True) -> pd.DataFrame:
         }
     )
     if taught:
-        result["teacher_prediction"] = label
-        result["agreement"] = result["top1"]
+        result["teacher_prediction"] = np.where(np.arange(IMAGES) % 8, label, (label + 1) % 4)
+        result["agreement"] = 100.0 * (result["prediction"] == result["teacher_prediction"])
         for name in ("ssim", "pearson", "iou"):
             for level in (1, 2):
                 result[f"{name}.{level}"] = random.uniform(0.6, 0.9, IMAGES)
@@ -574,6 +574,10 @@ def test_the_command_makes_the_page_of_rows(rows, monkeypatch, tmp_path, capsys)
         (["--from-results"], "--from-results makes the report: give both"),
         (["--from-results", "--report", "x", "--write", "--limit", "5"], "--write needs results over all test images"),
         (["--from-results", "--report", "x", "--json", "-"], "--from-results evaluates nothing: leave out --json"),
+        (
+            ["--from-results", "--report", "x", "--teacher", "t"],
+            "--from-results evaluates nothing: leave out --teacher",
+        ),
     ],
 )
 def test_what_a_page_of_rows_cannot_do_is_refused(arguments, words, capsys):
