@@ -42,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fresh", action="store_true", help="ignore cached measurements and evaluate again")
     parser.add_argument("--cost", action="store_true", help="also measure operations, latency, throughput and memory")
+    parser.add_argument(
+        "--sanity", action="store_true", help="also measure alignment as weights are replaced by untrained ones"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all results as JSON to FILE (- for standard output)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write an HTML report to DIR/index.html")
     parser.add_argument(
@@ -93,7 +96,10 @@ def _command(arguments: list[str]) -> int:
         command.error("--from-results makes the report: give both --report DIR and --from-results")
     if options.report and len(options.seed or ()) > 1 and not options.from_results:
         command.error("--report shows networks of one seed: leave out --report, or give one --seed, or --from-results")
-    unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write", "teacher") if getattr(options, name)]
+    if options.sanity and options.protocol == "released":
+        command.error("--sanity needs levels of chance, which the protocol released does not have")
+    measuring = ("limit", "fresh", "cost", "sanity", "json", "write", "teacher")
+    unused = [f"--{name}" for name in measuring if getattr(options, name)]
     if options.from_results and unused:
         command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -150,6 +156,7 @@ def _config(options: argparse.Namespace) -> EvalConfig:
         options.protocol,
         fresh=options.fresh,
         cost=options.cost,
+        sanity=options.sanity,
         teacher=options.teacher,
     )
 

@@ -120,6 +120,7 @@ def _entry(result: Result, record: Record, results: Mapping[str, Result], traini
         _per_image(result, training),
         facts.read_run(folder) if weights.is_complete(folder) else None,
         note=note(row) if row["note"] else "",
+        sanity=result.sanity,
     )
 
 

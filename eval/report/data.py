@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dctkd_zoo.spec import Dataset, Entry
 from eval.cards.facts import Run
 from eval.metrics import _objects
+from eval.run.sanity import Step
 from eval.run.setup import role
 from eval.stats import skill
 from eval.stats.gap_closed import Gap
@@ -112,6 +113,7 @@ class EntryData:
     - `compared_with`: the network that its attention maps are compared with.
     - `series`: its colour in the plots of its dataset, None for grey.
     - `per_image`, `run`, `panels`: empty unless the entry was evaluated just now.
+    - `sanity`: the steps of its sanity check, if one was made.
     """
 
     entry: Entry
@@ -128,6 +130,7 @@ class EntryData:
     run: Run | None = None
     panels: tuple[Panel, ...] = ()
     note: str = ""
+    sanity: tuple[Step, ...] = ()
 
     @property
     def name(self) -> str:

@@ -18,7 +18,7 @@ from dctkd_zoo._io.paths import cache_home
 from dctkd_zoo.data.loader import ImageLoader, centre_crops
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import describe, fp32_inference
-from dctkd_zoo.features import Output
+from dctkd_zoo.features import FeatureExtractor, Output
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.teacher_cache import CacheFormat, FixedView
 from dctkd_zoo.weights import Weights
@@ -27,6 +27,7 @@ from eval.run import cost as costs
 from eval.run.config import EvalConfig
 from eval.run.cost import Cost
 from eval.run.per_image import References, Report, table
+from eval.run.sanity import Step, cascade
 from eval.run.setup import (
     build_teacher,
     check_classes,
@@ -71,6 +72,7 @@ class Result:
     classes: tuple[str, ...]
     note: str
     cost: Cost | None = None
+    sanity: tuple[Step, ...] = ()
 
 
 def silent(done: int, total: int) -> None:
@@ -123,6 +125,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         split.classes,
         note,
         costs.measure(found, entry.recipe.crop, config.device) if config.cost and distributed.is_primary() else None,
+        _sanity(entry, config, found, teacher, split, views, report, figures) if config.sanity and teacher else (),
     )
 
 
@@ -152,6 +155,28 @@ def _measure(
     rows = pd.concat([ids, rows.drop(columns="position")], axis=1)
     facts = {"parameters": models.parameters(student), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     return cache.CachedTable(rows, together, facts)
+
+
+def _sanity(
+    entry: Entry,
+    config: EvalConfig,
+    found: Weights,
+    teacher_weights: Weights,
+    split: Split,
+    views: ImageLoader,
+    report: Report,
+    trained: Mapping[str, float],
+) -> tuple[Step, ...]:
+    """Measure alignment as the network's weights are replaced by untrained ones; `trained` are its own metrics."""
+    teacher = build_teacher(entry, teacher_weights, split.classes, config)
+    references = References(teacher_outputs(teacher, views, report), None, partners(views))
+    metrics = protocol.image_metrics(config.protocol, teacher=True)
+
+    def measure(network: FeatureExtractor) -> Mapping[str, float]:
+        rows, together = table(network, references, views, metrics, report)
+        return protocol.figures(rows, config.protocol, len(split.classes), together)
+
+    return cascade(load_network(entry, found, split.classes, config.device), found, trained, measure)
 
 
 def _references(

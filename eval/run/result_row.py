@@ -30,7 +30,8 @@ COSTS = ("macs", "latency_ms", "latency_p95_ms", "images_per_s", "peak_mib")
 def record(outcome: Outcome) -> Record:
     """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets.
 
-    `other_recipe` says how its networks were trained otherwise than the catalog says.
+    `other_recipe` says how its networks were trained otherwise than the catalog says. `sanity` has a row for each step
+    of the sanity check.
     """
     result = outcome.result
     return {
@@ -42,6 +43,7 @@ def record(outcome: Outcome) -> Record:
         "undecodable": list(result.failed) if result else [],
         "other_recipe": other_recipe(result) if result else "",
         "subsets": subsets(result) if result else {},
+        "sanity": [{"untrained": step.part, **step.figures} for step in result.sanity] if result else [],
     }
 
 

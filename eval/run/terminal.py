@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -18,7 +18,7 @@ from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
 from dctkd_zoo.registry import get_entry, natural_key
 from eval import columns
-from eval.run import results_csv
+from eval.run import results_csv, sanity
 from eval.run.attempt import Status
 from eval.run.protocol import PROTOCOLS
 from eval.run.result_row import Record
@@ -26,6 +26,7 @@ from eval.run.results_csv import Row
 from eval.run.setup import role
 from eval.stats.seeds import over_seeds
 
+ELSEWHERE = "--json FILE has all of it"
 NAMED = 3  # entries without a result that are named one by one; more are counted
 
 
@@ -35,7 +36,24 @@ def render(records: Sequence[Record]) -> Group:
     datasets = sorted({row["dataset"] for row in rows}, key=natural_key)
     tables = [board([row for row in rows if row["dataset"] == dataset]) for dataset in datasets]
     parts: list[RenderableType] = [part for table in tables for part in (table, Text())]
-    return Group(*parts, *absent(records))
+    return Group(*parts, *sanity_checks(records), *absent(records))
+
+
+def sanity_checks(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """Yield a table of the sanity check of each entry that has one, and then what it says."""
+    made = [record for record in records if record.get("sanity")]
+    for record in made:
+        steps = record["sanity"]
+        chosen = [columns.get(name) for name in steps[0] if name != "untrained"]
+        titles = [Column("untrained, from the head on"), *(Column(column.titled, right=True) for column in chosen)]
+        cells = [
+            [Text(step["untrained"]), *(Text(column.text(step[column.name])) for column in chosen)] for step in steps
+        ]
+        spare = tuple(column.titled for column in chosen)
+        yield Grid(titles, cells, Text(f"{record['name']}: sanity check", style="bold"), None, spare, ELSEWHERE)
+        yield Text()
+    if made:
+        yield Text(f"{sanity.CAPTION}\n", style="dim")
 
 
 def board(rows: Sequence[Row]) -> Grid:
@@ -54,7 +72,7 @@ def board(rows: Sequence[Row]) -> Grid:
     cells = [[Text(cell, "bold" if group is best else "") for cell in _cells(group, chosen)] for group in ranked]
     spare = ("params", *headings[1:-1])  # where there is no room the last are left out first
     titles = [Column("entry"), *(Column(heading, right=True) for heading in headings)]
-    return Grid(titles, cells, title, caption(rows, chosen), spare, "--json FILE has all of it")
+    return Grid(titles, cells, title, caption(rows, chosen), spare, ELSEWHERE)
 
 
 def _cells(group: Sequence[Row], chosen: Iterable[columns.Column]) -> list[str]:

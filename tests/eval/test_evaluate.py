@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -29,7 +30,7 @@ from dctkd_zoo.models import export
 from eval.__main__ import main
 from eval.metrics import _base
 from eval.metrics._base import LevelMetric
-from eval.run import attempt, config, evaluation, protocol, result_row, results_csv, setup
+from eval.run import attempt, config, evaluation, protocol, result_row, results_csv, sanity, setup
 from eval.run import cache as kept
 from eval.run.attempt import Status
 from eval.stats import skill
@@ -231,6 +232,70 @@ def test_a_chosen_teacher_that_is_not_there_is_told_before_anything_is_measured(
     with pytest.raises(SystemExit, match="2"):
         evaluate(home, "r8_animals", "--teacher", "r14_animal")
     assert "did you mean r14_animals" in capsys.readouterr().err
+
+
+def test_the_sanity_check_replaces_weights_from_the_head_to_the_stem(home, tmp_path, capsys):
+    entry = registry.get_entry("r8_kd_animals")
+    result = evaluation.evaluate(entry, where(home, sanity=True))
+    parts = ["nothing", "head", "stage 3", "stage 2", "stage 1", "stem"]
+    assert [step.part for step in result.sanity] == parts
+    trained, head, *_, last = (step.figures for step in result.sanity)
+    assert trained == {name: result.figures[name] for name in trained} and "agreement" in trained
+    skills = [name for name in trained if name.startswith("skill.")]
+    assert {"skill.ssim", "skill.cka"} <= {*skills} and not any("energy" in name for name in skills)
+    assert [head[name] for name in skills] == pytest.approx([trained[name] for name in skills], abs=1e-5)
+    assert head["agreement"] != trained["agreement"]
+    # With all of it replaced, it is the untrained network, whatever the trained one was.
+    fresh = tmp_path / "out" / "r8_kd_animals"
+    shutil.copytree(home / "out" / "r8_kd_animals", fresh)
+    save_file(sanity.untrained(result.weights, 0).state_dict(), fresh / weights.WEIGHTS)
+    weights.write_hashes(fresh)
+    shutil.copytree(home / "out" / "r14_animals", tmp_path / "out" / "r14_animals")
+    untrained = evaluation.evaluate(entry, where(home, trained=tmp_path / "out"))
+    assert last == pytest.approx({name: untrained.figures[name] for name in last}, abs=1e-5)
+    assert not evaluation.evaluate(entry, where(home)).sanity
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "efficientnet_lite0", "vit_tiny_patch16_224"])
+def test_each_tensor_of_a_network_is_in_one_part(name):
+    model = timm.create_model(name, num_classes=3)
+    parts = [*sanity.parts(model)]
+    assert [part for part, _ in parts][:1] == ["head"] and parts[-1][0] == "stem"
+    assert [part for part, _ in parts[1:-1]] == [f"stage {n}" for n in range(len(parts) - 2, 0, -1)]
+    assert sorted(tensor for _, names in parts for tensor in names) == sorted(model.state_dict())
+    head = dict(parts)["head"]
+    assert {f"{model.pretrained_cfg['classifier']}.{kind}" for kind in ("weight", "bias")} <= {*head}
+
+
+def test_a_part_that_makes_outputs_infinite_has_no_figures(home):
+    entry = registry.get_entry("r8_kd_animals")
+    network = setup.load_network(entry, weights.find(entry, home / "out"), ANIMALS, torch.device("cpu"))
+
+    def measure(network: features.FeatureExtractor) -> dict[str, float]:
+        raise NonFiniteAnswers("outputs are not finite")
+
+    first, *others = sanity.cascade(network, weights.find(entry, home / "out"), {"agreement": 50.0}, measure)
+    assert first.figures == {"agreement": 50.0} and len(others) == 5
+    assert all(np.isnan(step.figures["agreement"]) for step in others)
+
+
+def test_the_sanity_check_is_shown_and_recorded(home, tmp_path, capsys):
+    path, page = tmp_path / "x.json", tmp_path / "page"
+    names = ["r8_kd_animals", "r14_animals", "--sanity", "--limit", "30"]
+    assert evaluate(home, *names, "--json", str(path), "--report", str(page), "--no-images") == 0
+    student, teacher = json.loads(path.read_text())["entries"][::-1]
+    if student["name"] != "r8_kd_animals":
+        student, teacher = teacher, student
+    assert [step["untrained"] for step in student["sanity"]][:2] == ["nothing", "head"] and teacher["sanity"] == []
+    shown = capsys.readouterr().out
+    assert "r8_kd_animals: sanity check" in shown and "r14_animals: sanity check" not in shown
+    line = next(line for line in shown.splitlines() if line.startswith("stage 3"))
+    assert f"{student['sanity'][2]['agreement']:.2f}" in line
+    assert shown.count(sanity.CAPTION) == 1
+    text = (page / "index.html").read_text(encoding="utf-8")
+    assert text.count("<summary>Sanity check</summary>") == 1 and sanity.CAPTION in text
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(home, "r8_kd_animals", "--sanity", "--protocol", "released")
 
 
 def test_the_batches_do_not_change_the_figures(home, monkeypatch):
