@@ -16,7 +16,7 @@ from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
-from dctkd_zoo.registry import get_entry, natural_key
+from dctkd_zoo.registry import entries, natural_key
 from eval import columns
 from eval.run import results_csv, sanity
 from eval.run.attempt import Status
@@ -62,7 +62,8 @@ def board(rows: Sequence[Row]) -> Grid:
     for row in rows:
         groups[row["name"]].append(row)
     ranked = sorted(groups.values(), key=lambda group: mean(row["top1"] for row in group), reverse=True)
-    best = next((group for group in ranked if role(get_entry(group[0]["name"])) != "teacher"), None)
+    teachers = {name for name, entry in entries().items() if name in groups and role(entry) == "teacher"}
+    best = next((group for group in ranked if group[0]["name"] not in teachers), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
     annotated = PROTOCOLS[rows[0]["protocol"]].annotated
     kind = "annotated" if annotated else "test"

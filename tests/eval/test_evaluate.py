@@ -264,7 +264,8 @@ def test_each_tensor_of_a_network_is_in_one_part(name):
     assert [part for part, _ in parts[1:-1]] == [f"stage {n}" for n in range(len(parts) - 2, 0, -1)]
     assert sorted(tensor for _, names in parts for tensor in names) == sorted(model.state_dict())
     head = dict(parts)["head"]
-    assert {f"{model.pretrained_cfg['classifier']}.{kind}" for kind in ("weight", "bias")} <= {*head}
+    classifier = timm.get_pretrained_cfg_value(name, "classifier")
+    assert {f"{classifier}.weight", f"{classifier}.bias"} <= {*head}
 
 
 def test_a_part_that_makes_outputs_infinite_has_no_figures(home):
