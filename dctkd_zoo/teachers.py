@@ -93,10 +93,7 @@ def facts(name: str, checkpoint: Weights) -> list[Any]:
 def check_classes(name: str, checkpoint: Weights, count: int, classes: tuple[str, ...]) -> None:
     """Refuse a teacher with other classes than the student's, or, if it names them, in another order."""
     if count != len(classes):
-        raise TeacherMismatch(
-            f"teacher {name} has {count} classes, the student {len(classes)}; to start from its weights, "
-            "make an entry of your own that has them as `pretrained` in its recipe, and train that first"
-        )
+        raise TeacherMismatch(f"teacher {name} has {count} classes, the student {len(classes)}")
     names = weights.read_config(checkpoint.folder).get("label_names")
     if not isinstance(names, list):  # many timm networks have none
         return

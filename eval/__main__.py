@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
     add_options(parser, ("data", "device", "out"))
     parser.add_argument("--seed", type=seeds, metavar="S", help="networks trained with seed 3, or with 0,1,2 or 0-4")
-    add_options(parser, ("catalog",))
+    add_options(parser, ("catalog", "teacher"))
     parser.add_argument("--limit", type=_count, metavar="N", help="evaluate only N images, spread over the test set")
     parser.add_argument(
         "--protocol",
@@ -42,6 +42,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fresh", action="store_true", help="ignore cached measurements and evaluate again")
     parser.add_argument("--cost", action="store_true", help="also measure operations, latency, throughput and memory")
+    parser.add_argument(
+        "--sanity", action="store_true", help="also measure alignment as weights are replaced by untrained ones"
+    )
     parser.add_argument("--json", metavar="FILE", help="write all results as JSON to FILE (- for standard output)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write an HTML report to DIR/index.html")
     parser.add_argument(
@@ -93,7 +96,10 @@ def _command(arguments: list[str]) -> int:
         command.error("--from-results makes the report: give both --report DIR and --from-results")
     if options.report and len(options.seed or ()) > 1 and not options.from_results:
         command.error("--report shows networks of one seed: leave out --report, or give one --seed, or --from-results")
-    unused = [f"--{name}" for name in ("limit", "fresh", "cost", "json", "write") if getattr(options, name)]
+    if options.sanity and options.protocol == "released":
+        command.error("--sanity needs levels of chance, which the protocol released does not have")
+    measuring = ("limit", "fresh", "cost", "sanity", "json", "write", "teacher")
+    unused = [f"--{name}" for name in measuring if getattr(options, name)]
     if options.from_results and unused:
         command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
@@ -105,11 +111,27 @@ def _command(arguments: list[str]) -> int:
         ]
         entries.sort(key=lambda entry: entry.dataset)  # so that each dataset is read once
         config = _config(options)
+        if options.teacher:
+            _check_teacher(entries, options)
     except (CatalogError, UnknownEntry, ValueError) as error:
         command.error(str(error))
     if options.write:
         options.results = _results(options.results)
     return _run(entries, config, options)
+
+
+def _check_teacher(entries: list[Entry], options: argparse.Namespace) -> None:
+    """Refuse a chosen teacher that has no weights, or that rows of a results file would not be measured against."""
+    from dctkd_zoo import teachers
+    from eval.run.setup import reference
+
+    teachers.find(options.teacher, options.out)
+    other = next((entry for entry in entries if reference(entry) != options.teacher), None)
+    if options.write and other:
+        raise ValueError(
+            f"--write needs the entries' own teachers: {other.name} has one row, measured against "
+            f"{reference(other) or 'none'}, not against {options.teacher}; leave out --teacher or --write"
+        )
 
 
 def _results(path: Path | None) -> Path:
@@ -134,6 +156,8 @@ def _config(options: argparse.Namespace) -> EvalConfig:
         options.protocol,
         fresh=options.fresh,
         cost=options.cost,
+        sanity=options.sanity,
+        teacher=options.teacher,
     )
 
 

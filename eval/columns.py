@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from dctkd_zoo import discover
@@ -28,7 +28,7 @@ class Column:
     """A column of `eval/results.csv`.
 
     A `share` of images has Wilson's interval. `heading` is its title where room is short. A table of a dataset with
-    fewer than `classes` classes leaves it out.
+    fewer than `classes` classes leaves it out. Differences are tested together with those of the same `family`.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Column:
     tables: frozenset[str] = frozenset()
     heading: str = ""
     classes: int = 0
+    family: str = ""
 
     @property
     def titled(self) -> str:
@@ -65,50 +66,67 @@ def _column(name: str, title: str, tables: str, unit: str = "", digits: int = 3,
     return Column(name, title, unit, digits, tables=chosen, **rest)
 
 
-# In the order in which tables have them.
-_KNOWN = (
-    _column("top1", "top-1", "terminal objects results board card report compare", "%", 2, share=True),
-    _column("top5", "top-5", "terminal card report", "%", 2, share=True, classes=6),
-    _column("mca", "MCA", "terminal results board card report compare", "%", 2),
-    _column("mca_all", "MCA over all classes", "terminal board card report", "%", 2, heading="MCA all"),
-    _column("nll", "NLL", "terminal results board card report compare", "nats", lower_is_better=True),
-    _column("ece", "ECE", "terminal results board report compare", "%", 2, lower_is_better=True),
-    _column("agreement", "agreement", "terminal results board card report compare", "%", 2, heading="agree"),
-    _column("ssim", "SSIM", "terminal maps report"),
-    _column("ssim_zeropad", "SSIM, zero-padded", "terminal maps report", heading="SSIM pad"),
-    _column("skill.ssim", "SSIM skill", "terminal results maps report", heading="skill"),
-    _column("pearson", "Pearson", "maps report"),
-    _column("skill.pearson", "Pearson skill", "results report"),
-    _column("iou", "IoU", "report"),
-    _column("skill.iou", "IoU skill", "report"),
-    _column("spectral", "spectral distance", "maps report", lower_is_better=True),
-    _column("skill.spectral", "spectral skill", "results report"),
-    _column("cka", "CKA", "terminal report"),
-    _column("skill.cka", "CKA skill", "results report"),
-    _column("energy", "energy", "objects"),
-    _column("chance.energy", "energy by chance", "objects", heading="chance E"),
-    _column("skill.energy", "energy skill", "results"),
-    _column("pointing", "pointing", "objects"),
-    _column("chance.pointing", "pointing by chance", "objects", heading="chance P"),
-    _column("skill.pointing", "pointing skill", "results"),
-    _column("attended", "attended", "objects", digits=2),
-    _column("chance.attended", "attended by chance", "objects", digits=2, heading="chance A"),
-    _column("skill.attended", "attended skill", "results"),
-    _column("rank_accuracy", "rank accuracy", "objects", heading="rank acc."),
-    _column("chance.rank_accuracy", "rank accuracy by chance", "objects", heading="chance R"),
-    _column("skill.rank_accuracy", "rank accuracy skill", ""),
-    _column("best_top1", "best epoch", "results", "%", 2),
-)
+# In the order in which tables have them, by family of tests: Holm's correction in `compare` is within each family, so
+# that many scores of alignment do not hide a difference in accuracy.
+_FAMILIES: Mapping[str, tuple[Column, ...]] = {
+    "top-1": (_column("top1", "top-1", "terminal objects results board card report compare", "%", 2, share=True),),
+    "accuracy": (
+        _column("top5", "top-5", "terminal card report", "%", 2, share=True, classes=6),
+        _column("mca", "MCA", "terminal results board card report compare", "%", 2),
+        _column("mca_all", "MCA over all classes", "terminal board card report", "%", 2, heading="MCA all"),
+        _column("nll", "NLL", "terminal results board card report compare", "nats", lower_is_better=True),
+        _column("ece", "ECE", "terminal results board report compare", "%", 2, lower_is_better=True),
+    ),
+    "alignment": (
+        _column("agreement", "agreement", "terminal results board card report compare", "%", 2, heading="agree"),
+        _column("agreement5", "agreement in top-5", "card report", "%", 2, share=True, heading="agree 5", classes=6),
+        _column("agreement_wrong", "shared mistakes", "card report compare", "%", 2),
+        _column("kl", "KL from teacher", "card report compare", "nats", lower_is_better=True, heading="KL"),
+        _column("ssim", "SSIM", "terminal maps report"),
+        _column("ssim_zeropad", "SSIM, zero-padded", "terminal maps report", heading="SSIM pad"),
+        _column("skill.ssim", "SSIM skill", "terminal results maps report", heading="skill"),
+        _column("pearson", "Pearson", "maps report"),
+        _column("skill.pearson", "Pearson skill", "results report"),
+        _column("iou", "IoU", "report"),
+        _column("skill.iou", "IoU skill", "report"),
+        _column("spectral", "spectral distance", "maps report", lower_is_better=True),
+        _column("skill.spectral", "spectral skill", "results report"),
+        _column("cka", "CKA", "terminal report"),
+        _column("skill.cka", "CKA skill", "results report"),
+    ),
+    "objects": (
+        _column("energy", "energy", "objects"),
+        _column("chance.energy", "energy by chance", "objects", heading="chance E"),
+        _column("skill.energy", "energy skill", "results"),
+        _column("pointing", "pointing", "objects"),
+        _column("chance.pointing", "pointing by chance", "objects", heading="chance P"),
+        _column("skill.pointing", "pointing skill", "results"),
+        _column("attended", "attended", "objects", digits=2),
+        _column("chance.attended", "attended by chance", "objects", digits=2, heading="chance A"),
+        _column("skill.attended", "attended skill", "results"),
+        _column("rank_accuracy", "rank accuracy", "objects", heading="rank acc."),
+        _column("chance.rank_accuracy", "rank accuracy by chance", "objects", heading="chance R"),
+        _column("skill.rank_accuracy", "rank accuracy skill", ""),
+        _column("auc", "AUC", "objects"),
+        _column("chance.auc", "AUC by chance", "objects", heading="chance AUC"),
+        _column("skill.auc", "AUC skill", ""),
+    ),
+    "training": (_column("best_top1", "best epoch", "results", "%", 2),),
+}
+_KNOWN = tuple(replace(column, family=family) for family, columns in _FAMILIES.items() for column in columns)
 
 
 def _of_files() -> Iterable[Column]:
-    """Columns of the metrics in `eval/metrics/` that are not named above, and of their skill."""
+    """Columns of the metrics in `eval/metrics/` that are not named above, and of their skill.
+
+    `compare` has only those with levels, which compare maps with the teacher's.
+    """
     known = {column.name for column in _KNOWN}
     for name in discover.modules(metrics.__name__):
         if name not in known:
             title = name.replace("_", " ")
-            yield _column(name, title, "card report")
-            yield _column(f"skill.{name}", f"{title} skill", "results report")
+            yield _column(name, title, "card report", family="alignment")
+            yield _column(f"skill.{name}", f"{title} skill", "results report", family="alignment")
 
 
 COLUMNS: tuple[Column, ...] = (*_KNOWN, *_of_files())
@@ -136,9 +154,9 @@ def of(table: str, rows: Iterable[Mapping[str, Any]] | None = None) -> tuple[Col
     return tuple(c for c in chosen if c.classes <= most and any(row.get(c.name) not in MISSING for row in rows))
 
 
-def scores_on_objects() -> tuple[Column, ...]:
-    """Return the scores of maps on objects, without their levels of chance."""
-    return tuple(c for c in COLUMNS if f"{CHANCE}.{c.name}" in _BY_NAME)
+def scores_on_objects(rows: Iterable[Mapping[str, Any]]) -> tuple[Column, ...]:
+    """Return the scores of maps on objects that one of some rows has a value for, without their levels of chance."""
+    return tuple(column for column in of("objects", rows) if f"{CHANCE}.{column.name}" in _BY_NAME)
 
 
 def number(value: Any, digits: int, sign: str = "") -> str:

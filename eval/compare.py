@@ -13,9 +13,8 @@ from dctkd_zoo.cli.arguments import Parser, add_options
 from dctkd_zoo.errors import ZooError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from dctkd_zoo.spec import Entry
+    from eval.run.evaluation import Result
 
 
 def parser() -> argparse.ArgumentParser:
@@ -41,18 +40,22 @@ def _run(arguments: list[str]) -> int:
     if len(names) < 2:
         command.error("give at least two entries: the baseline and one to compare with it")
     entries = [registry.get_entry(name).with_seed(options.seed) for name in names]
-    tables: dict[str, pd.DataFrame] = {}
+    if options.teacher:
+        from dctkd_zoo import teachers
+
+        teachers.find(options.teacher, options.out)  # before anything is measured
+    results: dict[str, Result] = {}
     try:
         for entry in entries:
-            _measure(entry, tables, options)
+            _measure(entry, results, options)
     finally:  # show what was measured before Ctrl-C, too
-        if len(tables) > 1:
-            _show(tables, options.json)
-    return int(len(tables) < len(names))
+        if len(results) > 1:
+            _show(results, options.json)
+    return int(len(results) < len(names))
 
 
-def _measure(entry: Entry, tables: dict[str, pd.DataFrame], options: argparse.Namespace) -> None:
-    """Add an entry's per-image table, measured now or cached; print an error if it cannot be compared."""
+def _measure(entry: Entry, results: dict[str, Result], options: argparse.Namespace) -> None:
+    """Add an entry's result, measured now or cached; print an error if it cannot be compared."""
     from dctkd_zoo import device
     from eval.run.attempt import attempt
     from eval.run.config import EvalConfig
@@ -61,26 +64,28 @@ def _measure(entry: Entry, tables: dict[str, pd.DataFrame], options: argparse.Na
 
     device.keep_memory()
     print(f"{entry.name} …", file=sys.stderr)
-    outcome = attempt(entry, EvalConfig(options.data, device.choose(options.device), options.out), silent)
+    config = EvalConfig(options.data, device.choose(options.device), options.out, teacher=options.teacher)
+    outcome = attempt(entry, config, silent)
     if outcome.result is None:
-        if not tables:  # without the baseline there is nothing to compare
+        if not results:  # without the baseline there is nothing to compare
             raise ZooError(outcome.reason)
         shell.complain(outcome.reason)
         return
     try:
-        for first, table in [*tables.items()][:1]:
-            paired.align(table, outcome.result.table, (first, entry.name))
+        for name, first in [*results.items()][:1]:
+            paired.align(first.table, outcome.result.table, (name, entry.name))
     except ZooError as error:
         shell.complain(error)
     else:
-        tables[entry.name] = outcome.result.table
+        results[entry.name] = outcome.result
 
 
-def _show(tables: dict[str, pd.DataFrame], path: str | None) -> None:
+def _show(results: dict[str, Result], path: str | None) -> None:
     from eval.run import terminal
     from eval.stats import compare
 
-    comparisons = compare.compare(tables)
+    tables = {name: result.table for name, result in results.items()}
+    comparisons = compare.compare(tables, {name: result.teacher for name, result in results.items()})
     if path:
         terminal.write_json(path, [asdict(item) for item in comparisons])
     shell.show(terminal.console(path), compare.render(comparisons))

@@ -14,7 +14,7 @@ from dctkd_zoo.data.loader import ImageLoader, derive_seed
 from dctkd_zoo.data.pixel_cache import PixelCache, open_pixel_cache, resident
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import to_device
-from dctkd_zoo.errors import DatasetError, ZooError
+from dctkd_zoo.errors import DatasetError, TeacherMismatch, ZooError
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import EXTERNAL, Dataset, Entry
@@ -127,7 +127,13 @@ def _teacher_source(
 def _load_teacher(entry: Entry, data: TrainData, config: TrainConfig, console: Console) -> teachers.Teacher:
     """Return the entry's teacher, after checking that it is better than chance on the images epochs are judged by."""
     name = str(entry.teacher)
-    teacher = teachers.load(name, data.dataset, data.classes, config.device, config.trained)
+    try:
+        teacher = teachers.load(name, data.dataset, data.classes, config.device, config.trained)
+    except TeacherMismatch as error:
+        raise TeacherMismatch(
+            f"{error}; to start from its weights, make an entry of your own that has them as `pretrained` in its "
+            "recipe, and train that first"
+        ) from error
     top1 = loop.top1(teacher.network, data.judge, config.dtype, who=f"teacher {teacher.name}: ")
     on = " on val" if data.judge_name == "val" else ""
     resizing = teachers.seen(teacher.network, entry.recipe.crop)

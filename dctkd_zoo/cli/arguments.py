@@ -87,6 +87,10 @@ OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "out": {"type": Path, "metavar": "DIR", "help": "checkpoint folder of `python -m train --out DIR`"},
     "seed": {"type": int, "metavar": "S", "help": "use the networks of `python -m train --seed S`"},
     "catalog": {"type": Path, "metavar": "FILE.py", "help": "a catalog file of your own, in addition to the zoo's"},
+    "teacher": {
+        "metavar": "T",
+        "help": "compare all with the network T instead of their own teachers: an entry, hf-hub:NAME or local-dir:DIR",
+    },
 }
 
 

@@ -108,7 +108,7 @@ def objects(card: Card) -> Markdown | None:
     if any(row.get(f"{TEACHER}energy") for row in rows):
         whose[shortened(card.compared_with or "")] = TEACHER
     lines = []
-    for column in columns.scores_on_objects():
+    for column in columns.scores_on_objects(rows):
         for who, prefix in whose.items():
             names = (f"{before}{prefix}{column.name}" for before in ("", f"{CHANCE}.", f"{SKILL}."))
             lines.append((column.title, code(who), *(over_seeds(rows, replace(column, name=n)) for n in names)))

@@ -18,9 +18,13 @@ from eval import metrics
 
 
 class Metric(ABC):  # noqa: B024  the subclasses have the abstract methods
-    """A metric, named after its file in `eval/metrics/`; `protocols` are those that it belongs to."""
+    """A metric, named after its file in `eval/metrics/`; `protocols` are those that it belongs to.
+
+    One with `needs_teacher` is left out if there is no teacher.
+    """
 
     protocols: tuple[str, ...] = ("exact",)
+    needs_teacher = False
 
     @property
     def name(self) -> str:
@@ -31,10 +35,9 @@ class Metric(ABC):  # noqa: B024  the subclasses have the abstract methods
 class ImageMetric(Metric):
     """A metric with one number per image (B,), or one per image and level (B, L); the protocol averages them.
 
-    A metric with `needs_teacher` is left out if there is no teacher. A `share` has only the numbers 100 and 0.
+    A `share` has only the numbers 100 and 0.
     """
 
-    needs_teacher = False
     share = False
 
     @abstractmethod
@@ -64,9 +67,13 @@ class LevelMetric(ImageMetric):
 class TableMetric(Metric):
     """A metric that is not a mean over images."""
 
+    def fits(self, table: pd.DataFrame) -> bool:
+        """Return whether a per-image table has the columns that the metric reads."""
+        return "teacher_prediction" in table or not self.needs_teacher
+
     @abstractmethod
     def reduce(self, table: pd.DataFrame, num_classes: int) -> float:
-        """Return the value of a per-image table (columns `label`, `prediction`, `confidence`)."""
+        """Return the value of a per-image table (columns `label`, `prediction`, `confidence`, `teacher_prediction`)."""
 
 
 def load(names: Iterable[str]) -> tuple[Metric, ...]:

@@ -2,8 +2,8 @@
 
 Maps are (B, h, w), objects (B, H, W) uint8: 1 to 3 for the pixels of at most three objects, else 0. Maps keep their
 size: the objects are averaged down to the share of each cell that they cover. So nothing is interpolated, no energy is
-lost, and a uniform map scores the same at every level: the share of the image that is objects (`area`), its chance
-level. Images that show no object are NaN.
+lost, and a uniform map scores the same at every level: the share of the image that is objects (`area`), or 0.5 for
+`auc`. Images that show no object are NaN.
 """
 
 from __future__ import annotations
@@ -105,6 +105,27 @@ def rank_accuracy(maps: Tensor, objects: Tensor) -> Tensor:
     return _of_seen(safe_divide(((above + part * equal) * cells).sum(dim=1), area[:, 0]), objects)
 
 
+def auc(maps: Tensor, objects: Tensor) -> Tensor:
+    """Return the area under the ROC curve (B,) of a map as a score of how likely each cell is on objects.
+
+    It is the probability that a point on objects has a larger value than a point off them, where equal values count
+    half. A cell has its covered share as points on objects and the rest as points off them. A uniform map scores 0.5;
+    NaN where everything is objects.
+    """
+    on = covered(maps, objects).sum(dim=1).flatten(1)
+    heights, order = to_fp32(maps).flatten(1).sort(dim=1)
+    on = on.gather(1, order)
+    off = (1 - on).clamp(min=0)
+    up_to = off.cumsum(dim=1)  # points off objects in a cell and all before it
+    last = heights.shape[1] - 1
+    first_equal = torch.searchsorted(heights, heights).clamp(max=last)  # beyond it only where a value is NaN
+    last_equal = torch.searchsorted(heights, heights, right=True).clamp(max=last + 1) - 1
+    below = ((up_to - off).gather(1, first_equal) + up_to.gather(1, last_equal)) / 2
+    value = safe_divide((on * below).sum(dim=1), on.sum(dim=1) * up_to[:, -1])
+    whole = (objects > 0).flatten(1).all(dim=1).to(value.device)
+    return _of_seen(torch.where(whole, torch.nan, value), objects)
+
+
 def shares(maps: Tensor) -> Tensor:
     """Return each map (B, H, W) divided by its sum, at least float32; a map of zeros becomes uniform.
 
@@ -157,4 +178,5 @@ SCORES: Mapping[str, Score] = {
     "pointing": Score(pointing, 1.0),
     "attended": Score(attended, None),
     "rank_accuracy": Score(rank_accuracy, 1.0),
+    "auc": Score(auc, 1.0),
 }

@@ -99,7 +99,7 @@ def objects(rows: Sequence[Row]) -> str:
     """Return a table of attention on objects in photographs, of each network and of its teacher."""
     if not rows:
         return ""
-    chosen = columns.scores_on_objects()
+    chosen = columns.scores_on_objects(rows)
     lines = []
     for name in dict.fromkeys(row["name"] for row in rows):
         own = [row for row in rows if row["name"] == name]

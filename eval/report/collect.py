@@ -45,7 +45,8 @@ from eval.stats.bootstrap import LEVEL
 from eval.stats.gap_closed import Gap, bootstrapped_gap, gap_closed
 from eval.stats.paired import Difference, least_p
 
-COMPARED = ("id", "label", "prediction", "confidence", "teacher_prediction", "top1", "nll", "agreement")
+ANSWERS = ("id", "label", "prediction", "confidence", "teacher_prediction")
+COMPARED = (*ANSWERS, *(column.name for column in columns.of("compare")))
 PAIRS = 10  # confused pairs of classes that are listed
 WORST = 100  # classes that are listed, those with the lowest accuracy
 
@@ -67,6 +68,7 @@ def from_results(
         tuple(record for record in records if record["status"] == Status.FAILED),
         config.limit,
         pictures,
+        config.teacher,
     )
 
 
@@ -118,6 +120,7 @@ def _entry(result: Result, record: Record, results: Mapping[str, Result], traini
         _per_image(result, training),
         facts.read_run(folder) if weights.is_complete(folder) else None,
         note=note(row) if row["note"] else "",
+        sanity=result.sanity,
     )
 
 
@@ -158,7 +161,8 @@ def compared(
     for base in dict.fromkeys(baselines.values()):
         names = [base, *(name for name, other in baselines.items() if other == base)]
         try:
-            comparisons = compare.compare({name: _narrow(results[name].table) for name in names})
+            tables = {name: _narrow(results[name].table) for name in names}
+            comparisons = compare.compare(tables, {name: results[name].teacher for name in names})
         except ZooError as error:
             refused.append(str(error))
         else:
@@ -169,7 +173,7 @@ def compared(
 
 
 def _narrow(table: pd.DataFrame) -> pd.DataFrame:
-    """Return only the columns of compared metrics, because Holm's correction costs less for fewer tests."""
+    """Return only the columns of metrics that the report compares: in a smaller family each test counts for more."""
     scores = {str(c): str(c).removeprefix(f"{skill.CHANCE}.").partition(".")[0] for c in table.columns}
     return table[[name for name, score in scores.items() if name in COMPARED or score in HEADLINES]]
 
@@ -262,7 +266,18 @@ def _tests(arch: str, entries: Sequence[EntryData], rows: Sequence[Row]) -> list
     for item in entries:
         matching = [a for a in answers if item.name in bases and a.b == group.method(item.name)]
         differences = tuple(
-            Difference(a.figure, a.mean_a, a.mean_b, a.test.mean, a.test.low, a.test.high, a.test.p, a.p, a.significant)
+            Difference(
+                a.figure,
+                a.mean_a,
+                a.mean_b,
+                a.test.mean,
+                a.test.low,
+                a.test.high,
+                a.test.p,
+                a.p,
+                a.significant,
+                family=a.figure,
+            )
             for a in matching
         )
         if matching and matching[0].figure == "top1":

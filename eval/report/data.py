@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from dctkd_zoo.spec import Dataset, Entry
 from eval.cards.facts import Run
 from eval.metrics import _objects
+from eval.run.sanity import Step
+from eval.run.setup import role
 from eval.stats import skill
 from eval.stats.gap_closed import Gap
 from eval.stats.paired import Difference
@@ -111,6 +113,7 @@ class EntryData:
     - `compared_with`: the network that its attention maps are compared with.
     - `series`: its colour in the plots of its dataset, None for grey.
     - `per_image`, `run`, `panels`: empty unless the entry was evaluated just now.
+    - `sanity`: the steps of its sanity check, if one was made.
     """
 
     entry: Entry
@@ -127,6 +130,7 @@ class EntryData:
     run: Run | None = None
     panels: tuple[Panel, ...] = ()
     note: str = ""
+    sanity: tuple[Step, ...] = ()
 
     @property
     def name(self) -> str:
@@ -140,8 +144,8 @@ class EntryData:
 
     @property
     def role(self) -> str:
-        """`student`, `baseline` (compared with a teacher that it does not learn from) or `teacher`."""
-        return "student" if self.entry.teacher else "baseline" if self.compared_with else "teacher"
+        """`student`, `baseline` or `teacher`."""
+        return role(self.entry)
 
 
 @dataclass(frozen=True)
@@ -213,7 +217,7 @@ class Report:
 
     `over` is what intervals and tests are over: `images`, for networks evaluated just now, or `seeds`, for rows of a
     results file. `document` is the data that the page offers as JSON, if any. `pictures`: whether test images may be
-    on the page.
+    on the page. `teacher`: the network that all entries are compared with, if one was chosen.
     """
 
     datasets: tuple[DatasetData, ...]
@@ -223,6 +227,7 @@ class Report:
     failures: tuple[Row, ...] = ()
     limit: int | None = None
     pictures: bool = True
+    teacher: str | None = None
 
 
 def coloured(entries: Iterable[EntryData]) -> tuple[EntryData, ...]:

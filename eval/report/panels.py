@@ -23,7 +23,7 @@ from eval.report.data import Example, Panel, Seen
 from eval.run.config import EvalConfig
 from eval.run.evaluation import Result
 from eval.run.per_image import BATCH_SIZE
-from eval.run.setup import load_network, load_teacher, open_views, reference, test_split
+from eval.run.setup import load_network, load_teacher, open_views, role, test_split
 from eval.stats.paired import align
 
 COUNT = 3  # images of a panel
@@ -135,7 +135,6 @@ def look(result: Result, ids: Sequence[str], config: EvalConfig) -> Look:
     pictures: list[Image.Image] = []
     seen: list[Seen] = []
     teacher_seen: list[Seen] = []
-    role = "student" if entry.teacher else "baseline" if result.teacher else "teacher"
     for chunk in positions.split(BATCH_SIZE) if len(positions) else ():
         pixels = crop(views.store, chunk, windows, entry.recipe.crop).cpu().numpy()
         images = [_large(Image.fromarray(item)) for item in pixels]
@@ -143,10 +142,10 @@ def look(result: Result, ids: Sequence[str], config: EvalConfig) -> Look:
         labels = split.labels[chunk.numpy()].tolist()
         batch = views.batch(chunk, windows)
         with fp32_inference():
-            seen += _seen(entry.name, role, model(batch.images), images, labels, split.classes)
+            seen += _seen(entry.name, role(entry), model(batch.images), images, labels, split.classes)
             if teacher is not None:
                 output = teacher.network(batch.images)
-                teacher_seen += _seen(str(reference(entry)), "teacher", output, images, labels, split.classes)
+                teacher_seen += _seen(teacher.name, "teacher", output, images, labels, split.classes)
     return Look(
         entry,
         split.classes,

@@ -17,6 +17,8 @@ class EvalConfig:
     - `limit`: evaluate only that many images, spread evenly over the test set.
     - `fresh`: ignore cached measurements.
     - `cost`: also measure latency, throughput and memory on this device.
+    - `sanity`: also measure alignment while the network's weights are replaced by untrained ones.
+    - `teacher`: the network that every entry is compared with, instead of its own teacher (`setup.compared_with`).
     """
 
     data: Path | None
@@ -26,3 +28,5 @@ class EvalConfig:
     protocol: str = "exact"
     fresh: bool = False
     cost: bool = False
+    sanity: bool = False
+    teacher: str | None = None

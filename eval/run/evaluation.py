@@ -18,7 +18,7 @@ from dctkd_zoo._io.paths import cache_home
 from dctkd_zoo.data.loader import ImageLoader, centre_crops
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import describe, fp32_inference
-from dctkd_zoo.features import Output
+from dctkd_zoo.features import FeatureExtractor, Output
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.teacher_cache import CacheFormat, FixedView
 from dctkd_zoo.weights import Weights
@@ -27,14 +27,16 @@ from eval.run import cost as costs
 from eval.run.config import EvalConfig
 from eval.run.cost import Cost
 from eval.run.per_image import References, Report, table
+from eval.run.sanity import Step, cascade
 from eval.run.setup import (
+    build_teacher,
     check_classes,
     check_preprocessing,
+    compared_with,
     find_teacher,
     load_network,
     object_masks,
     open_views,
-    reference,
     test_split,
 )
 from eval.stats import intervals as uncertainty
@@ -70,6 +72,7 @@ class Result:
     classes: tuple[str, ...]
     note: str
     cost: Cost | None = None
+    sanity: tuple[Step, ...] = ()
 
 
 def silent(done: int, total: int) -> None:
@@ -92,7 +95,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
     teacher, note = find_teacher(entry, config)
     facts = {
         "weights": [found.sha256, found.config_sha256, models.code(found)],
-        "teacher": teachers.facts(str(reference(entry)), teacher) if teacher else None,
+        "teacher": teachers.facts(str(compared_with(entry, config)), teacher) if teacher else None,
         "images": [views.cache_key(), config.limit],
         "objects": split.objects(),
         "metrics": chosen.metrics,
@@ -115,13 +118,14 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         measured.facts["parameters"],
         measured.facts["date"],
         found,
-        reference(entry),
+        compared_with(entry, config),
         teacher,
         views.store.failed,
         views.store.digest,
         split.classes,
         note,
         costs.measure(found, entry.recipe.crop, config.device) if config.cost and distributed.is_primary() else None,
+        _sanity(entry, config, found, teacher, split, views, report, figures) if config.sanity and teacher else (),
     )
 
 
@@ -143,10 +147,7 @@ def _measure(
 ) -> cache.CachedTable:
     """Run the networks over the test set."""
     student = load_network(entry, found, split.classes, config.device)
-    teacher = None
-    if teacher_weights:
-        dataset = registry.get_dataset(entry.dataset)
-        teacher = teachers.build(str(reference(entry)), teacher_weights, dataset, split.classes, config.device)
+    teacher = build_teacher(entry, teacher_weights, split.classes, config) if teacher_weights else None
     references = _references(entry, teacher, split, views, report, config.fresh)
     metrics = protocol.image_metrics(config.protocol, teacher is not None)
     rows, together = table(student, references, views, metrics, report)
@@ -154,6 +155,28 @@ def _measure(
     rows = pd.concat([ids, rows.drop(columns="position")], axis=1)
     facts = {"parameters": models.parameters(student), "date": datetime.now(UTC).isoformat(timespec="seconds")}
     return cache.CachedTable(rows, together, facts)
+
+
+def _sanity(
+    entry: Entry,
+    config: EvalConfig,
+    found: Weights,
+    teacher_weights: Weights,
+    split: Split,
+    views: ImageLoader,
+    report: Report,
+    trained: Mapping[str, float],
+) -> tuple[Step, ...]:
+    """Measure alignment as the network's weights are replaced by untrained ones; `trained` are its own metrics."""
+    teacher = build_teacher(entry, teacher_weights, split.classes, config)
+    references = References(teacher_outputs(teacher, views, report), None, partners(views))
+    metrics = protocol.image_metrics(config.protocol, teacher=True)
+
+    def measure(network: FeatureExtractor) -> Mapping[str, float]:
+        rows, together = table(network, references, views, metrics, report)
+        return protocol.figures(rows, config.protocol, len(split.classes), together)
+
+    return cascade(load_network(entry, found, split.classes, config.device), found, trained, measure)
 
 
 def _references(

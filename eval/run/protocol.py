@@ -84,7 +84,7 @@ def figures(
     result: dict[str, float] = {}
     for chosen in _base.load(PROTOCOLS[protocol].metrics):
         match chosen:
-            case TableMetric():
+            case TableMetric() if chosen.fits(table):
                 result[chosen.name] = chosen.reduce(table, num_classes)
             case ImageMetric():
                 columns = [name for name in table.columns if name.partition(".")[0] == chosen.name]

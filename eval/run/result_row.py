@@ -30,7 +30,8 @@ COSTS = ("macs", "latency_ms", "latency_p95_ms", "images_per_s", "peak_mib")
 def record(outcome: Outcome) -> Record:
     """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets.
 
-    `other_recipe` says how its networks were trained otherwise than the catalog says.
+    `other_recipe` says how its networks were trained otherwise than the catalog says. `sanity` has a row for each step
+    of the sanity check.
     """
     result = outcome.result
     return {
@@ -42,6 +43,7 @@ def record(outcome: Outcome) -> Record:
         "undecodable": list(result.failed) if result else [],
         "other_recipe": other_recipe(result) if result else "",
         "subsets": subsets(result) if result else {},
+        "sanity": [{"untrained": step.part, **step.figures} for step in result.sanity] if result else [],
     }
 
 
@@ -126,7 +128,9 @@ def _differences(found: Weights | None, entry: Entry) -> str:
 
 
 def _other_teacher(result: Result) -> str:
-    """Return a note if a student was trained with other teacher weights than it is compared with, else nothing."""
+    """Return a note if a student is compared with its own teacher, but with other weights than it was trained with."""
+    if result.teacher != result.entry.teacher:
+        return ""
     environment = run_folder.read_facts(result.weights.folder / run_folder.ENVIRONMENT)
     weights, config = environment.get("teacher_sha256"), environment.get("teacher_config_sha256")
     teacher = result.teacher_weights

@@ -18,7 +18,7 @@ from dctkd_zoo.data.loader import ImageLoader
 from dctkd_zoo.data.pixel_cache import open_pixel_cache
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import to_device as put
-from dctkd_zoo.errors import DatasetError, WeightsNotFound
+from dctkd_zoo.errors import DatasetError, TeacherMismatch, WeightsNotFound
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.models import export
 from dctkd_zoo.spec import Dataset, Entry, Recipe
@@ -28,7 +28,7 @@ from eval.run.config import EvalConfig
 
 
 def reference(entry: Entry) -> str | None:
-    """Return the name of the teacher that an entry's attention is compared with.
+    """Return the name of an entry's own teacher, which it is compared with unless another one is chosen.
 
     For a baseline it is the teacher of the first student with the same architecture and dataset; None if there is no
     such student.
@@ -39,12 +39,25 @@ def reference(entry: Entry) -> str | None:
     return next((sibling.teacher for sibling in siblings if sibling.teacher), None)
 
 
+def role(entry: Entry) -> str:
+    """Return `student`, `baseline` (a network like the students, trained without a teacher) or `teacher`."""
+    return "student" if entry.teacher else "baseline" if reference(entry) else "teacher"
+
+
+def compared_with(entry: Entry, config: EvalConfig) -> str | None:
+    """Return the name of the network that an entry is compared with: the chosen one, else its own teacher."""
+    return config.teacher or reference(entry)
+
+
 def find_teacher(entry: Entry, config: EvalConfig) -> tuple[Weights | None, str]:
     """Return the weights of the network an entry is compared with, or None and the reason.
 
-    A baseline in a folder of runs (`--out`) is not compared with a teacher from this machine's other checkpoints,
-    which may have another dataset or recipe than the teacher that those runs will have.
+    `WeightsNotFound` if that network was chosen and has no weights. A baseline in a folder of runs (`--out`) is not
+    compared with a teacher from this machine's other checkpoints, which may have another dataset or recipe than the
+    teacher that those runs will have.
     """
+    if config.teacher:
+        return teachers.find(config.teacher, config.trained), ""
     name = reference(entry)
     if name is None:
         return None, ""
@@ -61,9 +74,16 @@ def find_teacher(entry: Entry, config: EvalConfig) -> tuple[Weights | None, str]
 def load_teacher(entry: Entry, classes: tuple[str, ...], config: EvalConfig) -> teachers.Teacher | None:
     """Return the network an entry is compared with; None if it has none or its weights are not available."""
     result, _ = find_teacher(entry, config)
-    if result is None:
-        return None
-    return teachers.build(str(reference(entry)), result, registry.get_dataset(entry.dataset), classes, config.device)
+    return build_teacher(entry, result, classes, config) if result else None
+
+
+def build_teacher(entry: Entry, found: Weights, classes: tuple[str, ...], config: EvalConfig) -> teachers.Teacher:
+    """Build the network an entry is compared with; `TeacherMismatch` if its classes are not the entry's, in order."""
+    name = str(compared_with(entry, config))
+    try:
+        return teachers.build(name, found, registry.get_dataset(entry.dataset), classes, config.device)
+    except TeacherMismatch as error:
+        raise TeacherMismatch(f"{entry.name} cannot be compared with {name}: {error}") from error
 
 
 def object_masks(split: Split, recipe: Recipe, ids: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -16,15 +16,17 @@ from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
-from dctkd_zoo.registry import natural_key
+from dctkd_zoo.registry import entries, natural_key
 from eval import columns
-from eval.run import results_csv
+from eval.run import results_csv, sanity
 from eval.run.attempt import Status
 from eval.run.protocol import PROTOCOLS
 from eval.run.result_row import Record
 from eval.run.results_csv import Row
+from eval.run.setup import role
 from eval.stats.seeds import over_seeds
 
+ELSEWHERE = "--json FILE has all of it"
 NAMED = 3  # entries without a result that are named one by one; more are counted
 
 
@@ -34,7 +36,24 @@ def render(records: Sequence[Record]) -> Group:
     datasets = sorted({row["dataset"] for row in rows}, key=natural_key)
     tables = [board([row for row in rows if row["dataset"] == dataset]) for dataset in datasets]
     parts: list[RenderableType] = [part for table in tables for part in (table, Text())]
-    return Group(*parts, *absent(records))
+    return Group(*parts, *sanity_checks(records), *absent(records))
+
+
+def sanity_checks(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """Yield a table of the sanity check of each entry that has one, and then what it says."""
+    made = [record for record in records if record.get("sanity")]
+    for record in made:
+        steps = record["sanity"]
+        chosen = [columns.get(name) for name in steps[0] if name != "untrained"]
+        titles = [Column("untrained, from the head on"), *(Column(column.titled, right=True) for column in chosen)]
+        cells = [
+            [Text(step["untrained"]), *(Text(column.text(step[column.name])) for column in chosen)] for step in steps
+        ]
+        spare = tuple(column.titled for column in chosen)
+        yield Grid(titles, cells, Text(f"{record['name']}: sanity check", style="bold"), None, spare, ELSEWHERE)
+        yield Text()
+    if made:
+        yield Text(f"{sanity.CAPTION}\n", style="dim")
 
 
 def board(rows: Sequence[Row]) -> Grid:
@@ -43,7 +62,8 @@ def board(rows: Sequence[Row]) -> Grid:
     for row in rows:
         groups[row["name"]].append(row)
     ranked = sorted(groups.values(), key=lambda group: mean(row["top1"] for row in group), reverse=True)
-    best = next((group for group in ranked if group[0]["teacher"]), None)
+    teachers = {name for name, entry in entries().items() if name in groups and role(entry) == "teacher"}
+    best = next((group for group in ranked if group[0]["name"] not in teachers), None)
     dataset, count = rows[0]["dataset"], max(row["n"] for row in rows)
     annotated = PROTOCOLS[rows[0]["protocol"]].annotated
     kind = "annotated" if annotated else "test"
@@ -53,7 +73,7 @@ def board(rows: Sequence[Row]) -> Grid:
     cells = [[Text(cell, "bold" if group is best else "") for cell in _cells(group, chosen)] for group in ranked]
     spare = ("params", *headings[1:-1])  # where there is no room the last are left out first
     titles = [Column("entry"), *(Column(heading, right=True) for heading in headings)]
-    return Grid(titles, cells, title, caption(rows, chosen), spare, "--json FILE has all of it")
+    return Grid(titles, cells, title, caption(rows, chosen), spare, ELSEWHERE)
 
 
 def _cells(group: Sequence[Row], chosen: Iterable[columns.Column]) -> list[str]:

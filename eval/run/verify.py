@@ -105,7 +105,7 @@ def against_teacher(name: str) -> bool:
 @cache
 def _needing_teacher() -> frozenset[str]:
     names = {name for protocol in PROTOCOLS.values() for name in protocol.metrics}
-    return frozenset(m.name for m in _base.load(names) if isinstance(m, _base.ImageMetric) and m.needs_teacher)
+    return frozenset(metric.name for metric in _base.load(names) if metric.needs_teacher)
 
 
 def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str]]:
@@ -121,12 +121,14 @@ def recorded_rows(entry: Entry, protocol: str, path: Path) -> list[dict[str, str
 
 
 def compare(recorded: Row, found: Row, lacks: Callable[[str], bool] = _none) -> list[Check]:
-    """Compare the facts, then every metric that was recorded or is measured now.
+    """Compare the facts, then every metric that was recorded.
 
     `lacks` says which columns cannot be measured here. Metrics that only an earlier version had are not checked.
     """
     facts = [_same(name, recorded.get(name, ""), found.get(name, ""), lacks) for name in FACTS]
+    known = {skill.score_of(name) for name, value in recorded.items() if value}  # others came after the row
     named = [name for name in {**recorded, **found} if name not in {*results_csv.HEAD, *results_csv.TAIL}]
+    named = [name for name in named if skill.score_of(name) in known]
     figures = ((name, recorded.get(name, ""), found.get(name, "")) for name in named)
 
     def absent(name: str) -> bool:

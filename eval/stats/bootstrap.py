@@ -67,8 +67,8 @@ def tango(only_a: float, only_b: float, n: float, level: float = LEVEL) -> tuple
 class Share:
     """A metric that is a weighted share of images: `hits` (n,) are 1 or 0, `weights` (n,) add up to 1.
 
-    All weights are equal for a mean over images; for a mean over classes they are equal within a class. `full` is the
-    value of the metric when every image is a hit.
+    All weights are equal for a mean over images; for a mean over classes they are equal within a class; images that
+    the metric leaves out have none. `full` is the value of the metric when every image is a hit.
     """
 
     hits: NDArray[np.float64]
@@ -91,15 +91,19 @@ class Share:
 
     def interval(self, level: float = LEVEL) -> tuple[float, float] | None:
         """Return Wilson's interval if fewer than `FEW` images are hits, or are not hits; else None."""
-        if min(self.hits.sum(), (1 - self.hits).sum()) >= FEW:
+        hits = self.hits[self.weights > 0]
+        if min(hits.sum(), (1 - hits).sum()) >= FEW:
             return None
         low, high = wilson(self.share, self.n, level)
         return self.full * low, self.full * high
 
     def difference(self, other: Share, level: float = LEVEL) -> tuple[float, float] | None:
-        """Return Tango's interval of other - self if the two differ on fewer than `FEW` images; else None."""
-        differing = other.hits - self.hits
-        if np.abs(differing).sum() >= FEW:
+        """Return Tango's interval of other - self if the two differ on fewer than `FEW` images; else None.
+
+        None, too, if the two do not weigh the images alike.
+        """
+        differing = (other.hits - self.hits) * (self.weights > 0)
+        if np.abs(differing).sum() >= FEW or not np.array_equal(self.weights, other.weights):
             return None
         only_self, only_other = (self.n * float(np.maximum(side * differing, 0) @ self.weights) for side in (-1, 1))
         low, high = tango(only_self, only_other, self.n, level)
@@ -118,11 +122,13 @@ class Reducer:
     """A metric that is not a mean over images: from a table of n images and counts (R, n) to its values (R,).
 
     A `biased` one grows or shrinks when images are drawn twice, as a sum of absolute values does; its values are then
-    shifted so that their mean is the value of the table itself.
+    shifted so that their mean is the value of the table itself. `share` returns a metric that is a weighted share of
+    the images as such, None if no image counts.
     """
 
     of: Callable[[pd.DataFrame, Counts], Values]
     biased: bool = False
+    share: Callable[[pd.DataFrame], Share | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,23 @@ import pandas as pd
 from dctkd_zoo import discover
 from eval import metrics
 from eval.metrics import _base
-from eval.stats import calibration, per_class, skill
+from eval.stats import calibration, fidelity, per_class, skill
 from eval.stats.bootstrap import RESAMPLES, Bootstrap, Reducer, Share, Values, bootstrap
 
 FULL = 100.0  # percent
 
 # Metrics that are not means over images, computed for all resamples at once.
-REDUCERS: Mapping[str, Reducer] = {"mca": per_class.MCA, "ece": calibration.ECE}
+REDUCERS: Mapping[str, Reducer] = {
+    "mca": per_class.MCA,
+    "ece": calibration.ECE,
+    "agreement_wrong": fidelity.AGREEMENT_WRONG,
+}
+
+
+def reducers(table: pd.DataFrame) -> dict[str, Reducer]:
+    """Return the reducers of a table's metrics that are not means over images, and of its skills."""
+    chosen = (item for item in _base.load(REDUCERS) if isinstance(item, _base.TableMetric) and item.fits(table))
+    return {item.name: REDUCERS[item.name] for item in chosen} | skill.reducers(table)
 
 
 def per_image(table: pd.DataFrame) -> dict[str, Values]:
@@ -43,7 +53,8 @@ def shares(table: pd.DataFrame, figures: Iterable[str]) -> dict[str, Share]:
     chosen = [item.name for item in _base.load(names) if isinstance(item, _base.ImageMetric) and item.share]
     equal = np.full(len(table), 1 / len(table))
     result = {name: Share(table[name].to_numpy(np.float64) / FULL, equal) for name in chosen}
-    return result | ({"mca": per_class.share(table)} if "mca" in figures else {})
+    weighted = {name: of(table) for name in figures if name in REDUCERS and (of := REDUCERS[name].share)}
+    return result | {name: item for name, item in weighted.items() if item}
 
 
 def bootstrapped(
@@ -51,9 +62,8 @@ def bootstrapped(
 ) -> Bootstrap:
     """Bootstrap all metrics of a table, or only `figures`, in `count` resamples of its images."""
     columns = {name: item for name, item in per_image(table).items() if figures is None or name in figures}
-    known = {**REDUCERS, **skill.reducers(table)}
-    reducers = {name: item for name, item in known.items() if figures is None or name in figures}
-    return bootstrap(table, columns, reducers, seed, count, shares(table, [*columns, *reducers]))
+    chosen = {name: item for name, item in reducers(table).items() if figures is None or name in figures}
+    return bootstrap(table, columns, chosen, seed, count, shares(table, [*columns, *chosen]))
 
 
 def intervals(table: pd.DataFrame, seed: int = 0, count: int = RESAMPLES) -> dict[str, tuple[float, float]]:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from dctkd_zoo.errors import ZooError
+from eval import columns
 from eval.stats.bootstrap import LEVEL, Bootstrap, Values, interval
 
 NAMED = 3  # images that an error names; more are counted
@@ -19,8 +20,8 @@ NAMED = 3  # images that an error names; more are counted
 class Difference:
     """A metric of two entries and the difference b - a with its interval and test.
 
-    `p` is uncorrected, `holm` is corrected for all comparisons made (`corrected`). The difference is `significant` if
-    its interval excludes 0 and `holm` is below 1 - the interval's level.
+    `p` is uncorrected, `holm` is corrected for all comparisons made in the same `family` of tests (`corrected`). The
+    difference is `significant` if its interval excludes 0 and `holm` is below 1 - the interval's level.
     """
 
     figure: str
@@ -32,6 +33,7 @@ class Difference:
     p: float
     holm: float
     significant: bool
+    family: str
 
 
 def align(a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str] = ("a", "b")) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -101,7 +103,8 @@ def difference(figure: str, a: Bootstrap, b: Bootstrap, p: float | None = None) 
     exact = a.shares[figure].difference(b.shares[figure]) if figure in a.shares else None
     low, high = exact or interval(values)
     first, second = a.figures[figure], b.figures[figure]
-    one = Difference(figure, first, second, second - first, low, high, uncorrected, uncorrected, significant=False)
+    family = columns.get(figure).family
+    one = Difference(figure, first, second, second - first, low, high, uncorrected, uncorrected, False, family)
     return corrected([one])[0]
 
 
@@ -116,8 +119,12 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:
-    """Return the differences with `holm` and `significant` corrected for all of them."""
-    return [
-        replace(item, holm=p, significant=(item.low > 0 or item.high < 0) and p < 1 - LEVEL)
-        for item, p in zip(differences, holm([item.p for item in differences]), strict=True)
-    ]
+    """Return the differences with `holm` and `significant` corrected for all of the same family."""
+    families = dict.fromkeys(item.family for item in differences)
+    ps = {family: iter(holm([item.p for item in differences if item.family == family])) for family in families}
+    return [_with_p(item, next(ps[item.family])) for item in differences]
+
+
+def _with_p(item: Difference, p: float) -> Difference:
+    """Return a difference with its corrected p."""
+    return replace(item, holm=p, significant=(item.low > 0 or item.high < 0) and p < 1 - LEVEL)

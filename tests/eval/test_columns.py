@@ -8,6 +8,7 @@ import pytest
 
 from dctkd_zoo import discover, registry
 from eval import columns, metrics
+from eval.metrics import _objects
 from eval.run.results_csv import RESULTS, read
 
 ROWS = read(RESULTS)
@@ -65,6 +66,21 @@ def test_every_metric_and_every_measured_score_has_a_column():
     assert skills <= known
 
 
+def test_what_is_compared_belongs_to_a_family():
+    families = {c.name: c.family for c in columns.COLUMNS}
+    assert {families[name] for name in ("top5", "mca", "nll", "ece")} == {"accuracy"} and families["top1"] == "top-1"
+    assert {families[f"skill.{name}"] for name in _objects.SCORES} == {"objects"}
+    skills = {name for name in families if name.startswith("skill.")} - {f"skill.{name}" for name in _objects.SCORES}
+    assert {families[name] for name in (*skills, "agreement", "agreement_wrong", "kl")} == {"alignment"}
+    assert all(column.family for column in columns.COLUMNS)
+
+
+def test_scores_on_objects_are_those_that_rows_have():
+    row = {"dataset": "miniplaces12k", "energy": "0.1", "chance.energy": "0.1", "auc": "", "top1": "50"}
+    assert [column.name for column in columns.scores_on_objects([row])] == ["energy"]
+    assert [column.name for column in columns.scores_on_objects([row, row | {"auc": "0.6"}])] == ["energy", "auc"]
+
+
 def test_a_table_has_the_columns_that_rows_have_values_for():
     rows = [row for row in ROWS if row["dataset"] == "synthscenes"]
     names = [column.name for column in columns.of("card", rows)]
@@ -75,4 +91,5 @@ def test_a_table_has_the_columns_that_rows_have_values_for():
 def test_a_dataset_of_few_classes_has_no_top5(monkeypatch):
     few = {name: replace(known, num_classes=5) for name, known in registry.datasets().items()}
     monkeypatch.setattr(columns, "datasets", lambda: few)
-    assert "top5" not in [column.name for column in columns.of("card", ROWS)]
+    rows = [row | {"agreement5": "100"} for row in ROWS]
+    assert not {"top5", "agreement5"} & {column.name for column in columns.of("card", rows)}

@@ -389,6 +389,8 @@ def test_help_needs_no_torch_and_the_flags_say_where():
         "--limit",
         "--protocol",
         "--report",
+        "--sanity",
+        "--teacher",
         "--results",
         "--json",
         "--write",

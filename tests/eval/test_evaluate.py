@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import timm
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -24,12 +25,12 @@ from dctkd_zoo import features, models, registry, teacher_cache, teachers, weigh
 from dctkd_zoo._io import hashing
 from dctkd_zoo.data import split as content
 from dctkd_zoo.data.sources.synthscenes import CLASSES
-from dctkd_zoo.errors import DatasetError, DatasetMissing, NonFiniteAnswers, WeightsNotFound
+from dctkd_zoo.errors import DatasetError, DatasetMissing, NonFiniteAnswers, TeacherMismatch, WeightsNotFound
 from dctkd_zoo.models import export
 from eval.__main__ import main
 from eval.metrics import _base
 from eval.metrics._base import LevelMetric
-from eval.run import attempt, config, evaluation, protocol, result_row, results_csv, setup
+from eval.run import attempt, config, evaluation, protocol, result_row, results_csv, sanity, setup
 from eval.run import cache as kept
 from eval.run.attempt import Status
 from eval.stats import skill
@@ -105,14 +106,18 @@ def test_a_student_is_measured_against_its_teacher(home):
     )
     names = [name for name in protocol.PROTOCOLS["exact"].metrics if isinstance(_base.load([name])[0], LevelMetric)]
     levels = [f"{prefix}{name}.{k}" for name in names for prefix in ("", "chance.") for k in (1, 2, 3)]
-    known = ["id", "label", "prediction", "confidence", "teacher_prediction", "top1", "top5", "nll", "agreement"]
+    known = ["id", "label", "prediction", "confidence", "teacher_prediction", "top1", "top5", "nll"]
+    known += ["agreement", "agreement5", "kl"]
     assert len(names) == 4 and sorted(result.table.columns) == sorted([*known, *levels])
     assert done[-3:] == [(0, 90), (64, 90), (90, 90)]
     assert result.table["id"][0] == "test/ant/00.png" and result.table["id"].is_unique
     assert result.table["label"].tolist() == [label for label in range(3) for _ in range(PER_CLASS)]
     assert np.isfinite(result.table.drop(columns="id").to_numpy(float)).all()
     assert result.figures["top1"] == pytest.approx(100 * (result.table.label == result.table.prediction).mean())
-    assert result.figures["top5"] == 100
+    assert result.figures["top5"] == result.figures["agreement5"] == 100
+    shared = result.table[result.table.teacher_prediction != result.table.label]
+    expected = 100 * (shared.prediction == shared.teacher_prediction).mean()
+    assert result.figures["agreement_wrong"] == pytest.approx(expected)
     assert result.teacher == "r14_animals"
 
 
@@ -132,6 +137,166 @@ def test_a_baseline_is_compared_with_the_teacher_of_its_siblings_and_a_teacher_w
     teacher = evaluation.evaluate(registry.get_entry("r14_animals"), where(home))
     assert teacher.teacher is None and "ssim.1" not in teacher.table and "agreement" not in teacher.figures
     assert setup.reference(registry.get_entry("r18_ade20k")) == "r50_ade20k"
+
+
+def test_any_network_can_be_compared_with_any_other(home, monkeypatch, tmp_path):
+    """Also a teacher with itself, and a student with its baseline; each is a measurement of its own in the cache."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    entry, teacher = registry.get_entry("r8_kd_animals"), registry.get_entry("r14_animals")
+    own, other = (evaluation.evaluate(entry, where(home, fresh=False, teacher=name)) for name in (None, "r8_animals"))
+    assert (own.teacher, other.teacher) == ("r14_animals", "r8_animals")
+    baseline = evaluation.evaluate(registry.get_entry("r8_animals"), where(home)).table
+    assert other.table["teacher_prediction"].tolist() == baseline["prediction"].tolist()
+    assert own.table["top1"].equals(other.table["top1"]) and not own.table["ssim.3"].equals(other.table["ssim.3"])
+    assert result_row.row(other)["teacher"] == "r8_animals" and result_row.row(other)["note"] is None
+    monkeypatch.setattr(evaluation, "_measure", lambda *given: pytest.fail("measured again"))
+    for name, expected in ((None, own), ("r14_animals", own), ("r8_animals", other)):
+        again = evaluation.evaluate(entry, where(home, fresh=False, teacher=name))
+        assert again.table["kl"].to_numpy() == pytest.approx(expected.table["kl"].to_numpy(), abs=0)
+    monkeypatch.undo()
+    itself = evaluation.evaluate(teacher, where(home, teacher="r14_animals"))
+    assert itself.figures["agreement"] == 100 and itself.figures["kl"] == pytest.approx(0, abs=1e-5)
+    assert itself.figures["agreement_wrong"] == 100 and itself.figures["skill.ssim"] == pytest.approx(1, abs=1e-5)
+
+
+def test_a_network_outside_the_catalog_can_be_the_chosen_teacher(home, tmp_path):
+    shutil.copytree(home / "out" / "r14_animals", tmp_path / "other")
+    name = f"local-dir:{tmp_path / 'other'}"
+    result, expected = (
+        evaluation.evaluate(registry.get_entry("r8_animals"), where(home, teacher=item)).table
+        for item in (name, "r14_animals")
+    )
+    pd.testing.assert_frame_equal(result, expected)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"), [(("ant", "cat", "bee"), "output 1 is 'cat', but 'bee'"), (("ant", "bee"), "has 2 classes")]
+)
+def test_a_chosen_teacher_of_other_classes_is_refused_by_both_names(home, tmp_path, classes, said, capsys):
+    name = f"local-dir:{export_untrained('r14_animals', tmp_path, classes)}"
+    expected = f"r8_animals cannot be compared with {name}: teacher {name}"
+    with pytest.raises(TeacherMismatch, match=said) as refused:
+        evaluation.evaluate(registry.get_entry("r8_animals"), where(home, teacher=name))
+    assert str(refused.value).startswith(expected)
+    assert main(["compare", "r8_animals", "r14_animals", "--teacher", name, *places(home)]) == 1
+    assert f"error: {expected}" in capsys.readouterr().err
+
+
+def test_compare_with_a_chosen_teacher_aligns_what_has_none(home, tmp_path, capsys):
+    path = tmp_path / "x.json"
+    command = ["compare", "r14_animals", "r8_animals", "--json", str(path), *places(home)]
+    assert main(command) == 0
+    assert "A has no teacher, so agreement and alignment are not compared: --teacher T" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    assert main([*command, "--teacher", "r8_kd_animals"]) == 0
+    (result,) = json.loads(path.read_text())
+    assert (result["teacher_a"], result["teacher_b"], result["note"]) == ("r8_kd_animals", "r8_kd_animals", "")
+    families = {item["figure"]: item["family"] for item in result["differences"]}
+    assert {families[name] for name in ("agreement", "agreement_wrong", "kl", "skill.ssim")} == {"alignment"}
+    assert "Agreement and alignment are with r8_kd_animals." in capsys.readouterr().out
+
+
+def test_the_table_and_the_records_say_which_teacher_was_chosen(home, tmp_path, capsys):
+    path, page = tmp_path / "x.json", tmp_path / "page"
+    names = ["r14_animals", "r8_animals", "r8_kd_animals", "--teacher", "r8_animals"]
+    assert evaluate(home, *names, "--json", str(path), "--report", str(page), "--no-images") == 0
+    rows = {entry["name"]: entry["row"] for entry in json.loads(path.read_text())["entries"]}
+    assert {row["teacher"] for row in rows.values()} == {"r8_animals"} and "skill.ssim" in rows["r14_animals"]
+    assert "against r8_animals." in " ".join(capsys.readouterr().out.split())
+    text = " ".join((page / "index.html").read_text(encoding="utf-8").split())
+    assert 'Agreement and alignment of all entries are with <span class="mono">r8_animals</span>.' in text
+    assert text.count('Its maps are compared with those of <span class="mono">r8_animals</span>.') == 3
+    assert '<span class="dim">teacher, ' in text and '<span class="dim">baseline, ' in text
+
+
+def test_rows_of_results_are_measured_against_an_entrys_own_teacher(home, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(results_csv, "RESULTS", tmp_path / "results.csv")
+    for name in ("r8_kd_animals", "r14_animals"):
+        with pytest.raises(SystemExit, match="2"):
+            evaluate(home, name, "--write", "--teacher", "r8_animals")
+        own = registry.get_entry(name).teacher or "none"
+        expected = f"{name} has one row, measured against {own}, not against r8_animals; leave out --teacher"
+        assert expected in " ".join(capsys.readouterr().err.split())
+    assert not results_csv.RESULTS.exists()
+    assert evaluate(home, "r8_animals", "r8_kd_animals", "--write", "--teacher", "r14_animals") == 0
+    assert [row["teacher"] for row in results_csv.read(results_csv.RESULTS)] == ["r14_animals"] * 2
+
+
+def test_a_chosen_teacher_that_is_not_there_is_told_before_anything_is_measured(home, monkeypatch, capsys):
+    monkeypatch.setattr("eval.run.attempt.evaluate", lambda *given: pytest.fail("measured"))
+    assert evaluate(home, "r8_animals", "--teacher", "r20_animals") == 1
+    assert "error: no weights for r20_animals" in capsys.readouterr().err
+    assert main(["compare", "r8_animals", "r14_animals", "--teacher", "r20_animals", *places(home)]) == 1
+    assert "error: no weights for r20_animals" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(home, "r8_animals", "--teacher", "r14_animal")
+    assert "did you mean r14_animals" in capsys.readouterr().err
+
+
+def test_the_sanity_check_replaces_weights_from_the_head_to_the_stem(home, tmp_path, capsys):
+    entry = registry.get_entry("r8_kd_animals")
+    result = evaluation.evaluate(entry, where(home, sanity=True))
+    parts = ["nothing", "head", "stage 3", "stage 2", "stage 1", "stem"]
+    assert [step.part for step in result.sanity] == parts
+    trained, head, *_, last = (step.figures for step in result.sanity)
+    assert trained == {name: result.figures[name] for name in trained} and "agreement" in trained
+    skills = [name for name in trained if name.startswith("skill.")]
+    assert {"skill.ssim", "skill.cka"} <= {*skills} and not any("energy" in name for name in skills)
+    assert [head[name] for name in skills] == pytest.approx([trained[name] for name in skills], abs=1e-5)
+    assert head["agreement"] != trained["agreement"]
+    # With all of it replaced, it is the untrained network, whatever the trained one was.
+    fresh = tmp_path / "out" / "r8_kd_animals"
+    shutil.copytree(home / "out" / "r8_kd_animals", fresh)
+    save_file(sanity.untrained(result.weights, 0).state_dict(), fresh / weights.WEIGHTS)
+    weights.write_hashes(fresh)
+    shutil.copytree(home / "out" / "r14_animals", tmp_path / "out" / "r14_animals")
+    untrained = evaluation.evaluate(entry, where(home, trained=tmp_path / "out"))
+    assert last == pytest.approx({name: untrained.figures[name] for name in last}, abs=1e-5)
+    assert not evaluation.evaluate(entry, where(home)).sanity
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_100", "efficientnet_lite0", "vit_tiny_patch16_224"])
+def test_each_tensor_of_a_network_is_in_one_part(name):
+    model = timm.create_model(name, num_classes=3)
+    parts = [*sanity.parts(model)]
+    assert [part for part, _ in parts][:1] == ["head"] and parts[-1][0] == "stem"
+    assert [part for part, _ in parts[1:-1]] == [f"stage {n}" for n in range(len(parts) - 2, 0, -1)]
+    assert sorted(tensor for _, names in parts for tensor in names) == sorted(model.state_dict())
+    head = dict(parts)["head"]
+    classifier = timm.get_pretrained_cfg_value(name, "classifier")
+    assert {f"{classifier}.weight", f"{classifier}.bias"} <= {*head}
+
+
+def test_a_part_that_makes_outputs_infinite_has_no_figures(home):
+    entry = registry.get_entry("r8_kd_animals")
+    network = setup.load_network(entry, weights.find(entry, home / "out"), ANIMALS, torch.device("cpu"))
+
+    def measure(network: features.FeatureExtractor) -> dict[str, float]:
+        raise NonFiniteAnswers("outputs are not finite")
+
+    first, *others = sanity.cascade(network, weights.find(entry, home / "out"), {"agreement": 50.0}, measure)
+    assert first.figures == {"agreement": 50.0} and len(others) == 5
+    assert all(np.isnan(step.figures["agreement"]) for step in others)
+
+
+def test_the_sanity_check_is_shown_and_recorded(home, tmp_path, capsys):
+    path, page = tmp_path / "x.json", tmp_path / "page"
+    names = ["r8_kd_animals", "r14_animals", "--sanity", "--limit", "30"]
+    assert evaluate(home, *names, "--json", str(path), "--report", str(page), "--no-images") == 0
+    student, teacher = json.loads(path.read_text())["entries"][::-1]
+    if student["name"] != "r8_kd_animals":
+        student, teacher = teacher, student
+    assert [step["untrained"] for step in student["sanity"]][:2] == ["nothing", "head"] and teacher["sanity"] == []
+    shown = capsys.readouterr().out
+    assert "r8_kd_animals: sanity check" in shown and "r14_animals: sanity check" not in shown
+    line = next(line for line in shown.splitlines() if line.startswith("stage 3"))
+    assert f"{student['sanity'][2]['agreement']:.2f}" in line
+    assert shown.count(sanity.CAPTION) == 1
+    text = (page / "index.html").read_text(encoding="utf-8")
+    assert text.count("<summary>Sanity check</summary>") == 1 and sanity.CAPTION in text
+    with pytest.raises(SystemExit, match="2"):
+        evaluate(home, "r8_kd_animals", "--sanity", "--protocol", "released")
 
 
 def test_the_batches_do_not_change_the_figures(home, monkeypatch):
@@ -272,7 +437,7 @@ def test_images_without_objects_spoil_no_mean_no_interval_and_no_skill(home, mon
     masked(monkeypatch, masks)
     result = evaluation.evaluate(registry.get_entry("r8_kd_animals"), where(home, protocol="objects"))
     assert shown.sum() == 60 and result.table["top1"].notna().all()
-    for name in ("energy", "pointing", "attended", "rank_accuracy"):
+    for name in ("energy", "pointing", "attended", "rank_accuracy", "auc"):
         for who in ("", "teacher_"):
             column = result.table[f"{who}{name}.1"].astype(float)
             assert (column.notna() == shown).all()

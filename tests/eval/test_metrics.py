@@ -7,7 +7,8 @@ import torch
 from safetensors.torch import load_file
 from scipy.fft import dctn, idctn
 from scipy.ndimage import correlate1d
-from scipy.stats import pearsonr
+from scipy.special import softmax
+from scipy.stats import entropy, pearsonr
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_accuracy
 from torchmetrics.functional.image import structural_similarity_index_measure
@@ -18,6 +19,8 @@ from dctkd_zoo.features import Output
 from eval import metrics
 from eval.metrics import _base
 from eval.metrics._base import ImageMetric, LevelMetric, Metric, TableMetric
+from eval.stats import intervals
+from eval.stats.bootstrap import wilson
 
 SIZES = ((32, 32), (14, 9), (7, 7), (4, 4))
 
@@ -100,6 +103,58 @@ def test_agreement_counts_equal_guesses_right_or_wrong():
     teacher.logits[:2] = student.logits[:2] * 3
     teacher.logits[2:] = -student.logits[2:]
     assert image_metric("agreement")(student, teacher, batch()).tolist() == [100, 100, 0, 0, 0, 0]
+
+
+def test_agreement_in_top_5_is_top_5_with_the_teachers_classes_as_labels():
+    student, teacher = output(0, images=400), output(1, images=400)
+    labels = batch(images=400)._replace(labels=teacher.logits.argmax(dim=1))
+    result = image_metric("agreement5")(student, teacher, batch(images=400))
+    assert torch.equal(result, image_metric("top5")(student, student, labels)) and set(result.tolist()) == {0, 100}
+    few = output(0, classes=5), output(1, classes=5)
+    assert image_metric("agreement5")(*few, batch(classes=5)).tolist() == [100.0] * 6
+
+
+def test_kl_is_that_of_scipy_whatever_the_precision_and_the_scale():
+    student, teacher = output(0, images=50), output(1, images=50)
+    for scale in (1.0, 20.0):  # at 20 many probabilities are 0 in float32
+        a, b = (side._replace(logits=scale * side.logits) for side in (student, teacher))
+        ours, theirs = (softmax(side.logits.double().numpy(), axis=1) for side in (a, b))
+        expected = entropy(theirs, ours, axis=1)
+        result = image_metric("kl")(a, b, batch(images=50))
+        assert result.dtype == torch.float32 and result.numpy() == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    a, b = (output(0)._replace(logits=1e4 * torch.eye(6, 11).roll(shift, dims=1)) for shift in (0, 1))
+    assert image_metric("kl")(a, b, batch()).tolist() == [1e4] * 6
+    shifted = student._replace(logits=student.logits + 100)
+    result = image_metric("kl")(shifted, student, batch(images=50))
+    assert (result >= 0).all() and result.max() < 1e-4
+    half = student._replace(logits=student.logits.half())
+    assert image_metric("kl")(half, half, batch(images=50)).tolist() == [0.0] * 50
+
+
+def test_shared_mistakes_are_counted_among_those_of_the_teacher():
+    metric = one("agreement_wrong")
+    assert isinstance(metric, TableMetric)
+    table = pd.DataFrame(
+        {"label": [0, 0, 1, 1, 2, 2], "teacher_prediction": [0, 1, 0, 2, 2, 1], "prediction": [1, 1, 0, 1, 0, 2]}
+    )  # the teacher is wrong on the second, third, fourth and last image, the student with it on the first two of these
+    assert metric.fits(table) and metric.reduce(table, 3) == 50
+    assert not metric.fits(table.drop(columns="teacher_prediction"))
+    assert np.isnan(metric.reduce(table.assign(teacher_prediction=table["label"]), 3))
+    many = pd.concat([table] * 100_000)  # sums of float32 would be off by then
+    assert metric.reduce(many.astype({"label": np.float32}), 3) == 50
+
+
+def test_shared_mistakes_have_an_interval_of_the_mistakes_alone():
+    """Wilson's, as fewer than five of the 20 are shared, whatever the other 980 images are."""
+    label = np.zeros(1000, int)
+    teacher = np.where(np.arange(1000) < 20, 1, 0)
+    table = pd.DataFrame({"id": np.arange(1000), "label": label, "teacher_prediction": teacher, "confidence": 0.5})
+    table["prediction"] = np.where(np.arange(1000) < 3, 1, 0)
+    ends = intervals.intervals(table, count=50)["agreement_wrong"]
+    assert ends == pytest.approx(tuple(100 * end for end in wilson(3 / 20, 20)))
+    none = intervals.intervals(table.assign(teacher_prediction=0), count=50)["agreement_wrong"]
+    assert np.isnan(none).all()
+    assert "agreement_wrong" not in intervals.intervals(table.drop(columns="teacher_prediction"), count=50)
 
 
 @pytest.mark.parametrize(("name", "of"), [("mca", 3), ("mca_all", 5)])

@@ -18,6 +18,7 @@ from eval.metrics import _objects
 from eval.metrics._objects import (
     area,
     attended,
+    auc,
     averages,
     covered,
     energy,
@@ -29,7 +30,7 @@ from eval.metrics._objects import (
 )
 from eval.stats import skill
 
-SCORES = (energy, pointing, attended, rank_accuracy)
+SCORES = (energy, pointing, attended, rank_accuracy, auc)
 
 
 @pytest.fixture(scope="module")
@@ -125,8 +126,8 @@ def test_scores_of_a_map_that_is_known():
 
 def test_a_map_that_is_the_objects_has_all_and_what_is_around_them_nothing():
     on = (scene() > 0).float()
-    assert [score(on, scene()).item() for score in SCORES] == [1, 1, 3, 1]
-    assert [score(1 - on, scene()).item() for score in SCORES] == [0, 0, 0, 0]
+    assert [score(on, scene()).item() for score in SCORES] == [1, 1, 3, 1, 1]
+    assert [score(1 - on, scene()).item() for score in SCORES] == [0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("size", [(40, 40), (20, 20), (10, 10), (7, 9), (2, 2), (1, 1), (56, 50)])
@@ -136,6 +137,7 @@ def test_an_even_map_scores_the_share_of_the_image_that_is_objects(objects, size
     torch.testing.assert_close(energy(even, objects), area(objects), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(pointing(even, objects), area(objects), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(rank_accuracy(even, objects), area(objects), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(auc(even, objects), torch.full((len(objects),), 0.5), rtol=0, atol=1e-5)
     assert torch.equal(attended(even, objects), torch.zeros(len(objects)))
 
 
@@ -145,6 +147,7 @@ def test_maps_that_know_nothing_score_as_even_ones_do(objects):
     for score in (energy, pointing, rank_accuracy):
         assert score(maps, many).mean().item() == pytest.approx(area(many).mean().item(), abs=0.015)
     assert attended(maps, many).mean().item() == pytest.approx(1.5, abs=0.1)
+    assert auc(maps, many).mean().item() == pytest.approx(0.5, abs=0.005)
 
 
 @pytest.mark.parametrize("size", [(40, 40), (10, 10), (7, 9), (2, 2), (1, 1)])
@@ -165,6 +168,67 @@ def test_scores_against_loops(objects, size):
         on = ranked.reshape(-1, 40 * 40).mean(axis=1)  # share of objects of each cell, the largest first
         right = on[:whole].sum() + (rest * on[whole] if rest > 1e-9 else 0)
         assert result[3].item() == pytest.approx(right / cells, abs=1e-9)
+        on = torch.nn.functional.avg_pool2d(torch.from_numpy((big > 0) * 1.0)[None], 40).numpy().ravel()
+        assert result[4].item() == pytest.approx(by_pairs(image.numpy().ravel(), on), abs=1e-9)
+
+
+def by_pairs(heights: np.ndarray, on: np.ndarray) -> float:
+    """The AUC from all pairs of cells: of a share on objects of the one, and a share off them of the other."""
+    wins = (heights[:, None] > heights) + 0.5 * (heights[:, None] == heights)
+    weights = on[:, None] * (1 - on)
+    return float((wins * weights).sum() / weights.sum()) if weights.sum() > 1e-12 else np.nan
+
+
+def few_values(count: int, *size: int) -> Tensor:
+    """Maps with many equal cells."""
+    return torch.randint(5, (count, *size), generator=torch.Generator().manual_seed(2)).double() / 4
+
+
+@pytest.mark.parametrize("size", [(40, 40), (10, 10), (7, 9), (2, 2)])
+def test_auc_counts_equal_cells_by_half(objects, size):
+    maps = few_values(12, *size)
+    on = covered(maps, objects[:12]).sum(dim=1).flatten(1).numpy()
+    expected = [by_pairs(image.numpy().ravel(), share) for image, share in zip(maps, on, strict=True)]
+    assert auc(maps, objects[:12]).numpy() == pytest.approx(np.array(expected), abs=1e-9)
+    assert auc(maps.float(), objects[:12]).numpy() == pytest.approx(np.array(expected), abs=1e-5)
+
+
+@pytest.mark.parametrize("size", [(40, 40), (10, 10), (7, 9)])
+def test_auc_is_that_of_scikit_learn(objects, size):
+    metrics = pytest.importorskip("sklearn.metrics")
+    maps = few_values(12, *size)
+    result = auc(maps, objects[:12])
+    for image, shares_on, value in zip(maps, covered(maps, objects[:12]).sum(dim=1).numpy(), result, strict=True):
+        on, heights = shares_on.ravel(), image.numpy().ravel()
+        labels, weights = np.repeat([1, 0], len(on)), np.concatenate([on, (1 - on).clip(0)])
+        expected = metrics.roc_auc_score(labels, np.tile(heights, 2), sample_weight=weights)
+        assert value.item() == pytest.approx(expected, abs=1e-9)
+
+
+def test_auc_of_a_cell_that_is_partly_on_an_object():
+    """By hand: cells with 1, 1/2 and 0 on objects; heights 3, 2, 1 in all orders."""
+    objects = torch.zeros(1, 2, 6, dtype=torch.uint8)
+    objects[0, :, :2], objects[0, 0, 2:4] = 1, 2
+    for heights, expected in (((3, 2, 1), 2.125), ((1, 2, 3), 0.125), ((2, 3, 1), 1.625), ((1, 1, 1), 1.125)):
+        maps = torch.tensor(heights, dtype=torch.float32).view(1, 1, 3)
+        assert auc(maps, objects).item() == pytest.approx(expected / 2.25), heights
+
+
+def test_auc_is_no_number_where_everything_is_objects():
+    """And elsewhere it is one, also beside such an image."""
+    whole = torch.full((1, 7, 7), 2, dtype=torch.uint8)
+    almost = whole.clone()
+    almost[0, 3, 3] = 0
+    maps = torch.rand(2, 3, 3, generator=torch.Generator().manual_seed(0))
+    result = auc(maps, torch.cat([whole, almost]))
+    assert result.isnan().tolist() == [True, False] and 0 <= result[1] <= 1
+
+
+def test_auc_of_maps_that_are_no_numbers_is_any_value_but_no_error():
+    """The network is refused afterwards."""
+    maps = torch.full((2, 4, 4), torch.nan)
+    maps[1, 0] = 1.0
+    assert auc(maps, scene().repeat(2, 1, 1)).shape == (2,)
 
 
 @pytest.mark.parametrize(
@@ -252,10 +316,23 @@ def test_ranks_are_those_of_a_sort():
         assert rank_accuracy(maps, mask).item() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_rank_accuracy_is_that_of_quantus(seed):
+    """On maps of the masks' size and without equal cells, which Quantus orders by position."""
+    quantus = pytest.importorskip("quantus")
+    random = np.random.default_rng(seed)
+    maps = random.permutation(4 * 144).reshape(4, 12, 12) / 600
+    masks = random.random((4, 12, 12)) < (0.1, 0.3, 0.5, 0.9)[seed]
+    metric = quantus.RelevanceRankAccuracy(abs=False, normalise=False, disable_warnings=True)
+    expected = metric.evaluate_batch(maps, masks)
+    result = rank_accuracy(torch.from_numpy(maps), torch.from_numpy(masks.astype(np.uint8)))
+    assert result.numpy() == pytest.approx(expected, abs=1e-6)
+
+
 def test_the_best_number_of_attended_objects_is_what_images_show():
     assert skill.best("attended") == skill.best("teacher_attended") == 3
     assert skill.best("attended", 1.7) == skill.best("teacher_attended", 1.7) == 1.7
-    assert all(skill.best(name, 1.7) == 1 for name in ("energy", "pointing", "rank_accuracy", "ssim", "cka"))
+    assert all(skill.best(name, 1.7) == 1 for name in ("energy", "pointing", "rank_accuracy", "auc", "ssim", "cka"))
     table = pd.DataFrame({"objects_in_view": [3.0, 1.0, np.nan, 2.0]})
     assert skill.in_view(table) == 2 and skill.in_view(pd.DataFrame({"label": [0]})) == 3
 

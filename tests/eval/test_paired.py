@@ -124,6 +124,16 @@ def test_shown_needs_both_the_interval_and_the_p():
     assert (first.p, first.holm, first.significant, second.significant) == (0.04, 0.08, False, False)
 
 
+def test_families_are_corrected_on_their_own():
+    zero, apart = ({"top1": 50.0 + d} for d in (0, 10))
+    one = difference("top1", Bootstrap(zero, {"top1": np.zeros(100)}), Bootstrap(apart, {"top1": np.full(100, 10.0)}))
+    given = [("a", 0.01), ("b", 0.03), ("a", 0.04), ("b", 0.5), ("a", np.nan), ("c", 0.04)]
+    result = corrected([replace(one, p=p, family=family) for family, p in given])
+    assert [item.family for item in result] == [family for family, _ in given]
+    assert [item.holm for item in result] == pytest.approx([0.02, 0.06, 0.04, 0.5, np.nan, 0.04], nan_ok=True)
+    assert [item.significant for item in result] == [True, False, True, False, False, True]
+
+
 def test_no_number_is_no_difference():
     gap = Bootstrap({"iou": np.nan}, {"iou": np.full(50, np.nan)})
     result = difference("iou", gap, gap)

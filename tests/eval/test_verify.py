@@ -10,6 +10,7 @@ from eval.__main__ import main as evaluate
 from eval.run import results_csv
 from eval.run import verify as verification
 from eval.run.verify import against_teacher, compare, render
+from eval.stats.skill import score_of
 from tests.world import make, options
 from train.__main__ import main as train
 
@@ -129,6 +130,19 @@ def test_a_figure_that_is_gone_is_a_mismatch_unless_it_could_not_be_had():
     lacking = verdicts(found, against_teacher)
     assert lacking == {**verdicts(found), **dict.fromkeys(gone - {"skill.energy"}, None)}, "energy needs no teacher"
     assert verdicts({**found, "top1": "51"}, against_teacher)["top1"] is False
+
+
+def test_scores_that_a_row_was_recorded_without_are_not_compared(world, capsys):
+    """They came after it. What the row has of a score is compared in full."""
+    rows = results_csv.read(world / "results.csv")
+    later = [name for name in rows[0] if score_of(name) in ("kl", "agreement_wrong", "iou")]
+    assert {"kl", "kl.low", "agreement_wrong", "iou.1", "skill.iou", "skill.iou.low"} <= {*later}
+    for gone, status in ((later, 0), (["skill.pearson"], 1)):
+        kept = [{name: "" if name in gone else value for name, value in row.items()} for row in rows]
+        (world / "results.csv").write_text(results_csv.as_csv(kept))
+        assert verify(world, capsys, NAME)[0] == status
+        assert checks(None) == set() and checks(False) == (set(gone) if status else set())
+        assert not checks(True) & set(gone)
 
 
 def test_scores_that_an_earlier_version_measured_are_not_checked_and_named(world, capsys):
