@@ -66,8 +66,9 @@ class DistillationTask(TrainingTask):
     that read labels (`dctkd`, unless `guided=False`) get the likeliest class of each image: a mixed image counts if
     the teacher, which sees it mixed, names the class of its larger part.
 
-    With several ranks, terms that compare the images of a batch (`pkt`, `ckd`, `dist`, `sp`, `dctkd` with `reduction="correct"`)
-    compare those of their own rank, unless the ranks were joined with `dctkd_zoo.distributed.process_group`.
+    With several ranks, terms that compare the images of a batch (`pkt`, `ckd`, `dist`, `sp`, or `dctkd` with
+    `reduction="correct"`) compare those of their own rank, unless the ranks were joined with
+    `dctkd_zoo.distributed.process_group`.
 
     Args:
         student: a timm network on `device`.
