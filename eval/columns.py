@@ -87,6 +87,8 @@ _FAMILIES: Mapping[str, tuple[Column, ...]] = {
         _column("skill.ssim", "SSIM skill", "terminal results maps report", heading="skill"),
         _column("pearson", "Pearson", "maps report"),
         _column("skill.pearson", "Pearson skill", "results report"),
+        _column("class_map", "class maps", "maps report"),
+        _column("skill.class_map", "class map skill", "results maps report"),
         _column("iou", "IoU", "report"),
         _column("skill.iou", "IoU skill", "report"),
         _column("spectral", "spectral distance", "maps report", lower_is_better=True),

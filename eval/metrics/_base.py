@@ -35,10 +35,11 @@ class Metric(ABC):  # noqa: B024  the subclasses have the abstract methods
 class ImageMetric(Metric):
     """A metric with one number per image (B,), or one per image and level (B, L); the protocol averages them.
 
-    A `share` has only the numbers 100 and 0.
+    A `share` has only the numbers 100 and 0. One with `needs_class_maps` is left out if the networks give none.
     """
 
     share = False
+    needs_class_maps = False
 
     @abstractmethod
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:

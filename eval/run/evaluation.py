@@ -33,6 +33,7 @@ from eval.run.setup import (
     check_classes,
     check_preprocessing,
     compared_with,
+    enable_class_maps,
     find_teacher,
     load_network,
     object_masks,
@@ -43,6 +44,8 @@ from eval.stats import intervals as uncertainty
 from eval.stats import skill
 
 log = logging.getLogger(__name__)
+
+CHECKED = 4  # images on which class maps are checked
 
 _FRESH = set[Path]()  # teacher caches that this process has recomputed
 
@@ -148,8 +151,9 @@ def _measure(
     """Run the networks over the test set."""
     student = load_network(entry, found, split.classes, config.device)
     teacher = build_teacher(entry, teacher_weights, split.classes, config) if teacher_weights else None
+    class_maps = teacher is not None and _with_class_maps(student, teacher, views)
     references = _references(entry, teacher, split, views, report, config.fresh)
-    metrics = protocol.image_metrics(config.protocol, teacher is not None)
+    metrics = protocol.image_metrics(config.protocol, teacher is not None, class_maps)
     rows, together = table(student, references, views, metrics, report)
     ids = pd.Series([split.ids[position] for position in rows["position"]], name="id")
     rows = pd.concat([ids, rows.drop(columns="position")], axis=1)
@@ -169,14 +173,23 @@ def _sanity(
 ) -> tuple[Step, ...]:
     """Measure alignment as the network's weights are replaced by untrained ones; `trained` are its own metrics."""
     teacher = build_teacher(entry, teacher_weights, split.classes, config)
+    student = load_network(entry, found, split.classes, config.device)
+    class_maps = _with_class_maps(student, teacher, views)
     references = References(teacher_outputs(teacher, views, report), None, partners(views))
-    metrics = protocol.image_metrics(config.protocol, teacher=True)
+    metrics = protocol.image_metrics(config.protocol, teacher=True, class_maps=class_maps)
 
     def measure(network: FeatureExtractor) -> Mapping[str, float]:
         rows, together = table(network, references, views, metrics, report)
         return protocol.figures(rows, config.protocol, len(split.classes), together)
 
-    return cascade(load_network(entry, found, split.classes, config.device), found, trained, measure)
+    return cascade(student, found, trained, measure)
+
+
+def _with_class_maps(student: FeatureExtractor, teacher: teachers.Teacher, views: ImageLoader) -> bool:
+    """Let both networks give class maps if both can; return whether they do."""
+    with fp32_inference():
+        few = next(views.test(CHECKED), None)
+        return few is not None and enable_class_maps((student, teacher.network), few.images)
 
 
 def _references(

@@ -68,10 +68,17 @@ PROTOCOLS: Mapping[str, Protocol] = {
 }
 
 
-def image_metrics(protocol: str, teacher: bool) -> tuple[ImageMetric, ...]:
-    """Return the metrics of a protocol that are columns of the per-image table; `teacher`: whether there is one."""
-    chosen = _base.load(PROTOCOLS[protocol].metrics)
-    return tuple(m for m in chosen if isinstance(m, ImageMetric) and (teacher or not m.needs_teacher))
+def image_metrics(protocol: str, teacher: bool, class_maps: bool = False) -> tuple[ImageMetric, ...]:
+    """Return the metrics of a protocol that are columns of the per-image table.
+
+    `teacher`: whether there is one; `class_maps`: whether the outputs of both networks have them.
+    """
+    chosen = (metric for metric in _base.load(PROTOCOLS[protocol].metrics) if isinstance(metric, ImageMetric))
+    return tuple(
+        metric
+        for metric in chosen
+        if (teacher or not metric.needs_teacher) and (class_maps or not metric.needs_class_maps)
+    )
 
 
 def figures(

@@ -18,7 +18,7 @@ from dctkd_zoo.data.loader import ImageLoader
 from dctkd_zoo.data.pixel_cache import open_pixel_cache
 from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import to_device as put
-from dctkd_zoo.errors import DatasetError, TeacherMismatch, WeightsNotFound
+from dctkd_zoo.errors import DatasetError, TeacherMismatch, UnsupportedNetwork, WeightsNotFound
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.models import export
 from dctkd_zoo.spec import Dataset, Entry, Recipe
@@ -95,6 +95,19 @@ def load_network(entry: Entry, found: Weights, classes: tuple[str, ...], device:
     """Load a network on a device; `DatasetError` if its classes are not those of the data, in the same order."""
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), classes)
     return FeatureExtractor(put(models.load(entry.arch, found), device)).eval()
+
+
+def enable_class_maps(networks: Iterable[FeatureExtractor], images: Tensor) -> bool:
+    """Let all of the networks give class maps, checked on images (B, 3, S, S), or none; return whether they do."""
+    networks = tuple(networks)
+    try:
+        for network in networks:
+            network.enable_class_maps(images)
+    except UnsupportedNetwork:
+        for network in networks:
+            network.with_class_maps = False
+        return False
+    return True
 
 
 def check_classes(name: str, outputs: Iterable[str], classes: tuple[str, ...]) -> None:
