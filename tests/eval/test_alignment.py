@@ -113,9 +113,34 @@ def test_iou_of_half_types_is_float32():
     torch.testing.assert_close(result, compare("iou", student.float(), teacher.float()))
 
 
-@pytest.mark.parametrize("name", LEVEL_METRICS)
+@pytest.mark.parametrize("name", sorted({*LEVEL_METRICS} - {"class_map"}))
 def test_features_of_half_types_have_scores_in_float32(name):
     maps = [torch.rand(3, 4, 9, 9).bfloat16() for _ in range(2)]
     student, teacher = (Output(torch.zeros(3, 2), (m, m[..., :5, :5]), torch.zeros(3, 4)) for m in maps)
     result = level_metric(name)(student, teacher, Batch(torch.zeros(3, 3, 1, 1), torch.zeros(3), torch.arange(3)))
     assert result.dtype == torch.float32 and result.shape == (3, 2) and result.isfinite().all()
+
+
+def class_sides(seed: int, sizes: tuple[tuple[int, int], ...]) -> list[Output]:
+    """Outputs with class maps of given sizes, for 4 images of 3 classes."""
+    generator = torch.Generator().manual_seed(seed)
+    drawn = [(torch.randn(4, 3, generator=generator), torch.randn(4, 3, *size, generator=generator)) for size in sizes]
+    return [Output(logits, (), logits, class_maps=maps) for logits, maps in drawn]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_class_maps_are_compared_where_they_favour_the_teachers_class(seed):
+    student, teacher = class_sides(seed, ((5, 4), (5, 4)))
+    batch = Batch(torch.zeros(4, 3, 1, 1), torch.zeros(4), torch.arange(4))
+    result = level_metric("class_map")(student, teacher, batch)
+    expected = []
+    for image, first in enumerate(teacher.logits.argmax(dim=1).tolist()):
+        a, b = (np.clip(side.class_maps[image, first].numpy().ravel(), 0, None) for side in (student, teacher))
+        expected.append(a @ b / math.sqrt((a @ a) * (b @ b)))
+    assert result.shape == (4, 1)
+    assert result[:, 0].numpy() == pytest.approx(expected, abs=1e-6)
+    scaled = student._replace(class_maps=100 * student.class_maps)
+    torch.testing.assert_close(level_metric("class_map")(scaled, teacher, batch), result)
+    torch.testing.assert_close(level_metric("class_map")(teacher, teacher, batch), torch.ones(4, 1))
+    against = student._replace(class_maps=-student.class_maps.abs())
+    assert not level_metric("class_map")(against, teacher, batch).any()

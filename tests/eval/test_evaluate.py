@@ -105,10 +105,11 @@ def test_a_student_is_measured_against_its_teacher(home):
         registry.get_entry("r8_kd_animals"), where(home), lambda images, total: done.append((images, total))
     )
     names = [name for name in protocol.PROTOCOLS["exact"].metrics if isinstance(_base.load([name])[0], LevelMetric)]
-    levels = [f"{prefix}{name}.{k}" for name in names for prefix in ("", "chance.") for k in (1, 2, 3)]
+    levels = [f"{name}.{k}" for name in names for k in ((1,) if name == "class_map" else (1, 2, 3))]
+    levels += [f"chance.{name}" for name in levels]
     known = ["id", "label", "prediction", "confidence", "teacher_prediction", "top1", "top5", "nll"]
     known += ["agreement", "agreement5", "kl"]
-    assert len(names) == 4 and sorted(result.table.columns) == sorted([*known, *levels])
+    assert len(names) == 5 and sorted(result.table.columns) == sorted([*known, *levels])
     assert done[-3:] == [(0, 90), (64, 90), (90, 90)]
     assert result.table["id"][0] == "test/ant/00.png" and result.table["id"].is_unique
     assert result.table["label"].tolist() == [label for label in range(3) for _ in range(PER_CLASS)]
@@ -119,6 +120,18 @@ def test_a_student_is_measured_against_its_teacher(home):
     expected = 100 * (shared.prediction == shared.teacher_prediction).mean()
     assert result.figures["agreement_wrong"] == pytest.approx(expected)
     assert result.teacher == "r14_animals"
+
+
+def test_class_maps_are_compared_only_of_networks_that_have_them(home):
+    networks = [features.FeatureExtractor(models.create(arch, 3, 64).eval()) for arch in ("r8", "r14", "cnx")]
+    small, large, other = networks
+    images = torch.randn(2, 3, 64, 64)
+    assert setup.enable_class_maps((small, large), images)
+    assert small(images).class_maps is not None and large(images).class_maps is not None
+    assert not setup.enable_class_maps((small, other), images)
+    assert small(images).class_maps is None and other(images).class_maps is None
+    having, lacking = (protocol.image_metrics("exact", True, answer) for answer in (True, False))
+    assert {metric.name for metric in having} - {metric.name for metric in lacking} == {"class_map"}
 
 
 def test_the_figures_are_those_of_the_plain_network_on_the_plain_images(home):

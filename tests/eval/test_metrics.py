@@ -44,7 +44,12 @@ def one(name: str) -> Metric:
     return result
 
 
-LEVEL_METRICS = tuple(name for name in discover.modules(metrics.__name__) if isinstance(one(name), LevelMetric))
+def reads_activations(metric: Metric) -> bool:
+    """Whether it compares the activation maps of each level, as all do but that of class maps."""
+    return isinstance(metric, LevelMetric) and not metric.needs_class_maps
+
+
+LEVEL_METRICS = tuple(name for name in discover.modules(metrics.__name__) if reads_activations(one(name)))
 
 
 def image_metric(name: str) -> ImageMetric:
