@@ -256,6 +256,10 @@ def test_the_sanity_check_replaces_weights_from_the_head_to_the_stem(home, tmp_p
     assert trained == {name: result.figures[name] for name in trained} and "agreement" in trained
     skills = [name for name in trained if name.startswith("skill.")]
     assert {"skill.ssim", "skill.cka"} <= {*skills} and not any("energy" in name for name in skills)
+    assert "skill.class_map" in skills and head["skill.class_map"] != pytest.approx(
+        trained["skill.class_map"], abs=1e-5
+    )
+    skills.remove("skill.class_map")  # the only one that the head has a part in
     assert [head[name] for name in skills] == pytest.approx([trained[name] for name in skills], abs=1e-5)
     assert head["agreement"] != trained["agreement"]
     # With all of it replaced, it is the untrained network, whatever the trained one was.
@@ -324,25 +328,26 @@ def test_a_student_runs_once_per_batch_and_its_teacher_once_for_all_its_students
     monkeypatch.setenv("DCTKD_ZOO_HOME", str(home / "another"))  # where no teacher was run yet
     runs = []
 
-    def counted(model: nn.Module, images: Tensor) -> features.Output:
+    def counted(model: nn.Module, images: Tensor, *rest: bool) -> features.Output:
         runs.append(len(images))
-        return plain(model, images)
+        return plain(model, images, *rest)
 
     plain = features.run
     monkeypatch.setattr(features, "run", counted)
     evaluation.evaluate(registry.get_entry("r8_kd_animals"), where(home))
-    assert sum(runs) == 2 * 90
+    checks = [evaluation.CHECKED] * 2  # whether both networks have class maps
+    assert sum(runs) == 2 * 90 + sum(checks)
     assert runs[-2:] == [64, 26]
     runs.clear()
     evaluation.evaluate(registry.get_entry("r8_animals"), where(home))
-    assert runs == [64, 26]
+    assert runs == [*checks, 64, 26]
 
 
 def test_what_was_measured_is_not_measured_again_unless_something_changed(home, monkeypatch, tmp_path):
     monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
     entry = registry.get_entry("r8_kd_animals")
     first = evaluation.evaluate(entry, where(home, fresh=False))
-    monkeypatch.setattr(features, "run", lambda model, images: pytest.fail("run again"))
+    monkeypatch.setattr(features, "run", lambda *given: pytest.fail("run again"))
     again = evaluation.evaluate(entry, where(home, fresh=False))
     pd.testing.assert_frame_equal(first.table, again.table, check_dtype=False)
     assert again.figures == pytest.approx(first.figures, nan_ok=True) and again.date == first.date
@@ -363,9 +368,9 @@ def test_fresh_reaches_what_the_cache_holds_of_the_teacher(home, monkeypatch, tm
     runs = []
     plain = features.run
 
-    def counted(model, images):
+    def counted(model, images, *rest):
         runs.append(len(images))
-        return plain(model, images)
+        return plain(model, images, *rest)
 
     monkeypatch.setattr(features, "run", counted)
     for name, fresh, expected in (
@@ -376,7 +381,7 @@ def test_fresh_reaches_what_the_cache_holds_of_the_teacher(home, monkeypatch, tm
     ):
         runs.clear()
         evaluation.evaluate(registry.get_entry(name), where(home, fresh=fresh))
-        assert sum(runs) == expected, (name, fresh)
+        assert sum(runs) == expected + 2 * evaluation.CHECKED, (name, fresh)
 
 
 def outside(home: Path, tmp_path: Path) -> Path:
@@ -557,8 +562,8 @@ def test_images_without_an_answer_are_counted(home, monkeypatch, tmp_path):
     monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
     plain = features.run
 
-    def fails(model: nn.Module, images: Tensor) -> features.Output:
-        output = plain(model, images)
+    def fails(model: nn.Module, images: Tensor, *rest: bool) -> features.Output:
+        output = plain(model, images, *rest)
         output.logits[:2] = float("nan")
         return output
 
