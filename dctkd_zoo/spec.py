@@ -18,7 +18,7 @@ from dctkd_zoo.schedules import Step as Step
 
 NAME = re.compile(
     r"(?P<arch>[a-z][a-z0-9]*)"
-    r"(?P<terms>(?:_[a-z]+)*?)"
+    r"(?P<terms>(?:_[a-z][a-z0-9]*)*?)"
     r"_(?P<dataset>[a-z][a-z0-9]*)"
     r"(?:\.(?P<variant>[a-z0-9]+))?"
 )
