@@ -73,10 +73,16 @@ def test_dft_is_the_real_part_of_fft2(size):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_ablations_are_an_unnormalised_dct_of_the_map_on_0_1_and_that_map(size):
+def test_the_others_are_a_dct_of_the_map_on_0_1_or_of_unit_energy_and_the_map_on_0_1(size):
     maps = 1e3 * random(3, *size) + 40
     onto = ramp(maps.numpy())
-    due = {"dct2_raw": dct(onto - onto.mean(axis=(1, 2), keepdims=True)), "l2_minmax": onto}
+    free = centred(maps)
+    energy = np.sqrt((free**2).sum(axis=(1, 2), keepdims=True))  # of the map, which the DCT keeps
+    due = {
+        "dct2_raw": dct(onto - onto.mean(axis=(1, 2), keepdims=True)),
+        "dct2_energy": dct(free / energy),
+        "l2_minmax": onto,
+    }
     assert {*TRANSFORMS} == {*NORMALISED, *due}
     for name, expected in due.items():
         np.testing.assert_allclose(TRANSFORMS[name](maps).numpy(), expected, atol=1e-12)
