@@ -84,7 +84,7 @@ def undistilled(dataset: str, variant: str = "") -> set[str]:
         "r18-dctkd-ade20k",
         "r18_dctkd_",
         "r18_Dctkd_ade20k",
-        "r18_kd2_ade20k",
+        "r18_2kd_ade20k",
         "r18_ade20k\n",
     ],
 )
