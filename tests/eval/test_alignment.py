@@ -132,10 +132,11 @@ def class_sides(seed: int, sizes: tuple[tuple[int, int], ...]) -> list[Output]:
 def test_class_maps_are_compared_where_they_favour_the_teachers_class(seed):
     student, teacher = class_sides(seed, ((5, 4), (5, 4)))
     batch = Batch(torch.zeros(4, 3, 1, 1), torch.zeros(4), torch.arange(4))
+    assert student.class_maps is not None and teacher.class_maps is not None
     result = level_metric("class_map")(student, teacher, batch)
     expected = []
     for image, first in enumerate(teacher.logits.argmax(dim=1).tolist()):
-        a, b = (np.clip(side.class_maps[image, first].numpy().ravel(), 0, None) for side in (student, teacher))
+        a, b = (np.clip(m[image, first].numpy().ravel(), 0, None) for m in (student.class_maps, teacher.class_maps))
         expected.append(a @ b / math.sqrt((a @ a) * (b @ b)))
     assert result.shape == (4, 1)
     assert result[:, 0].numpy() == pytest.approx(expected, abs=1e-6)
