@@ -226,6 +226,8 @@ def test_figures_are_those_of_the_results(name):
     kept = [row for row in ROWS if row["name"] == name and row["protocol"] == "exact"]
     assert rows == [row for row in kept if row["teacher_cache"] == rows[0]["teacher_cache"]]
     columns = {"top-1 %": "top1", "top-5 %": "top5", "MCA %": "mca", "NLL nats": "nll", "agreement %": "agreement"}
+    columns |= {"agreement in top-5 %": "agreement5", "shared mistakes %": "agreement_wrong"}
+    columns |= {"KL from teacher nats": "kl", "class map skill": "skill.class_map"}
     heading, *lines = table(TEXTS[name], "seed")
     assert len(lines) == len(rows) + (len(rows) > 1)
     for row, line in zip(rows, lines, strict=False):

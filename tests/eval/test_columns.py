@@ -84,7 +84,7 @@ def test_scores_on_objects_are_those_that_rows_have():
 def test_a_table_has_the_columns_that_rows_have_values_for():
     rows = [row for row in ROWS if row["dataset"] == "synthscenes"]
     names = [column.name for column in columns.of("card", rows)]
-    fidelity = ("agreement", "agreement5", "agreement_wrong", "kl")
+    fidelity = ("agreement", "agreement5", "agreement_wrong", "kl", "skill.class_map")
     assert names == [n for n in ("top1", "top5", "mca", "nll", *fidelity) if any(row[n] for row in rows)]
     assert "top5" not in [c.name for c in columns.of("card", [{"dataset": "few", **rows[0]} | {"top5": ""}])]
 
