@@ -7,6 +7,7 @@ from torch import Tensor
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.features import Output
 from eval.metrics._base import ImageMetric
+from eval.metrics.top5 import among_five
 
 
 class Agreement5(ImageMetric):
@@ -17,5 +18,4 @@ class Agreement5(ImageMetric):
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one number per image, (B,)."""
-        guesses = student.logits.topk(min(5, student.logits.shape[1]), dim=1).indices
-        return 100.0 * (guesses == teacher.logits.argmax(dim=1, keepdim=True)).any(dim=1)
+        return among_five(student.logits, teacher.logits.argmax(dim=1))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.features import Output, to_fp32
+from dctkd_zoo.features import Output
+from dctkd_zoo.losses.kd import kd
 from eval.metrics._base import ImageMetric
 
 
@@ -17,6 +17,5 @@ class KL(ImageMetric):
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one number per image, (B,)."""
-        ours, theirs = (F.log_softmax(to_fp32(output.logits), dim=1) for output in (student, teacher))
-        terms = F.kl_div(ours, theirs, reduction="none", log_target=True)
-        return terms.sum(dim=1).clamp(min=0)  # rounding can bring equal probabilities below 0
+        # Rounding can bring equal probabilities below 0.
+        return kd(student.logits, teacher.logits, temperature=1.0).clamp(min=0)

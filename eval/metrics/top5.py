@@ -9,6 +9,12 @@ from dctkd_zoo.features import Output
 from eval.metrics._base import ImageMetric
 
 
+def among_five(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return 100 if a label (B,) is among the five largest of the logits (B, K), else 0 -> (B,)."""
+    guesses = logits.topk(min(5, logits.shape[1]), dim=1).indices
+    return 100.0 * (guesses == labels[:, None]).any(dim=1)
+
+
 class Top5(ImageMetric):
     """100 if the true class is among the five most probable classes, else 0; always 100 for up to five classes."""
 
@@ -18,5 +24,4 @@ class Top5(ImageMetric):
 
     def __call__(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one number per image, (B,)."""
-        guesses = student.logits.topk(min(5, student.logits.shape[1]), dim=1).indices
-        return 100.0 * (guesses == batch.labels[:, None]).any(dim=1)
+        return among_five(student.logits, batch.labels)
