@@ -26,8 +26,13 @@ def outputs(name: str, images: torch.Tensor) -> Output:
     """Return the output of an entry for images, computed in batches of 64."""
     model = dctkd_zoo.create_model(name, pretrained=True)
     with torch.inference_mode():
-        logits, maps, embeddings, _ = zip(*(dctkd_zoo.run(model, batch) for batch in images.split(64)), strict=True)
-    return Output(torch.cat(logits), tuple(map(torch.cat, zip(*maps, strict=True))), torch.cat(embeddings))
+        parts = [dctkd_zoo.run(model, batch) for batch in images.split(64)]
+    maps = zip(*(part.maps for part in parts), strict=True)
+    return Output(
+        torch.cat([part.logits for part in parts]),
+        tuple(torch.cat(level) for level in maps),
+        torch.cat([part.embedding for part in parts]),
+    )
 
 
 def main() -> None:

@@ -274,7 +274,7 @@ def test_a_resnet_is_trained_by_a_vit_that_sees_larger_images(name):
         (('"mbv3_dctkd_myscenes"', '"mnv5_dctkd_myscenes"'), "unknown architecture 'mnv5'"),
         (('"mbv3_dctkd_myscenes"', '"mbv3_dctkd_scenes"'), "unknown dataset 'scenes'"),
         (('source="folders"', 'source="folder"'), "unknown source 'folder'; available:"),
-        (("dctkd", "dctk"), "unknown loss term dctk; available: at, ce"),
+        (("dctkd", "dctk"), "unknown loss term dctk; available: at, cat, ce"),
         (('teacher="cnxn_myscenes"', 'teacher="cnxn_myscene"'), "teacher 'cnxn_myscene' is neither an entry"),
         (('"cnxn": Arch', '"r18": Arch'), "two architectures are called 'r18'"),
     ],

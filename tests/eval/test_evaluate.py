@@ -506,7 +506,7 @@ def test_the_test_set_of_synthscenes_has_outlines_so_both_protocols_measure_it_a
     )
     assert exact.weights.origin == "bundled" and len(exact.table) == 48
     pd.testing.assert_frame_equal(exact.table, objects.table)
-    assert objects.figures == exact.figures and objects.intervals == exact.intervals
+    np.testing.assert_equal((objects.figures, objects.intervals), (exact.figures, exact.intervals))
     assert {"energy", "pointing", "skill.attended", "skill.rank_accuracy", "objects_in_view"} <= objects.figures.keys()
     assert objects.figures["objects_in_view"] == 3
     known = protocol.figures(exact.table, "released", 12)
