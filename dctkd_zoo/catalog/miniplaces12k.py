@@ -5,7 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from dctkd_zoo.catalog._recipes import CORRECTED, entry
+from dctkd_zoo.catalog._recipes import (
+    ALPHA_BANDS,
+    ALPHA_STANDARDISED,
+    BANDS,
+    CLASS_MAP,
+    CORRECTED,
+    DKD_RAMP,
+    ENERGY,
+    STANDARDISED,
+    entry,
+    unsupervised,
+)
 from dctkd_zoo.catalog.miniplaces import DATASET as WHOLE
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Recipe
@@ -51,6 +62,7 @@ STUDENT = Recipe(
     weight_decay=5e-4,
     test_every=5,
 )
+DKD = replace(STUDENT, ramps=DKD_RAMP)
 
 baseline = partial(entry, recipe=STUDENT)
 student = partial(entry, recipe=STUDENT, teacher="el2_miniplaces12k", options=CORRECTED)
@@ -68,12 +80,34 @@ TRAINED = (
     student("r18_at_kd_miniplaces12k"),
     student("r18_dctkd_miniplaces12k"),
     student("r18_dctkd_kd_miniplaces12k"),
+    student("r18_dist_miniplaces12k"),
+    student("r18_dkd_miniplaces12k", recipe=DKD),
+    student("r18_kd_miniplaces12k.std", options=STANDARDISED, alpha=ALPHA_STANDARDISED),
+    student("r18_sp_miniplaces12k"),
+    student("r18_cat_miniplaces12k"),
+    student("r18_fft_miniplaces12k"),
+    student("r18_wavelet_miniplaces12k"),
+    unsupervised("r18_e2kd_miniplaces12k", recipe=STUDENT, teacher="el2_miniplaces12k"),
+    student("r18_dctkd_miniplaces12k.energy", options=ENERGY),
+    student("r18_dctkd_miniplaces12k.bands", options=BANDS, alpha=ALPHA_BANDS),
+    student("r18_dctkd_miniplaces12k.class", options=CLASS_MAP),
     # EfficientNet-Lite2 to MobileNetV2.
     student("mbv2_kd_miniplaces12k"),
     student("mbv2_at_miniplaces12k"),
     student("mbv2_at_kd_miniplaces12k"),
     student("mbv2_dctkd_miniplaces12k"),
     student("mbv2_dctkd_kd_miniplaces12k"),
+    student("mbv2_dist_miniplaces12k"),
+    student("mbv2_dkd_miniplaces12k", recipe=DKD),
+    student("mbv2_kd_miniplaces12k.std", options=STANDARDISED, alpha=ALPHA_STANDARDISED),
+    student("mbv2_sp_miniplaces12k"),
+    student("mbv2_cat_miniplaces12k"),
+    student("mbv2_fft_miniplaces12k"),
+    student("mbv2_wavelet_miniplaces12k"),
+    unsupervised("mbv2_e2kd_miniplaces12k", recipe=STUDENT, teacher="el2_miniplaces12k"),
+    student("mbv2_dctkd_miniplaces12k.energy", options=ENERGY),
+    student("mbv2_dctkd_miniplaces12k.bands", options=BANDS, alpha=ALPHA_BANDS),
+    student("mbv2_dctkd_miniplaces12k.class", options=CLASS_MAP),
     # EfficientNet-Lite2 to MobileNetV4.
     student("mnv4_kd_miniplaces12k"),
     student("mnv4_at_miniplaces12k"),

@@ -5,7 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from dctkd_zoo.catalog._recipes import CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry, patient
+from dctkd_zoo.catalog._recipes import (
+    ALPHA_BANDS,
+    ALPHA_STANDARDISED,
+    BANDS,
+    CLASS_MAP,
+    CORRECTED,
+    DKD_RAMP,
+    ENERGY,
+    LOW2,
+    LOW4,
+    RELEASED,
+    SIGNED,
+    STANDARDISED,
+    entry,
+    unsupervised,
+)
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Dataset, Recipe
 
@@ -62,6 +77,7 @@ STUDENT = Recipe(
     test_every=5,
 )
 MOBILE = replace(STUDENT, lr=0.05)
+DKD, DKD_MOBILE = replace(STUDENT, ramps=DKD_RAMP), replace(MOBILE, ramps=DKD_RAMP)
 LONG = replace(STUDENT, epochs=60)
 # A patient teacher (Beyer et al., CVPR 2022): the student only matches its answers, on strong crops and blends of
 # images. With the training images of MiniPlaces-12k, without labels, it sees about as many images in all.
@@ -92,6 +108,14 @@ ENTRIES = (
     student("r18_review_kd_scene15"),
     student("r18_dctkd_scene15"),
     student("r18_dctkd_kd_scene15"),
+    student("r18_dist_scene15"),
+    student("r18_dkd_scene15", recipe=DKD),
+    student("r18_kd_scene15.std", options=STANDARDISED, alpha=ALPHA_STANDARDISED),
+    student("r18_sp_scene15"),
+    student("r18_cat_scene15"),
+    student("r18_fft_scene15"),
+    student("r18_wavelet_scene15"),
+    unsupervised("r18_e2kd_scene15", recipe=STUDENT, teacher="el2_scene15"),
     # EfficientNet-Lite2 to MobileNetV2.
     mobile("mbv2_kd_scene15"),
     mobile("mbv2_at_scene15"),
@@ -106,6 +130,14 @@ ENTRIES = (
     mobile("mbv2_review_kd_scene15"),
     mobile("mbv2_dctkd_scene15"),
     mobile("mbv2_dctkd_kd_scene15"),
+    mobile("mbv2_dist_scene15"),
+    mobile("mbv2_dkd_scene15", recipe=DKD_MOBILE),
+    mobile("mbv2_kd_scene15.std", options=STANDARDISED, alpha=ALPHA_STANDARDISED),
+    mobile("mbv2_sp_scene15"),
+    mobile("mbv2_cat_scene15"),
+    mobile("mbv2_fft_scene15"),
+    mobile("mbv2_wavelet_scene15"),
+    unsupervised("mbv2_e2kd_scene15", recipe=MOBILE, teacher="el2_scene15"),
     # The loss under the transforms of the release.
     student("r18_dctkd_scene15.signed", options=SIGNED),
     student("r18_dctkd_scene15.abs", options=RELEASED),
@@ -114,12 +146,19 @@ ENTRIES = (
     # The loss on only the lowest frequencies.
     student("r18_dctkd_scene15.low4", options=LOW4),
     student("r18_dctkd_scene15.low2", options=LOW2),
+    # The loss with maps of unit energy, with learned weights of their bands, and with class maps.
+    student("r18_dctkd_scene15.energy", options=ENERGY),
+    student("r18_dctkd_scene15.bands", options=BANDS, alpha=ALPHA_BANDS),
+    student("r18_dctkd_scene15.class", options=CLASS_MAP),
+    mobile("mbv2_dctkd_scene15.energy", options=ENERGY),
+    mobile("mbv2_dctkd_scene15.bands", options=BANDS, alpha=ALPHA_BANDS),
+    mobile("mbv2_dctkd_scene15.class", options=CLASS_MAP),
     # Twice as many epochs.
     baseline("r18_scene15.long", recipe=LONG),
     student("r18_dctkd_scene15.long", recipe=LONG),
     # A patient teacher and no labels, also with more images.
-    patient("r18_kd_scene15.patient", recipe=PATIENT, teacher="el2_scene15"),
-    patient("r18_kd_scene15.unlabelled", recipe=UNLABELLED, teacher="el2_scene15"),
-    patient("r18_dctkd_kd_scene15.patient", recipe=PATIENT, teacher="el2_scene15"),
-    patient("r18_dctkd_kd_scene15.unlabelled", recipe=UNLABELLED, teacher="el2_scene15"),
+    unsupervised("r18_kd_scene15.patient", recipe=PATIENT, teacher="el2_scene15"),
+    unsupervised("r18_kd_scene15.unlabelled", recipe=UNLABELLED, teacher="el2_scene15"),
+    unsupervised("r18_dctkd_kd_scene15.patient", recipe=PATIENT, teacher="el2_scene15"),
+    unsupervised("r18_dctkd_kd_scene15.unlabelled", recipe=UNLABELLED, teacher="el2_scene15"),
 )

@@ -5,7 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from dctkd_zoo.catalog._recipes import ALPHA, CORRECTED, LOW2, LOW4, RELEASED, SIGNED, entry, patient
+from dctkd_zoo.catalog._recipes import (
+    ALPHA,
+    ALPHA_BANDS,
+    ALPHA_STANDARDISED,
+    BANDS,
+    CLASS_MAP,
+    CORRECTED,
+    DKD_RAMP,
+    ENERGY,
+    LOW2,
+    LOW4,
+    RELEASED,
+    SIGNED,
+    STANDARDISED,
+    entry,
+    unsupervised,
+)
 from dctkd_zoo.schedules import Cosine
 from dctkd_zoo.spec import Dataset, Recipe
 
@@ -37,6 +53,7 @@ STUDENT = Recipe(
     nesterov=True,
     weight_decay=5e-4,
 )
+DKD = replace(STUDENT, ramps=DKD_RAMP)
 LONG = replace(STUDENT, epochs=24)
 # A patient teacher (Beyer et al., CVPR 2022): it sees the student's views, strong crops and blends of images, for many
 # epochs, and the student only matches its answers, without labels.
@@ -68,6 +85,14 @@ ENTRIES = (
     student("r20_review_kd_synthscenes"),
     student("r20_dctkd_synthscenes"),
     student("r20_dctkd_kd_synthscenes"),
+    student("r20_dist_synthscenes"),
+    student("r20_dkd_synthscenes", recipe=DKD),
+    student("r20_kd_synthscenes.std", options=STANDARDISED, alpha=ALPHA_STANDARDISED),
+    student("r20_sp_synthscenes"),
+    student("r20_cat_synthscenes"),
+    student("r20_fft_synthscenes"),
+    student("r20_wavelet_synthscenes"),
+    unsupervised("r20_e2kd_synthscenes", recipe=STUDENT, teacher="r56_synthscenes"),
     student("r8_dctkd_synthscenes"),
     # The loss under the transforms of the release.
     student("r20_dctkd_synthscenes.signed", options=SIGNED),
@@ -75,6 +100,10 @@ ENTRIES = (
     # The loss on only the lowest frequencies.
     student("r20_dctkd_synthscenes.low4", options=LOW4),
     student("r20_dctkd_synthscenes.low2", options=LOW2),
+    # The loss with maps of unit energy, with learned weights of their bands, and with class maps.
+    student("r20_dctkd_synthscenes.energy", options=ENERGY),
+    student("r20_dctkd_synthscenes.bands", options=BANDS, alpha=ALPHA_BANDS),
+    student("r20_dctkd_synthscenes.class", options=CLASS_MAP),
     # As many epochs as the teacher has.
     baseline("r20_synthscenes.long", recipe=LONG),
     student("r20_at_synthscenes.long", recipe=LONG),
@@ -82,6 +111,6 @@ ENTRIES = (
     baseline("r8_synthscenes.long", recipe=LONG),
     student("r8_dctkd_synthscenes.long", recipe=LONG),
     # A patient teacher and no labels.
-    patient("r20_kd_synthscenes.patient", recipe=PATIENT, teacher="r56_synthscenes"),
-    patient("r20_dctkd_kd_synthscenes.patient", recipe=PATIENT, teacher="r56_synthscenes"),
+    unsupervised("r20_kd_synthscenes.patient", recipe=PATIENT, teacher="r56_synthscenes"),
+    unsupervised("r20_dctkd_kd_synthscenes.patient", recipe=PATIENT, teacher="r56_synthscenes"),
 )

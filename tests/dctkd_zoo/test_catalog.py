@@ -44,6 +44,8 @@ SMALL = (
     "synthscenes",
     "miniplaces12k",
 )  # of which nothing was reported, so that nothing released is to be repeated
+LATER = {"cat": 1, "dist": 1, "dkd": 1, "fft": 2000, "sp": 3000, "wavelet": 10}  # and `e2kd`, which reads no labels
+VARIED = {"energy", "bands", "class"}  # of `dctkd`
 MAIN = {"at": 1000, "pkt": 30000, "vid": 1, "crd": 0.8, "ckd": 400, "review": 1, "dctkd": 1}
 DEV = {"at": 1100, "pkt": 54000, "vid": 1.5, "crd": 1.4, "review": 1.8}
 ABLATION = {"a0p1": 0.1, "a0p2": 0.2, "a0p3": 0.3, "a0p4": 0.4, "a0p5": 0.5, "a0p6": 0.6, "a0p7": 0.7, "a0p8": 0.8}
@@ -146,7 +148,8 @@ def test_terms_that_were_not_tuned_have_no_tuned_weights(terms: str) -> None:
 
 def weights_of(terms: tuple[str, ...], tuned: bool = False) -> set[tuple[tuple[str, float], ...]]:
     """The different weights of the paper's entries with these terms, without the ablation of them."""
-    result = [e for e in EVERY if e.dataset not in SMALL and e.terms == terms and e.variant not in ABLATION]
+    others = ABLATION.keys() | {"mdistiller", "std"}
+    result = [e for e in EVERY if e.dataset not in SMALL and e.terms == terms and e.variant not in others]
     return {tuple(e.weights.items()) for e in result if (e.variant == "tuned") == tuned}
 
 
@@ -172,17 +175,25 @@ def test_tuned_weights_are_those_of_the_dev_branch(method: str) -> None:
 def test_ckd_weighs_less_on_synthscenes_where_it_would_diverge() -> None:
     other = {e.name for e in EVERY if e.dataset in SMALL and "ckd" in e.weights and e.weights["ckd"] != ALPHA["ckd"]}
     assert other == {"r20_ckd_synthscenes", "r20_ckd_kd_synthscenes"}
-    for e in (e for e in EVERY if e.dataset in SMALL and e.name not in other and e.variant not in PATIENT):
-        assert e.weights == paper_weights(e.terms, ALPHA)
+    same = [e for e in EVERY if e.dataset in SMALL and e.name not in other and not unsupervised(e)]
+    for e in (e for e in same if e.variant not in {"std", "bands"}):
+        assert e.weights == paper_weights(e.terms, ALPHA | LATER)
+    assert {tuple(e.weights.items()) for e in same if e.variant == "std"} == {(("ce", 0.1), ("kd", 9))}
+    assert {tuple(e.weights.items()) for e in same if e.variant == "bands"} == {(("ce", 1), ("dctkd", 10))}
 
 
-def test_under_a_patient_teacher_no_term_reads_labels() -> None:
-    patient = [e for e in EVERY if e.variant in PATIENT]
-    assert {e.variant for e in patient} == PATIENT
-    for e in patient:
+def unsupervised(e: Entry) -> bool:
+    return e.variant in PATIENT or "e2kd" in e.terms
+
+
+def test_without_supervision_no_term_reads_labels() -> None:
+    for e in filter(unsupervised, EVERY):
         assert e.weights == {"ce": 0, **dict.fromkeys(e.terms, 1)}
         terms = Objective(e.weights, e.loss_options).terms
         assert [name for name, term in terms.items() if term.needs_labels] == ["ce"]
+    patient = [e for e in EVERY if e.variant in PATIENT]
+    assert {e.variant for e in patient} == PATIENT
+    for e in patient:
         assert e.recipe.augment == "rrc" and e.recipe.mixup == 1 and "kd" in e.terms
         assert e.recipe.unlabelled == (e.variant == "unlabelled")
     few, many = (ENTRIES[f"r18_kd_scene15.{variant}"].recipe for variant in ("patient", "unlabelled"))
@@ -208,12 +219,21 @@ def test_options_follow_from_dataset_and_variant(dataset: str, variant: str) -> 
     expected: dict[str, Any] = {"dctkd": {"transform": transform, "guided": dataset != "cifar100"}}
     if variant.startswith("low"):
         expected["dctkd"]["keep"] = int(variant.removeprefix("low"))
+    expected["dctkd"] |= {
+        "energy": {"transform": "dct2_energy"},
+        "bands": {"transform": "dct2_energy", "bands": "learned"},
+        "class": {"maps": "class"},
+    }.get(variant, {})
+    if variant == "std":
+        expected["kd"] = {"standardise": True, "temperature": 2.0}
     if dataset in SCENES and variant != "corrected":
         expected |= {"vid": {"levels": "released"}, "ckd": {"levels": "released"}, "crd": {"negatives": "released"}}
     for e in (e for e in EVERY if (e.dataset, e.variant) == (dataset, variant)):
         if variant in PATIENT:
             expected["dctkd"]["guided"] = False
-        assert e.options == {term: expected[term] for term in e.terms if term in expected}, e.name
+        few = {"dkd": {"beta": 2.0}} if variant == "mdistiller" and e.arch != "r8x4" else {}
+        known = expected | few
+        assert e.options == {term: known[term] for term in e.terms if term in known}, e.name
 
 
 def test_names_are_unique() -> None:
@@ -244,6 +264,7 @@ def test_an_entry_is_there_for_its_weights_a_measurement_or_a_reported_figure() 
     wanted |= {name for kept in [*wanted] for name in registry.ancestors(kept, ENTRIES)}
     study = {e.name for e in ALL if e.dataset in ("scene15", "miniplaces12k")}  # to be trained under one teacher
     study |= {e.name for e in ALL if e.variant in PATIENT}
+    study |= {registry.baseline(e) for e in ALL if e.reported}
     assert wanted <= {e.name for e in ALL} <= wanted | study
 
 
@@ -316,12 +337,21 @@ def test_the_grid_of_cifar() -> None:
     assert distilled("cifar100") == set(product(("r56>r20", "r110>r32", "r32x4>r8x4"), GRID))
     assert distilled("cifar100", "r110") == set(product(["r110>r20"], GRID))
     assert undistilled("cifar100") == {"r56", "r110", "r32x4", "r20", "r32", "r8x4"}
-    assert sum(e.dataset == "cifar100" for e in EVERY) == 6 + 4 * 15
+    pairs = ("r56>r20", "r110>r32", "r32x4>r8x4")
+    assert distilled("cifar100", "mdistiller") == set(product(pairs, ("kd", "dkd")))
+    assert distilled("cifar100", "std") == set(product(pairs, ["kd"]))
+    assert undistilled("cifar100", "mdistiller") == undistilled("cifar100")
+    assert sum(e.dataset == "cifar100" for e in EVERY) == 6 + 4 * 15 + 6 + 9
 
 
 def test_the_small_sets() -> None:
-    assert distilled("scene15") == set(product(("el2>r18", "el2>mbv2"), GRID))
-    assert distilled("synthscenes") == {*product(["r56>r20"], GRID), ("r56>r8", "dctkd")}
+    later = {*LATER, "e2kd"}
+    assert distilled("scene15") == set(product(("el2>r18", "el2>mbv2"), GRID | later))
+    assert distilled("synthscenes") == {*product(["r56>r20"], GRID | later), ("r56>r8", "dctkd")}
+    for variant, terms in {"std": "kd", **dict.fromkeys(VARIED, "dctkd")}.items():
+        assert distilled("scene15", variant) == {("el2>r18", terms), ("el2>mbv2", terms)}
+        assert distilled("miniplaces12k", variant) == {("el2>r18", terms), ("el2>mbv2", terms)}
+        assert distilled("synthscenes", variant) == {("r56>r20", terms)}
     for variant in ("signed", "abs"):
         assert distilled("scene15", variant) == {("el2>r18", "dctkd"), ("el2>mbv2", "dctkd")}
         assert distilled("synthscenes", variant) == {("r56>r20", "dctkd")}
@@ -337,16 +367,17 @@ def test_the_small_sets() -> None:
     assert longer == dataclasses.replace(short, epochs=2 * short.epochs)
     assert undistilled("scene15") == {"el2", "r18", "mbv2"} and undistilled("scene15", "px224") == {"el0"}
     few = {"kd", *with_kd(("at", "dctkd"))}
-    assert distilled("miniplaces12k") == set(product(("el2>r18", "el2>mbv2", "el2>mnv4"), few))
+    class_maps = set(product(("el2>r18", "el2>mbv2"), later))
+    assert distilled("miniplaces12k") == set(product(("el2>r18", "el2>mbv2", "el2>mnv4"), few)) | class_maps
     assert undistilled("miniplaces12k") == {"el2", "el0", "r18", "mbv2", "mnv4"}
     assert undistilled("synthscenes") == {"r56", "r20", "r8"}
     assert distilled("synthscenes", "patient") == {("r56>r20", "kd"), ("r56>r20", "dctkd_kd")}
     for variant in ("patient", "unlabelled"):
         assert distilled("scene15", variant) == {("el2>r18", "kd"), ("el2>r18", "dctkd_kd")}
     assert Counter(e.dataset for e in EVERY if e.dataset in SMALL) == {
-        "scene15": 3 + 30 + 6 + 2 + 1 + 4,
-        "synthscenes": 3 + 16 + 4 + 5 + 2,
-        "miniplaces12k": 5 + 15,
+        "scene15": 3 + 30 + 6 + 2 + 1 + 4 + 2 * 11,
+        "synthscenes": 3 + 16 + 4 + 5 + 2 + 11,
+        "miniplaces12k": 5 + 15 + 2 * 11,
     }
 
 
@@ -384,10 +415,20 @@ def test_recipes_of_scenes(dataset: str) -> None:
 
 
 def test_recipe_of_cifar() -> None:
-    (recipe,) = {e.recipe for e in EVERY if e.dataset == "cifar100"}
-    assert (recipe.epochs, recipe.batch_size, recipe.lr, recipe.weight_decay) == (240, 128, 0.05, 5e-4)
-    assert recipe.schedule == MultiStep((150, 180, 210), 0.1)
-    assert (recipe.resize, recipe.crop, recipe.pad, recipe.pad_mode) == (32, 32, 4, "constant")
+    later = {"mdistiller", "std"}
+    for e in (e for e in EVERY if e.dataset == "cifar100"):
+        recipe = e.recipe
+        assert (recipe.epochs, recipe.lr, recipe.weight_decay) == (240, 0.05, 5e-4)
+        assert recipe.batch_size == (64 if e.variant in later else 128)
+        assert recipe.schedule == MultiStep((150, 180, 210), 0.1)
+        assert (recipe.resize, recipe.crop, recipe.pad, recipe.pad_mode) == (32, 32, 4, "constant")
+
+
+def test_dkd_is_warmed_up_as_by_its_authors() -> None:
+    for e in EVERY:
+        assert {term: ramp.factor(10, 240) for term, ramp in e.recipe.ramps.items()} == (
+            {"dkd": pytest.approx(0.5)} if "dkd" in e.terms else {}
+        )
 
 
 @pytest.mark.parametrize(
@@ -471,10 +512,11 @@ def test_reported_figures_are_those_of_the_authors(shared: Path) -> None:
         variant = "" if alpha in ("", "1") else f".a{alpha.replace('.', 'p')}"
         return "_".join([archs[row["student"]], *terms, dataset]) + variant
 
+    ours = [row for row in reported_rows() if not row["entry"].partition(".")[0].endswith("_cifar100")]
     with (shared / "reported_results.csv").open(newline="", encoding="utf-8") as file:
         teacher = [row for row in csv.DictReader(file) if not row["source"].startswith("CONTEXT ONLY")]
     expected = [(name(row), metrics[row["metric"]], row["value"]) for row in teacher]
-    assert [(row["entry"], row["metric"], row["value"]) for row in reported_rows()] == expected
+    assert [(row["entry"], row["metric"], row["value"]) for row in ours] == expected
     assert len(expected) == 174
     assert sum("README.md" in row["source"] for row in teacher) == 123, "the cells of METHOD.md 5.1 to 5.3"
     for (entry_name, metric, value), row in zip(expected, teacher, strict=True):
@@ -486,7 +528,7 @@ def test_reported_figures_are_those_of_the_authors(shared: Path) -> None:
 def test_every_reported_row_is_a_figure_of_its_entry() -> None:
     rows = reported_rows()
     assert {row["entry"] for row in rows} <= set(ENTRIES)
-    assert sum(len(e.reported) for e in ALL) == len(rows) == 174
+    assert sum(len(e.reported) for e in ALL) == len(rows) == 174 + 9
 
 
 def test_a_reported_figure_can_be_compared_and_looked_up() -> None:
@@ -494,6 +536,21 @@ def test_a_reported_figure_can_be_compared_and_looked_up() -> None:
         assert figure.metric in PROTOCOLS[figure.protocol].metrics
         assert 0 < figure.value < 100
         assert re.fullmatch(r"[\w-]+@[0-9a-f]{7}:[\w.]+", figure.source)
+
+
+@pytest.mark.parametrize(
+    ("terms", "figures"),
+    [
+        ("kd_cifar100.mdistiller", (70.66, 73.08, 73.33)),
+        ("dkd_cifar100.mdistiller", (71.97, 74.11, 76.32)),
+        ("kd_cifar100.std", (71.43, 74.17, 76.62)),
+    ],
+)
+def test_figures_of_later_methods_are_those_of_their_repositories(terms: str, figures: tuple[float, ...]) -> None:
+    """Read in the tables of megvii-research/mdistiller and sunshangquan/logit-standardization-KD."""
+    for arch, value in zip(("r20", "r32", "r8x4"), figures, strict=True):
+        (figure,) = ENTRIES[f"{arch}_{terms}"].reported
+        assert (figure.metric, figure.value) == ("top1", value)
 
 
 def test_a_suspect_figure_is_called_so() -> None:
