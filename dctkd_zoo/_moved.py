@@ -90,7 +90,7 @@ MODULES = {
     "train.board": "train.launch.board",
     "train.build": "train.setup",
     "train.cluster": "train.launch.cluster",
-    "train.command": "train.launch.job",
+    "train.command": "dctkd_zoo._io.job",
     "train.compiled": "train.compile",
     "train.display": "train.progress",
     "train.estimate": "train.launch.estimate",

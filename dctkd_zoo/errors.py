@@ -19,16 +19,24 @@ def named(error: BaseException) -> str:
 
 
 class ZooError(Exception):
-    """Base class of this package's errors, which the commands print without a traceback."""
+    """Base class of this package's errors, which the commands print without a traceback, to exit with `status`."""
+
+    status = 1
 
 
-class UnknownEntry(ZooError, KeyError):
+class UsageError(ZooError):
+    """Arguments that do not go together."""
+
+    status = 2
+
+
+class UnknownEntry(UsageError, KeyError):
     """A name that is in no catalog."""
 
     __str__ = Exception.__str__  # a KeyError would print the message as a quoted key
 
 
-class CatalogError(ZooError):
+class CatalogError(UsageError):
     """A catalog file that cannot be read or conflicts with the others."""
 
 
@@ -46,6 +54,10 @@ class HubError(ZooError):
 
 class DatasetError(ZooError):
     """A dataset that is missing, incomplete, undecodable or has its classes in another order."""
+
+
+class UnknownDataset(DatasetError, UsageError):
+    """A dataset that is in no catalog."""
 
 
 class DatasetMissing(DatasetError):
@@ -76,7 +88,7 @@ class NonFiniteAnswers(ZooError):
     """A network whose outputs are infinite or NaN for some images."""
 
 
-class DeviceNotFound(ZooError, ValueError):
+class DeviceNotFound(UsageError, ValueError):
     """A device that torch cannot use here."""
 
 

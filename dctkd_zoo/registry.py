@@ -17,7 +17,8 @@ from dctkd_zoo import catalog, discover
 from dctkd_zoo._io.typecheck import fits
 from dctkd_zoo.catalog import _remembered
 from dctkd_zoo.catalog._archs import ARCHS
-from dctkd_zoo.errors import CatalogError, DatasetError, UnknownEntry, named
+from dctkd_zoo.cli import shell
+from dctkd_zoo.errors import CatalogError, UnknownDataset, UnknownEntry, named
 from dctkd_zoo.spec import EXTERNAL, NAME, OTHER, Arch, Dataset, Entry
 
 T = TypeVar("T")
@@ -216,15 +217,15 @@ def get_entry(name: str) -> Entry:
         return entries()[name]
     close = difflib.get_close_matches(name, entries(), n=3, cutoff=0.6)
     hint = f"; did you mean {', '.join(close)}?" if close else "."
-    raise UnknownEntry(f"unknown entry {name!r}{hint} `python -m dctkd_zoo list` shows all")
+    raise UnknownEntry(f"unknown entry {name!r}{hint} `{shell.program('list')}` shows all")
 
 
 def get_dataset(name: str) -> Dataset:
-    """Return the dataset of that name; `DatasetError`, with the names there are, if there is none."""
+    """Return the dataset of that name; `UnknownDataset`, with the names there are, if there is none."""
     try:
         return datasets()[name]
     except KeyError:
-        raise DatasetError(f"unknown dataset {name!r}; available: {', '.join(datasets())}") from None
+        raise UnknownDataset(f"unknown dataset {name!r}; available: {', '.join(datasets())}") from None
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Evaluate entries and print a leaderboard: `python -m eval --all`. Compare two: `python -m eval compare A B`."""
+"""Evaluate entries and print a leaderboard: `dctkd-zoo eval --all`, or `python -m eval --all`."""
 
 from __future__ import annotations
 
@@ -24,10 +24,15 @@ if TYPE_CHECKING:
     from eval.run.result_row import Record
 
 
+TEXT = "evaluate entries and print a leaderboard"
+EXAMPLES = ("--all", "r56_synthscenes 'r20*_synthscenes' --report report")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line parser; flags say where, the entry says what."""
-    parser = Parser(prog="python -m eval", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns such as 'r20_*'")
+    about = f"{TEXT.capitalize()}. `{shell.program('compare')} A B` tests a difference."
+    parser = Parser(prog=shell.program("eval"), description=about, examples=EXAMPLES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="entries, shell patterns, or a catalog file of your own")
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
     add_options(parser, ("data", "device", "out"))
     parser.add_argument("--seed", type=seeds, metavar="S", help="networks trained with seed 3, or with 0,1,2 or 0-4")

@@ -1,4 +1,4 @@
-"""Compare entries on the same test images: `python -m eval compare BASELINE OTHER...`."""
+"""Compare entries on the same test images: `dctkd-zoo compare A B`, or `python -m eval compare A B`."""
 
 from __future__ import annotations
 
@@ -17,9 +17,16 @@ if TYPE_CHECKING:
     from eval.run.evaluation import Result
 
 
+TEXT = "compare entries on the same test images, by paired tests"
+EXAMPLES = (
+    "r20_synthscenes r20_dctkd_synthscenes",
+    "r56_synthscenes r20_kd_synthscenes --json -",
+)
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the command line parser."""
-    parser = Parser(prog="python -m eval compare", description=__doc__)
+    parser = Parser(prog=shell.program("compare"), description=f"{TEXT.capitalize()}.", examples=EXAMPLES)
     parser.add_argument("names", nargs="+", metavar="NAME", help="the baseline, then the entries to compare with it")
     add_options(parser)
     parser.add_argument("--json", metavar="FILE", help="write all differences as JSON to FILE (- for standard output)")

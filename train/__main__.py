@@ -1,4 +1,4 @@
-"""Train entries of the zoo: `python -m train NAME...`."""
+"""Train entries of the zoo: `dctkd-zoo train NAME...`, or `python -m train`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from train.config import TrainConfig
 
 
+TEXT = "train entries of the zoo, or of a catalog file of your own"
+EXAMPLES = ("photos.py --epochs 1 --limit 20", "'r18*_scene15' --data DIR --seed 0-4 --resume")
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the argument parser: flags say where to read and write, the entry says what to train."""
-    parser = Parser(prog="python -m train", description=__doc__)
+    parser = Parser(prog=shell.program("train"), description=f"{TEXT.capitalize()}.", examples=EXAMPLES)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entry names or shell patterns")
+    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entries, shell patterns, or a catalog file of your own")
     which.add_argument("--all", action="store_true", help="train every entry, teachers before students")
     add_options(parser, ("data", "device"))
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for runs; teachers are looked up here first")
@@ -51,7 +55,7 @@ def parser() -> argparse.ArgumentParser:
         "--log",  # which torchrun takes for an option of its own
         type=logger_names,
         action="extend",
-        metavar="NAME",
+        metavar="LOGGER",
         help=f"also log to {', '.join(discover.modules('train.loggers'))}; repeatable or comma-separated",
     )
     trial = parser.add_argument_group("a first try, recorded as another recipe than the entry's")
@@ -179,9 +183,9 @@ def next_steps(entries: Sequence[Entry], config: TrainConfig, catalog: Path | No
     seeds = ",".join(dict.fromkeys(str(entry.recipe.seed) for entry in entries))
     seed = f" --seed {seeds}" if any(entry.run_name != entry.name for entry in entries) else ""
     folder = config.out / entries[-1].run_name
-    whole = f"{shell.program()} eval {shlex.quote(str(catalog))}{seed}{'' if ',' in seeds else ' --report report'}"
+    whole = f"eval {shlex.quote(str(catalog))}{seed}{'' if ',' in seeds else ' --report report'}"
     return [
-        f"next: {shell.suggest(whole if catalog else f'python -m eval {names}{seed}')}",
+        f"next: {shell.suggest(whole if catalog else f'eval {names}{seed}')}",
         f"      timm.create_model({f'local-dir:{folder}'!r}, pretrained=True)",
     ]
 

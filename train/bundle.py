@@ -16,6 +16,7 @@ from torch import Tensor
 from dctkd_zoo import registry, weights
 from dctkd_zoo._io import paths
 from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.arguments import Parser
 from dctkd_zoo.errors import ZooError
 from dctkd_zoo.weights import run_folder
 from dctkd_zoo.weights.run_folder import ENVIRONMENT, LOG, RECIPE
@@ -65,7 +66,7 @@ def _to_half(name: str, value: Tensor) -> Tensor:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(prog="python -m train.bundle", description=__doc__)
+    parser = Parser(prog="python -m train.bundle", description=__doc__)
     parser.add_argument("names", nargs="+", metavar="NAME", help="entry names or shell patterns")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder with their runs")
     parser.add_argument("--into", type=Path, metavar="DIR", help="target folder (default: dctkd_zoo/bundled here)")

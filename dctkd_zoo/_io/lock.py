@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from dctkd_zoo.errors import Busy
 
 
@@ -23,6 +21,8 @@ def held(path: Path, *, wait: bool = True, waiting: Callable[[], None] | None = 
     `waiting` is called once before a wait begins. The operating system holds the lock, and frees that of a killed
     process.
     """
+    from filelock import FileLock, Timeout  # here, since importing it takes longer than all the rest of a command
+
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(lock_path(path))
     try:

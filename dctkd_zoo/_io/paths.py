@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from pathlib import Path
 
 from dctkd_zoo.errors import ZooError
@@ -32,6 +31,8 @@ def data_root(data: Path | None = None) -> Path:
 
 def is_checkout(root: Path) -> bool:
     """Return whether a folder is a checkout of this project, by the name in its `pyproject.toml`."""
+    import tomllib
+
     try:
         pyproject = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):

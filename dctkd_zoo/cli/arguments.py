@@ -6,17 +6,25 @@ import difflib
 import math
 import re
 import sys
-from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, _SubParsersAction
+from argparse import SUPPRESS, Action, ArgumentParser, ArgumentTypeError, HelpFormatter, _SubParsersAction
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dctkd_zoo.errors import printable
+
 
 class Parser(ArgumentParser):
-    """An argument parser with `--version`, which suggests a flag for one that is misspelt."""
+    """An argument parser with `--version` and examples, which suggests a flag or command for one that is misspelt.
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    `examples` are the arguments of some commands, for the end of the help.
+    """
+
+    def __init__(self, *arguments: Any, examples: Sequence[str] = (), **options: Any) -> None:
+        super().__init__(*arguments, **{"formatter_class": _Formatter, **options})
+        self.examples = [f"{self.prog} {example}" for example in examples]
+        if self.examples:
+            self.epilog = "\n  ".join(["Examples:", *self.examples])
         if self.add_help:
             self.add_argument("--version", action=_Version, nargs=0, dest=SUPPRESS, help="print the version and exit")
 
@@ -33,17 +41,30 @@ class Parser(ArgumentParser):
         return options
 
     def error(self, message: str) -> NoReturn:
-        """Print the message and a suggestion, and exit with status 2."""
+        """Print the message and a suggestion as one line, and exit with status 2."""
         known = [flag for parser in self._with_commands() for flag in parser._option_string_actions]
         unknown = re.findall(r"(?<!\S)--[\w-]+", message) if message.startswith("unrecognized arguments") else []
-        close = [flag for name in unknown for flag in difflib.get_close_matches(name, known, n=1)]
-        super().error(f"{message}; did you mean {', '.join(dict.fromkeys(close))}?" if close else message)
+        if choice := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            unknown, known = [choice[1]], re.findall(r"[\w-]+", choice[2])
+        close = [word for name in unknown for word in difflib.get_close_matches(name, known, n=1)]
+        hint = f"; did you mean {', '.join(dict.fromkeys(close))}?" if close else ""
+        self.exit(2, f"error: {printable(message)}{hint}\n")
 
     def _with_commands(self) -> Iterator[ArgumentParser]:
         yield self
         for action in self._actions:
             if isinstance(action, _SubParsersAction):
                 yield from action.choices.values()
+
+
+class _Formatter(HelpFormatter):
+    """A formatter that wraps each line of a text for itself, and leaves the examples as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        wrapped = super()._fill_text
+        return "\n".join(
+            line if line.startswith("  ") else wrapped(line, width, indent) for line in text.splitlines()
+        )
 
 
 class _Version(Action):
@@ -84,8 +105,8 @@ def rate(text: str) -> float:
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "data": {"type": Path, "metavar": "DIR", "help": "folder with one subfolder per dataset"},
     "device": {"metavar": "D", "help": "cpu, cuda or cuda:1 (default: the GPU if there is one)"},
-    "out": {"type": Path, "metavar": "DIR", "help": "checkpoint folder of `python -m train --out DIR`"},
-    "seed": {"type": int, "metavar": "S", "help": "use the networks of `python -m train --seed S`"},
+    "out": {"type": Path, "metavar": "DIR", "help": "folder of runs, that of `train --out DIR`"},
+    "seed": {"type": int, "metavar": "S", "help": "use the networks of `train --seed S`"},
     "catalog": {"type": Path, "metavar": "FILE.py", "help": "a catalog file of your own, in addition to the zoo's"},
     "teacher": {
         "metavar": "T",

@@ -8,17 +8,17 @@ from pathlib import Path
 
 from dctkd_zoo import registry
 from dctkd_zoo._io import paths
-from dctkd_zoo.cli.common import Commands
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.common import Commands, add_command
+from dctkd_zoo.errors import UsageError
 
 NAMED = 5  # stale cards listed by name; the rest are only counted
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
-    command = commands.add_parser(
-        "cards", parents=[shared], help="print an entry's model card; without NAME, rewrite the committed cards"
-    )
+    text = "print an entry's model card; without NAME, rewrite the committed cards"
+    command = add_command(commands, shared, "cards", text, ("r20_dctkd_synthscenes", "--check"))
     command.add_argument("names", nargs="*", metavar="NAME", help="print the cards of these entries; write nothing")
     command.add_argument(
         "--check", action="store_true", help="write nothing; exit with 1 if a committed card is stale or wrong"
@@ -36,7 +36,7 @@ def cards(options: Namespace) -> int:
     folder = options.folder or paths.ROOT / "model_cards"
     if options.names:
         if options.check:
-            raise ZooError(f"--check compares all committed cards: drop either {options.names[0]} or --check")
+            raise UsageError(f"--check compares all committed cards: drop either {options.names[0]} or --check")
         print("\n".join(rendering.on_demand(registry.get_entry(name), folder) for name in options.names), end="")
         return 0
     paths.refuse_installed(folder, "pass a folder of your own, --folder DIR")
@@ -48,5 +48,5 @@ def cards(options: Namespace) -> int:
         print(problem, file=sys.stderr)
     if stale:
         more = f"{len(stale)} in all; " if len(stale) > NAMED else ""
-        print(f"{more}run `python -m dctkd_zoo cards` to rewrite them", file=sys.stderr)
+        print(f"{more}run `{shell.program('cards')}` to rewrite them", file=sys.stderr)
     return int(bool(stale))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from dctkd_zoo import registry
-from dctkd_zoo.cli.arguments import add_options
+from dctkd_zoo.cli.arguments import Parser, add_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from dctkd_zoo.spec import Entry
     from eval.run.config import EvalConfig
 
-Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
+Commands: TypeAlias = "_SubParsersAction[Parser]"
 
 
 def shared() -> ArgumentParser:
@@ -22,6 +23,14 @@ def shared() -> ArgumentParser:
     parser = ArgumentParser(add_help=False)
     add_options(parser, ("catalog",))
     return parser
+
+
+def add_command(
+    commands: Commands, shared: ArgumentParser, name: str, text: str, examples: Sequence[str], about: str = ""
+) -> ArgumentParser:
+    """Add a command that `text` describes in a phrase, `about` in further lines, and return its parser."""
+    description = f"{text[0].upper()}{text[1:]}.\n{about}"
+    return commands.add_parser(name, parents=[shared], help=text, description=description, examples=examples)
 
 
 def add_places(parser: ArgumentParser) -> None:

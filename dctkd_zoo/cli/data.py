@@ -4,23 +4,29 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from dctkd_zoo import registry
+from dctkd_zoo import discover, registry
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import add_options
-from dctkd_zoo.cli.common import Commands
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.cli.common import Commands, add_command
+from dctkd_zoo.errors import UsageError
 from dctkd_zoo.spec import Dataset
+
+
+TEXT = "download or check a dataset"
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the two commands under `data`."""
-    data = commands.add_parser("data", help="download or check a dataset").add_subparsers(required=True, metavar="WHAT")
+    examples = ("fetch ade20k", "check scene15 --data DIR")
+    data = commands.add_parser("data", help=TEXT, description=f"{TEXT.capitalize()}.", examples=examples)
+    what = data.add_subparsers(required=True, metavar="WHAT")
+    known = ", ".join(discover.modules("dctkd_zoo.catalog"))  # a file for each, which need not be run for the help
     for name, run, text in (
         ("fetch", fetch_data, "download and unpack a dataset, resuming where it stopped"),
         ("check", check_data, "find missing, extra, undecodable and leaked images; check the class order"),
     ):
-        command = data.add_parser(name, parents=[shared], help=text)
-        known = ", ".join(registry.datasets())
+        examples = (f"{'ade20k' if name == 'fetch' else 'scene15'} --data DIR", "photos.py")
+        command = add_command(what, shared, name, text, examples)
         command.add_argument("names", nargs=1, metavar="DATASET", help=f"{known}, or a catalog file of your own")
         add_options(command, ("data",))
         command.set_defaults(run=run)
@@ -34,7 +40,7 @@ def _dataset(options: Namespace) -> Dataset:
     entries = registry.entries()
     names = {entries[name].dataset if name in entries else name for name in options.names}
     if len(names) > 1:
-        raise ZooError(f"one dataset at a time: {', '.join(sorted(names))}")
+        raise UsageError(f"one dataset at a time: {', '.join(sorted(names))}")
     return registry.get_dataset(names.pop())
 
 
@@ -46,7 +52,7 @@ def fetch_data(options: Namespace) -> int:
     dataset = _dataset(options)
     folder = load.root_of(dataset, options.data)
     fetch(dataset, folder)
-    check = shell.suggest(f"python -m dctkd_zoo data check {dataset.name}")
+    check = shell.suggest(f"data check {dataset.name}")
     print(f"{dataset.title} is in {folder}; check it with `{check}`")
     return 0
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.common import Commands
+from dctkd_zoo.cli.common import Commands, add_command
 from dctkd_zoo.spec import Entry
 
 COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
@@ -18,13 +18,15 @@ COLUMNS = ("entry", "teacher", "objective", "epochs", "reported", "weights")
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the two commands."""
-    listing = commands.add_parser("list", parents=[shared], help="list entries that match a shell pattern")
+    examples = ("'r18*' --dataset scene15", "--pretrained")
+    listing = add_command(commands, shared, "list", "list entries that match a shell pattern", examples)
     listing.add_argument("names", nargs="*", metavar="PATTERN", help="shell patterns, or a catalog file of your own")
-    listing.add_argument("--dataset", metavar="NAME", help="only entries of this dataset")
+    listing.add_argument("--dataset", metavar="DATASET", help="only entries of this dataset")
     listing.add_argument("--pretrained", action="store_true", help="only entries with weights available now")
     listing.set_defaults(run=list_entries)
 
-    info = commands.add_parser("info", parents=[shared], help="print everything the catalog has on an entry, as JSON")
+    examples = ("r18_dctkd_ade20k", "el0_scene15.px224 el0_miniplaces12k")
+    info = add_command(commands, shared, "info", "print everything the catalog has on an entry, as JSON", examples)
     info.add_argument("names", nargs="+", metavar="NAME", help="one entry; of several, the JSON is a list")
     info.set_defaults(run=show_entries)
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import add_options
-from dctkd_zoo.cli.common import Commands
-from dctkd_zoo.errors import DatasetError, ZooError, printable
+from dctkd_zoo.cli.common import Commands, add_command
+from dctkd_zoo.errors import DatasetError, UsageError, printable
 from dctkd_zoo.spec import EXTERNAL, NAME
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ class Source:
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
-    command = commands.add_parser(
-        "predict", parents=[shared], help="classify images and show where the network looks", epilog=ABOUT
-    )
+    examples = ("examples/mountain.jpg --overlay maps", "el0_miniplaces12k examples --top 3 --json")
+    command = add_command(commands, shared, "predict", "classify images and show where the network looks", examples, ABOUT)
     command.add_argument(
         "names",
         nargs="+",
@@ -83,11 +82,11 @@ def predict(options: Namespace) -> int:
 
     source, words = _split(options.names)
     if options.catalog and source != options.names[0]:
-        raise ZooError(f"name one of the entries of {options.catalog} before the images")
+        raise UsageError(f"name one of the entries of {options.catalog} before the images")
     if all(word in registry.entries() and not Path(word).exists() for word in words):
-        raise ZooError(f"no images: name some after {source}, or a folder of them")
+        raise UsageError(f"no images: name some after {source}, or a folder of them")
     if options.weights and not registry.knows(source):
-        raise ZooError(f"--weights replaces those of an entry, but {source} names weights itself: give one of them")
+        raise UsageError(f"--weights replaces those of an entry, but {source} names weights itself: give one of them")
     if options.overlay:
         options.overlay.mkdir(parents=True, exist_ok=True)  # fail now, not after the first batch
     chosen = device.choose(options.device)
@@ -98,7 +97,7 @@ def predict(options: Namespace) -> int:
     device.keep_memory()
     images, failed = _sources(words)
     if not images and not failed:
-        raise ZooError("no images: the list on standard input is empty")
+        raise UsageError("no images: the list on standard input is empty")
     console = shell.console()
     console.quiet = options.json
     console.print(_heading(predictor))

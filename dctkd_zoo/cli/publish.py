@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from dctkd_zoo import weights
 from dctkd_zoo._io import paths
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.common import Commands, add_places, entries, where
+from dctkd_zoo.cli.common import Commands, add_command, add_places, entries, where
 from dctkd_zoo.cli.shell import Column, Grid
-from dctkd_zoo.errors import ZooError, printable
+from dctkd_zoo.errors import UsageError, ZooError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +23,8 @@ COLUMNS = (Column("entry"), Column("repository"), Column("MB", right=True), Colu
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
-    command = commands.add_parser("publish", parents=[shared], help="check trained networks and upload them to the Hub")
+    examples = ("r18_dctkd_scene15 --org ORG --dry-run", "--all --org ORG --private")
+    command = add_command(commands, shared, "publish", "check trained networks and upload them to the Hub", examples)
     command.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns")
     command.add_argument("--all", action="store_true", help="every entry trained on this machine")
     command.add_argument("--org", metavar="ORG", help="owner of the repositories (default: the token's owner)")
@@ -45,7 +46,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
 def publish(options: Namespace) -> int:
     """Publish what is ready; return 1 if a trained entry has a problem."""
     if options.all == bool(options.names):
-        raise ZooError("give either entry names or --all")
+        raise UsageError("give either entry names or --all")
     from dctkd_zoo.weights import hub
     from eval import publish as publishing
 
@@ -85,5 +86,7 @@ def table(plans: Sequence[Plan]) -> Grid:
     ready = [plan for plan in trained if not plan.problems]
     total = sum(plan.size for plan in ready) / 1e6
     lines = [f"{len(ready)} ready, {total:.1f} MB; {len(trained) - len(ready)} not; {len(untrained)} not trained here"]
-    lines += [f"  {plan.repo}: {plan.entry.train_command}" for plan in untrained]
+    for plan in untrained:
+        command = shell.program(plan.entry.train_command.removeprefix("python -m "))
+        lines.append(f"  {plan.repo}: {command}")
     return Grid(COLUMNS, rows, caption=Text("\n".join(lines)))

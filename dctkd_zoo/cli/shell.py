@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 SCRIPT = "dctkd-zoo"  # the command that the package installs
+MODULES = {"train": "train", "eval": "eval", "compare": "eval compare"}  # commands that are also programs of their own
 WIDTH = 120  # characters per line if the output is no terminal
 GAP = 2  # spaces between the columns of a table
 PROSE = 24  # minimum width of a column of prose
@@ -29,7 +30,7 @@ GONE = (errno.EPIPE, errno.EIO)  # the reader of the pipe or the terminal has go
 
 
 def run(body: Callable[[], int], stopped: str = "stopped") -> int:
-    """Run a command and return its exit status: its own, 1 after an error, which is printed, or 130 after Ctrl-C.
+    """Run a command and return its exit status: its own, that of an error, which is printed, or 130 after Ctrl-C.
 
     Output problems do not stop a command: characters that a stream cannot encode are escaped, output to a reader
     that has gone away is dropped, and a full disk is reported once the command has done everything else.
@@ -47,7 +48,7 @@ def _status(body: Callable[[], int], stopped: str) -> int:
         return body()
     except (ZooError, OSError) as error:  # an OSError: disk full, permission denied
         complain(error)
-        return 1
+        return int(getattr(error, "status", 1))
     except KeyboardInterrupt as stop:
         print(stop if stop.args else stopped, file=sys.stderr)
         return int(getattr(stop, "status", 130))
@@ -241,17 +242,26 @@ def remember(options: Namespace) -> None:
 
 
 def suggest(command: str) -> str:
-    """Return a command with the places of the running one, so that it can be pasted into the same terminal.
+    """Return a command such as `train NAME` as it can be pasted into the same terminal, with the places of this one.
 
     A catalog file that the command names itself is not repeated.
     """
-    known = ("catalog", "data") if command.startswith("python -m dctkd_zoo data") else tuple(_PLACES)
+    known = ("catalog", "data") if command.startswith("data ") else tuple(_PLACES)
     if _PLACES.get("catalog") in shlex.split(command):
         known = tuple(name for name in known if name != "catalog")
     places = [f"--{name} {shlex.quote(path)}" for name, path in _PLACES.items() if name in known]
-    return " ".join([command, *places])
+    return " ".join([program(command), *places])
 
 
-def program() -> str:
-    """Return what the user calls the program by: its script, or the module."""
-    return SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "python -m dctkd_zoo"
+def program(command: str = "") -> str:
+    """Return a command such as `train NAME` as the user would type it, by how the running program was called.
+
+    `dctkd-zoo train NAME`, `python -m dctkd_zoo train NAME`, or `python -m train NAME`.
+    """
+    called = Path(sys.argv[0])
+    if called.stem == SCRIPT:
+        return f"{SCRIPT} {command}".rstrip()
+    first = command.partition(" ")[0]
+    if first in MODULES and called.parts[-2:] != ("dctkd_zoo", "__main__.py"):
+        return f"python -m {MODULES[first]}{command.removeprefix(first)}"
+    return f"python -m dctkd_zoo {command}".rstrip()

@@ -6,15 +6,14 @@ from argparse import ArgumentParser, Namespace
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.common import Commands, add_places, where
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.cli.common import Commands, add_command, add_places, where
+from dctkd_zoo.errors import UsageError, ZooError
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
-    command = commands.add_parser(
-        "verify", parents=[shared], help="fetch weights, hash and evaluate them, and compare with the recorded metrics"
-    )
+    text = "fetch weights, hash and evaluate them, and compare with the recorded metrics"
+    command = add_command(commands, shared, "verify", text, ("--bundled", "r20_dctkd_synthscenes --device cpu"))
     command.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns")
     command.add_argument("--bundled", action="store_true", help="every entry whose weights ship with the package")
     command.add_argument("--published", action="store_true", help="every entry whose weights are on the Hub")
@@ -36,7 +35,7 @@ def verify(options: Namespace) -> int:
     requested = list(registry.resolve(options.names)) if options.names else []
     requested += [name for name, status in statuses.items() if options.published and status == "published"]
     if not requested + bundled:
-        raise ZooError("nothing to verify: name entries, or use --bundled or --published if there are any such entries")
+        raise UsageError("nothing to verify: name entries, or use --bundled or --published if there are any such entries")
     console, ok = shell.console(), True
     for name in dict.fromkeys(requested + bundled):
         entry = registry.get_entry(name).with_seed(options.seed)

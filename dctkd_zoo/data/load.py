@@ -75,7 +75,7 @@ def way_on(dataset: Dataset, root: Path) -> Iterator[None]:
     try:
         yield
     except DatasetMissing as error:
-        fetch = f"To fetch the dataset: {shell.suggest(f'python -m dctkd_zoo data fetch {dataset.name}')}"
+        fetch = f"To fetch the dataset: {shell.suggest(f'data fetch {dataset.name}')}"
         source = "" if dataset.url == "unknown" else f"get it from {dataset.url} and "
         by_hand = f"It cannot be fetched automatically: {source}put it into {root}"
         raise DatasetMissing(f"{error}\n{fetch if dataset.archives else by_hand}") from error

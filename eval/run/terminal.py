@@ -104,11 +104,11 @@ def caption(rows: Sequence[Row], chosen: Sequence[columns.Column]) -> Text:
     reach = [(row["top1.high"] - row["top1.low"]) / 2 for row in rows if row.get("top1.low") is not None]
     if reach:
         lines.append(
-            f"Top-1 ± {max(reach):.1f} (95 % CI over test images); `python -m eval compare A B` tests a difference."
+            f"Top-1 ± {max(reach):.1f} (95 % CI over test images); `{shell.program('compare A B')}` tests a difference."
         )
     broken, dataset = max(row["failed"] for row in rows), rows[0]["dataset"]
     if broken:
-        look = f"`{shell.suggest(f'python -m dctkd_zoo data check {dataset}')}`"
+        look = f"`{shell.suggest(f'data check {dataset}')}`"
         lines.append(f"{broken:,} test images do not decode and were left out: {look} names them.")
     lines += [f"{row['name']}: {row['note']}" for row in rows if row["note"]]
     return Text("\n".join(map(printable, lines)), style="dim")
@@ -141,7 +141,7 @@ def _absence(status: str, dataset: str, group: Sequence[Record]) -> Text:
     names = [record["name"] for record in group]
     who = ", ".join(names) if len(names) <= NAMED else f"{len(names)} entries"
     if status == Status.NO_WEIGHTS:
-        return Text(f"  {dataset}: {who} have no weights: {shell.suggest('python -m train NAME')}")
+        return Text(f"  {dataset}: {who} have no weights: {shell.suggest('train NAME')}")
     what, *_, way_on = group[0]["reason"].splitlines()
     return Text(printable(f"  {dataset}: {who} have no data. {what}")).append(f"\n    {printable(way_on)}", style="dim")
 

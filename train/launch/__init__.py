@@ -86,8 +86,9 @@ def choose_cluster(options: argparse.Namespace) -> tuple[Cluster, list[str], int
         raise ZooError("--jobs needs --launcher, and --slurm needs --launcher slurm")
     library()
     python = [sys.executable, "-m"]
+    train = ["dctkd_zoo", "train"]  # not -m train, which would run a train.py of the current folder
     if options.launcher == "local":
-        return Local(() if options.device else gpus()), [*python, "train"], 1
+        return Local(() if options.device else gpus()), [*python, *train], 1
     if shutil.which("sbatch") is None:
         raise ZooError("--launcher slurm: sbatch not found; run this command on a login node")
     parameters = dict(options.slurm)
@@ -97,7 +98,7 @@ def choose_cluster(options: argparse.Namespace) -> tuple[Cluster, list[str], int
         raise ZooError(f"--slurm time={parameters['time']}: give minutes as a whole number")
     count = parameters.get("gpus_per_node", 1)
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={count}", "-m"] if count > 1 else []
-    return Slurm(parameters), [*python, *torchrun, "train"], sys.maxsize
+    return Slurm(parameters), [*python, *torchrun, *train], sys.maxsize
 
 
 def gpus() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dctkd_zoo._io import atomic
 from dctkd_zoo.errors import ZooError, reason_of
-from train.launch.job import Command
+from dctkd_zoo._io.job import Command
 
 if TYPE_CHECKING:
     import submitit

@@ -25,8 +25,9 @@ SETTLE = 1  # s within which a signal that a cluster sends to all processes of a
 class Command:
     """A command line that records its exit code.
 
-    submitit pickles this object into a job file that only submitit reads; it holds strings and numbers only. `note` is
-    the file for the exit code, `environment` changes the job's environment variables (`None` unsets one), and `grace`
+    submitit pickles this object into a job file that only submitit reads; it holds strings and numbers only. Its module
+    is in this package, since the job's process starts in the user's folder, which may have a `train.py`. `note` is the
+    file for the exit code, `environment` changes the job's environment variables (`None` unsets one), and `grace`
     is the number of seconds after SIGTERM in which a cluster kills or requeues the job.
     """
 
