@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from argparse import Action, ArgumentParser, Namespace, _SubParsersAction
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import ModuleType
 
 from dctkd_zoo import discover, registry
 from dctkd_zoo.catalog import _remembered
@@ -36,9 +37,10 @@ function __dctkd_zoo
     set -l program $words[1]
     set -e words[1]
     set -l last (commandline -ct)
-    $program completion {WORDS} $words "$last" 2>/dev/null
+    set -l found ($program completion {WORDS} $words "$last" 2>/dev/null)
+    set -q found[1]; and printf '%s\\n' $found; or __fish_complete_path "$last"
 end
-complete -c dctkd-zoo -a '(__dctkd_zoo)'
+complete -c dctkd-zoo -f -a '(__dctkd_zoo)'
 """
 SCRIPTS = {"bash": BASH, "zsh": ZSH, "fish": FISH}
 ABOUT = """Install it by the line of your shell, then open a new one:
@@ -89,8 +91,12 @@ def candidates(words: Sequence[str]) -> list[str]:
 
     Bash makes three words of `--protocol=exact`, one of which is `=`.
     """
+    from dctkd_zoo import __main__ as zoo
+
     *before, last = [word for word in words if word != "="] + [""] * (words[-1:] in ([], ["="]))
-    parser = _parser(before)
+    if before and before[0] not in zoo.COMMANDS:
+        return []
+    parser = _parser(zoo, before)
     option = parser._option_string_actions.get(before[-1]) if before else None
     if option and option.nargs != 0:
         known = _values(option)
@@ -105,14 +111,12 @@ def _values(action: Action) -> list[str]:
     return [*(action.choices or VALUES.get(str(action.metavar), tuple)())]
 
 
-def _parser(words: Sequence[str]) -> ArgumentParser:
+def _parser(zoo: ModuleType, words: Sequence[str]) -> ArgumentParser:
     """Return the parser of the command that the words name."""
-    from dctkd_zoo import __main__ as zoo
-
     if words and (separate := zoo.program(words[0])):
-        parser: ArgumentParser = separate.parser()
-        return parser
-    parser = zoo.parser(*words[:1])
+        program: ArgumentParser = separate.parser()
+        return program
+    parser: ArgumentParser = zoo.parser(*words[:1])
     for word in words:
         for action in parser._get_positional_actions():
             if isinstance(action, _SubParsersAction) and word in action.choices:
