@@ -36,7 +36,7 @@ class UnknownEntry(UsageError, KeyError):
     __str__ = Exception.__str__  # a KeyError would print the message as a quoted key
 
 
-class CatalogError(UsageError):
+class CatalogError(ZooError):
     """A catalog file that cannot be read or conflicts with the others."""
 
 

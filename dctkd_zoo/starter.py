@@ -152,7 +152,7 @@ def _network(name: str) -> tuple[str, str]:
     if not timm.is_model(name):
         close = timm.list_models(f"*{name[:8]}*")[:3]
         hint = f"; did you mean {', '.join(close)}?" if close else ""
-        raise ZooError(f"{name!r} is neither one of {', '.join(archs)} nor a network of timm{hint}")
+        raise UsageError(f"{name!r} is neither one of {', '.join(archs)} nor a network of timm{hint}")
     short = re.sub("[^a-z0-9]", "", name.lower())[:12]
     return (f"my{short}" if short in archs else short), name
 
@@ -191,7 +191,7 @@ def catalog(found: Found, plan: Plan, path: Path) -> str:
     """Return the text of the catalog file that is to be written to `path`."""
     dataset, (teacher, _), (student, _) = found.dataset, plan.teacher, plan.student
     if teacher == student:
-        raise ZooError(f"teacher and student are both {teacher}: choose another with --teacher or --student")
+        raise UsageError(f"teacher and student are both {teacher}: choose another with --teacher or --student")
     name, counts = dataset.name, ", ".join(f"{len(s):,} {part}" for part, s in found.splits.items())
     own = {short: full for short, full in (plan.teacher, plan.student) if short not in registry.archs()}
     archs = ", ".join(f'"{short}": Arch("{full}")' for short, full in own.items())

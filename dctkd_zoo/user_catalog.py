@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dctkd_zoo import registry
 from dctkd_zoo.catalog import _remembered
-from dctkd_zoo.errors import ZooError
+from dctkd_zoo.errors import UsageError, ZooError
 
 SUFFIX = ".py"
 
@@ -16,14 +16,14 @@ def open_catalog(options: Namespace) -> tuple[str, ...]:
     """Include the catalog file of `--catalog`, or the one among the names, `train my.py`, and return its entries.
 
     If there are no other names, all of its entries are meant. Entries of no such file are looked up in those that were
-    trained here, in the folder `--out` first. `ZooError` for several files, or one without entries.
+    trained here, in the folder `--out` first. `UsageError` for several files, `ZooError` for one without entries.
     """
     _remembered.prefer(getattr(options, "out", None))
     given = [*(getattr(options, "names", None) or ())]
     files = [Path(word) for word in given if word.endswith(SUFFIX)]
     catalogs = [*files, *([options.catalog] if options.catalog else [])]
     if len(catalogs) > 1:
-        raise ZooError(f"one catalog file at a time: {', '.join(map(str, catalogs))}")
+        raise UsageError(f"one catalog file at a time: {', '.join(map(str, catalogs))}")
     names = registry.include(catalogs[0]) if catalogs else ()
     if files and not names:
         raise ZooError(f"{files[0]} has no entries")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dctkd_zoo import registry, user_catalog
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import Parser, add_options, seeds
-from dctkd_zoo.errors import CatalogError, UnknownEntry, ZooError
+from dctkd_zoo.errors import UnknownEntry, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,10 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str]) -> int:
     command = parser()
     options = command.parse_args(arguments)
-    try:
-        user_catalog.open_catalog(options)
-    except ZooError as error:
-        command.error(str(error))
+    user_catalog.open_catalog(options)
     shell.remember(options)
     if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
@@ -118,7 +115,7 @@ def _command(arguments: list[str]) -> int:
         config = _config(options)
         if options.teacher:
             _check_teacher(entries, options)
-    except (CatalogError, UnknownEntry, ValueError) as error:
+    except (UnknownEntry, ValueError) as error:
         command.error(str(error))
     if options.write:
         options.results = _results(options.results)

@@ -17,7 +17,7 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import add_options
 from dctkd_zoo.cli.common import Commands, add_command
-from dctkd_zoo.errors import DatasetError, UsageError, printable
+from dctkd_zoo.errors import DatasetError, UsageError, ZooError, printable
 from dctkd_zoo.spec import EXTERNAL, NAME
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def predict(options: Namespace) -> int:
     device.keep_memory()
     images, failed = _sources(words)
     if not images and not failed:
-        raise UsageError("no images: the list on standard input is empty")
+        raise ZooError("no images: the list on standard input is empty")
     console = shell.console()
     console.quiet = options.json
     console.print(_heading(predictor))

@@ -241,10 +241,25 @@ class TestSuggestions:
 
     def test_a_suggested_command_has_the_places_of_the_running_one(self):
         shell.remember(Namespace(catalog=Path("my scenes.py"), data=Path("d"), out=None, seed=3))
-        assert shell.suggest("python -m train NAME") == "python -m train NAME --catalog 'my scenes.py' --data d"
+        assert shell.suggest("train NAME") == "python -m train NAME --catalog 'my scenes.py' --data d"
         shell.remember(Namespace(out=Path("runs"), data=None))
-        assert shell.suggest("python -m train NAME") == "python -m train NAME --out runs"
-        assert shell.suggest("python -m dctkd_zoo data fetch x") == "python -m dctkd_zoo data fetch x"
+        assert shell.suggest("train NAME") == "python -m train NAME --out runs"
+        assert shell.suggest("data fetch x") == "python -m dctkd_zoo data fetch x"
+
+    @pytest.mark.parametrize(
+        ("called", "shown"),
+        [
+            ("/usr/bin/dctkd-zoo", ["dctkd-zoo train A", "dctkd-zoo compare A B", "dctkd-zoo list"]),
+            (
+                "/lib/dctkd_zoo/__main__.py",
+                ["python -m dctkd_zoo train A", "python -m dctkd_zoo compare A B", "python -m dctkd_zoo list"],
+            ),
+            ("/lib/train/__main__.py", ["python -m train A", "python -m eval compare A B", "python -m dctkd_zoo list"]),
+        ],
+    )
+    def test_a_command_is_shown_as_the_running_one_was_called(self, monkeypatch, called, shown):
+        monkeypatch.setattr(sys, "argv", [called, "train"])
+        assert [shell.program(command) for command in ("train A", "compare A B", "list")] == shown
 
     def test_messages_have_them(self, tmp_path, monkeypatch, capsys):
         monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))

@@ -443,16 +443,14 @@ def test_an_answer_that_is_not_finite_is_a_failure(capsys, tmp_path):
     ("arguments", "message"),
     [
         (["r18_ade20k"], "no weights for r18_ade20k: not bundled, not published"),
-        (["r20_dctkd_synthscene"], "did you mean r20_dctkd_synthscenes"),
         ([NAME, "--weights", "nowhere"], "nowhere: no config.json and model.safetensors"),
         ([NAME, "--weights", str(weights.BUNDLED / "r56_synthscenes")], "holds a resnet56_cifar, not a resnet20_cifar"),
         (["r20_cifar100", "--weights", str(BUNDLED), "--catalog", str(CIFAR100)], "r20_cifar100 has 100 classes"),
-        ([NAME, "--device", "abacus"], "device 'abacus' cannot be used"),
         ([NAME, "--overlay", "a.png"], "a.png"),
     ],
 )
 @pytest.mark.usefixtures("fresh_registry")
-def test_mistakes_end_with_a_message_and_status_1(capsys, arguments, message):
+def test_failures_end_with_a_message_and_status_1(capsys, arguments, message):
     name, *more = arguments
     assert main(["predict", name, saved("a.png"), *more]) == 1
     shown = capsys.readouterr()
@@ -497,7 +495,7 @@ def test_a_file_or_folder_that_could_be_an_entry_s_name_is_one_if_it_exists(caps
     assert [image["path"] for image in told(capsys, "my_photos")["images"]] == [str(Path("my_photos/a.png"))]
     facts = told(capsys, "my_photo.png", status=1)  # an image by its suffix, which is not there
     assert [item["path"] for item in facts["failed"]] == ["my_photo.png"]
-    assert main(["predict", "my_foto"]) == 1
+    assert main(["predict", "my_foto"]) == 2
     assert "unknown entry 'my_foto'" in capsys.readouterr().err
 
 
@@ -536,7 +534,7 @@ def test_a_network_that_is_no_entry_answers_by_its_architecture(capsys):
 @pytest.mark.parametrize("source", [NAME, "local-dir:copy", "copy"])
 def test_a_network_without_images_asks_for_some(capsys, tmp_path, source):
     shutil.copytree(BUNDLED, tmp_path / "copy")
-    assert main(["predict", source]) == 1
+    assert main(["predict", source]) == 2
     shown = capsys.readouterr()
     assert f"no images: name some after {source}, or a folder of them" in shown.err and not shown.out
 
@@ -548,6 +546,19 @@ def test_folders_that_hold_no_whole_network_are_no_network(capsys):
     shutil.copy(BUNDLED / "config.json", "half")
     assert main(["predict", "local-dir:half", "a.png"]) == 1
     assert "half: no model.safetensors there" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["r20_dctkd_synthscene"], "did you mean r20_dctkd_synthscenes"),
+        ([NAME, "--device", "abacus"], "device 'abacus' cannot be used"),
+    ],
+)
+def test_wrong_arguments_end_with_a_message_and_status_2(capsys, arguments, message):
+    name, *more = arguments
+    assert main(["predict", name, saved("a.png"), *more]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_nothing_at_all_is_wrong_usage(capsys):

@@ -88,14 +88,14 @@ def test_every_command_takes_a_catalog_file_among_its_names(world, capsys):
     [
         (["train", "nowhere.py"], "nowhere.py: no such Python file", 1),
         (["train", "empty.py"], "empty.py has no entries", 1),
-        (["train", "my.py", "--catalog", "my.py"], "one catalog file at a time", 1),
-        (["train", "my.py", "r8_strips"], "did you mean r8_stripes", 1),
-        (["eval", "nowhere.py"], "nowhere.py: no such Python file", 2),
-        (["eval", "compare", "my.py", "r8_strips", "r14_stripes"], "unknown entry 'r8_strips'", 1),
-        (["predict", "my.py", "images/test/down/00.png"], "name one of the entries of my.py", 1),
-        (["predict", "my.py", "r8_stripes"], "no images", 1),
-        (["predict", "my.py"], "no images", 1),
-        (["data", "check", "other.py"], "one dataset at a time: scene15, synthscenes", 1),
+        (["train", "my.py", "--catalog", "my.py"], "one catalog file at a time", 2),
+        (["train", "my.py", "r8_strips"], "did you mean r8_stripes", 2),
+        (["eval", "nowhere.py"], "nowhere.py: no such Python file", 1),
+        (["eval", "compare", "my.py", "r8_strips", "r14_stripes"], "unknown entry 'r8_strips'", 2),
+        (["predict", "my.py", "images/test/down/00.png"], "name one of the entries of my.py", 2),
+        (["predict", "my.py", "r8_stripes"], "no images", 2),
+        (["predict", "my.py"], "no images", 2),
+        (["data", "check", "other.py"], "one dataset at a time: scene15, synthscenes", 2),
         (["train", "my.py", "--epochs", "0"], "'0' is not a whole number of at least 1", 2),
         (["train", "my.py", "--lr", "nan"], "'nan' is not a learning rate", 2),
         (["train", "my.py", "--limit", "-3"], "--limit", 2),
@@ -225,7 +225,7 @@ def test_a_damaged_record_is_as_good_as_none(world, damaged, capsys):
     (world / "home" / "catalogs.json").write_text(damaged)
     assert refused(world)
     capsys.readouterr()
-    assert main(["info", "r8_stripes"]) == 1
+    assert main(["info", "r8_stripes"]) == 2
     assert "unknown entry 'r8_stripes'" in capsys.readouterr().err
     _remembered.remember(["r8_stripes"], world / "my.py", world / "runs")
     assert main(["info", "r8_stripes"]) == 0
@@ -235,7 +235,7 @@ def test_a_damaged_record_is_as_good_as_none(world, damaged, capsys):
 def test_what_another_version_recorded_is_as_good_as_none(world, content, capsys):
     filled = {"home": str(world / "home"), **content} if isinstance(content, dict) and "runs" in content else content
     json_file.write_sealed(world / "home" / "catalogs.json", filled)
-    assert main(["info", "r8_stripes"]) == 1
+    assert main(["info", "r8_stripes"]) == 2
     assert "unknown entry 'r8_stripes'" in capsys.readouterr().err
 
 

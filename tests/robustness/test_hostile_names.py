@@ -77,11 +77,9 @@ def test_any_place_of_weights_is_refused_without_a_request(source):
 @given(NAMES)
 def test_the_commands_end_with_a_message(name):
     try:
-        status = main(["info", f"x{name}"])
+        assert main(["info", f"x{name}"]) in (1, 2)
     except SystemExit as stop:
         assert stop.code == 2
-    else:
-        assert status == 1
 
 
 KINDS = (Recipe, Dataset, Entry, Step, MultiStep, Cosine, Archive)
