@@ -8,11 +8,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.util import spec_from_loader
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+else:  # importing these takes as long as the whole catalog
+    Loader = MetaPathFinder = object
 
 # Earlier module: where it is now.
 MODULES = {
@@ -212,6 +216,9 @@ def _look_up_in(module: ModuleType) -> None:
 
 class _Earlier(Loader):
     """Loader of a module that no longer exists: empty except for the lookup of names."""
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave making the module to the import system."""
 
     def exec_module(self, module: ModuleType) -> None:
         _look_up_in(module)

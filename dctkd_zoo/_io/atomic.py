@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path to write to; it becomes `path` when the block ends, and is removed if the block raises."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays last: numpy and others append their own if it is missing.
-    temporary = path.with_name(f".{secrets.token_hex(4)}.{path.name}")
+    temporary = path.with_name(f".{os.urandom(4).hex()}.{path.name}")
     try:
         yield temporary
         settle(temporary, path)
