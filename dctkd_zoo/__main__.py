@@ -46,7 +46,7 @@ sys.path.remove(str(ROOT))
 
 
 def program(name: str) -> ModuleType | None:
-    """Return the module of a command that is a program of its own, with `parser` and `main`; None for all other words."""
+    """Return the module of a command that is also a program of its own, with `parser` and `main`; else None."""
     return import_module(COMMANDS[name]) if name in shell.MODULES else None
 
 

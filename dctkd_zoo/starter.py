@@ -19,7 +19,7 @@ from dctkd_zoo.catalog import _remembered
 from dctkd_zoo.data import load, unprepared, validate
 from dctkd_zoo.data.filelist import brief
 from dctkd_zoo.data.split import Split, held_out
-from dctkd_zoo.errors import DatasetError, Undecodable, Unreadable, UsageError, ZooError
+from dctkd_zoo.errors import DatasetError, Undecodable, Unreadable, UsageError
 from dctkd_zoo.models import pretrained
 from dctkd_zoo.spec import NAME, Cosine, Dataset, Recipe
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dctkd_zoo import registry, user_catalog
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.arguments import Parser, add_options, seeds
+from dctkd_zoo.cli.arguments import NAMES, Parser, add_options, seeds
 from dctkd_zoo.errors import UnknownEntry, ZooError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line parser; flags say where, the entry says what."""
     about = f"{TEXT.capitalize()}. `{shell.program('compare')} A B` tests a difference."
     parser = Parser(prog=shell.program("eval"), description=about, examples=EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="entries, shell patterns, or a catalog file of your own")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
     add_options(parser, ("data", "device", "out"))
     parser.add_argument("--seed", type=seeds, metavar="S", help="networks trained with seed 3, or with 0,1,2 or 0-4")

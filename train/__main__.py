@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from dctkd_zoo import discover, registry, user_catalog
 from dctkd_zoo._io import atomic
 from dctkd_zoo.cli import shell
-from dctkd_zoo.cli.arguments import Parser, add_options, positive, rate, seeds
+from dctkd_zoo.cli.arguments import NAMES, Parser, add_options, positive, rate, seeds
 from dctkd_zoo.errors import ZooError, reason_of
 from dctkd_zoo.recipe import PRECISIONS
 from train import loggers
@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the argument parser: flags say where to read and write, the entry says what to train."""
     parser = Parser(prog=shell.program("train"), description=f"{TEXT.capitalize()}.", examples=EXAMPLES)
     which = parser.add_mutually_exclusive_group(required=True)
-    which.add_argument("names", nargs="*", default=[], metavar="NAME", help="entries, shell patterns, or a catalog file of your own")
+    which.add_argument("names", nargs="*", default=[], metavar="NAME", help=NAMES)
     which.add_argument("--all", action="store_true", help="train every entry, teachers before students")
     add_options(parser, ("data", "device"))
     parser.add_argument("--out", type=Path, metavar="DIR", help="folder for runs; teachers are looked up here first")

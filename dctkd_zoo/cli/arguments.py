@@ -62,9 +62,7 @@ class _Formatter(HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         wrapped = super()._fill_text
-        return "\n".join(
-            line if line.startswith("  ") else wrapped(line, width, indent) for line in text.splitlines()
-        )
+        return "\n".join(line if line.startswith("  ") else wrapped(line, width, indent) for line in text.splitlines())
 
 
 class _Version(Action):
@@ -101,6 +99,8 @@ def rate(text: str) -> float:
         raise ArgumentTypeError(f"{text!r} is not a learning rate, a number of 0 or more")
     return value
 
+
+NAMES = "entries, shell patterns such as 'r20_*', or a catalog file of your own"
 
 OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "data": {"type": Path, "metavar": "DIR", "help": "folder with one subfolder per dataset"},

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from dctkd_zoo import registry
-from dctkd_zoo.cli.arguments import Parser, add_options
+from dctkd_zoo.cli.arguments import add_options
 
 if TYPE_CHECKING:
     from argparse import _SubParsersAction
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dctkd_zoo.spec import Entry
     from eval.run.config import EvalConfig
 
-Commands: TypeAlias = "_SubParsersAction[Parser]"
+Commands: TypeAlias = "_SubParsersAction[ArgumentParser]"
 
 
 def shared() -> ArgumentParser:

@@ -11,7 +11,6 @@ from dctkd_zoo.cli.common import Commands, add_command
 from dctkd_zoo.errors import UsageError
 from dctkd_zoo.spec import Dataset
 
-
 TEXT = "download or check a dataset"
 
 

@@ -48,7 +48,8 @@ class Source:
 def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
     examples = ("examples/mountain.jpg --overlay maps", "el0_miniplaces12k examples --top 3 --json")
-    command = add_command(commands, shared, "predict", "classify images and show where the network looks", examples, ABOUT)
+    text = "classify images and show where the network looks"
+    command = add_command(commands, shared, "predict", text, examples, ABOUT)
     command.add_argument(
         "names",
         nargs="+",

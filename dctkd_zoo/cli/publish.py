@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dctkd_zoo import weights
 from dctkd_zoo._io import paths
 from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.arguments import NAMES
 from dctkd_zoo.cli.common import Commands, add_command, add_places, entries, where
 from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import UsageError, ZooError, printable
@@ -25,7 +26,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
     examples = ("r18_dctkd_scene15 --org ORG --dry-run", "--all --org ORG --private")
     command = add_command(commands, shared, "publish", "check trained networks and upload them to the Hub", examples)
-    command.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns")
+    command.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
     command.add_argument("--all", action="store_true", help="every entry trained on this machine")
     command.add_argument("--org", metavar="ORG", help="owner of the repositories (default: the token's owner)")
     command.add_argument(
@@ -86,7 +87,5 @@ def table(plans: Sequence[Plan]) -> Grid:
     ready = [plan for plan in trained if not plan.problems]
     total = sum(plan.size for plan in ready) / 1e6
     lines = [f"{len(ready)} ready, {total:.1f} MB; {len(trained) - len(ready)} not; {len(untrained)} not trained here"]
-    for plan in untrained:
-        command = shell.program(plan.entry.train_command.removeprefix("python -m "))
-        lines.append(f"  {plan.repo}: {command}")
+    lines += [f"  {plan.repo}: {shell.program(plan.entry.train_command)}" for plan in untrained]
     return Grid(COLUMNS, rows, caption=Text("\n".join(lines)))

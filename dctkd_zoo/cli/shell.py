@@ -254,11 +254,11 @@ def suggest(command: str) -> str:
 
 
 def program(command: str = "") -> str:
-    """Return a command such as `train NAME` as the user would type it, by how the running program was called.
+    """Return a command, `train NAME` or `python -m train NAME`, as the user would type it.
 
-    `dctkd-zoo train NAME`, `python -m dctkd_zoo train NAME`, or `python -m train NAME`.
+    Depending on how the running program was called: with `dctkd-zoo`, `python -m dctkd_zoo` or `python -m`.
     """
-    called = Path(sys.argv[0])
+    called, command = Path(sys.argv[0]), command.removeprefix("python -m ")
     if called.stem == SCRIPT:
         return f"{SCRIPT} {command}".rstrip()
     first = command.partition(" ")[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from dctkd_zoo.cli import common, shell
-from dctkd_zoo.cli.arguments import positive
+from dctkd_zoo.cli.arguments import NAMES, positive
 from dctkd_zoo.cli.common import Commands, add_command, add_places
 from dctkd_zoo.errors import ZooError
 
@@ -15,7 +15,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     text = "try weights of loss terms on held-out training images, as many of each term"
     examples = ("r20_dctkd_synthscenes --epochs 2", "r18_dctkd_scene15 --tries 3 --data DIR")
     command = add_command(commands, shared, "tune", text, examples)
-    command.add_argument("names", nargs="+", metavar="NAME", help="entries or shell patterns")
+    command.add_argument("names", nargs="+", metavar="NAME", help=NAMES)
     command.add_argument("--tries", type=positive, default=3, metavar="N", help="weights of each term (default: 3)")
     command.add_argument("--epochs", type=positive, metavar="N", help="epochs of each trial (default: the recipe's)")
     command.add_argument("--teacher-cache", type=positive, metavar="K", help="as in `train`")

@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.cli import shell
+from dctkd_zoo.cli.arguments import NAMES
 from dctkd_zoo.cli.common import Commands, add_command, add_places, where
 from dctkd_zoo.errors import UsageError, ZooError
 
@@ -14,7 +15,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     """Add the command."""
     text = "fetch weights, hash and evaluate them, and compare with the recorded metrics"
     command = add_command(commands, shared, "verify", text, ("--bundled", "r20_dctkd_synthscenes --device cpu"))
-    command.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns")
+    command.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
     command.add_argument("--bundled", action="store_true", help="every entry whose weights ship with the package")
     command.add_argument("--published", action="store_true", help="every entry whose weights are on the Hub")
     add_places(command)
@@ -35,7 +36,9 @@ def verify(options: Namespace) -> int:
     requested = list(registry.resolve(options.names)) if options.names else []
     requested += [name for name, status in statuses.items() if options.published and status == "published"]
     if not requested + bundled:
-        raise UsageError("nothing to verify: name entries, or use --bundled or --published if there are any such entries")
+        raise UsageError(
+            "nothing to verify: name entries, or use --bundled or --published if there are any such entries"
+        )
     console, ok = shell.console(), True
     for name in dict.fromkeys(requested + bundled):
         entry = registry.get_entry(name).with_seed(options.seed)

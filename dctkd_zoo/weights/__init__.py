@@ -144,7 +144,7 @@ def find(entry: Entry, trained: Path | None = None) -> Weights:
         return from_folder(checkpoints() / name, "trained here")
     raise WeightsNotFound(
         f"no weights for {name}: not bundled, not published, not in {trained or checkpoints()}. Train it "
-        f"(`{shell.suggest(entry.train_command.removeprefix('python -m '))}`), set DCTKD_ZOO_HOME to a folder that has it in `checkpoints`, "
+        f"(`{shell.suggest(entry.train_command)}`), set DCTKD_ZOO_HOME to a folder that has it in `checkpoints`, "
         f"or publish it and update this package."
     )
 

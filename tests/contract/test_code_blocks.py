@@ -20,6 +20,7 @@ import eval.__main__
 import eval.compare
 import train.__main__
 from dctkd_zoo import registry
+from dctkd_zoo.cli.shell import MODULES
 from dctkd_zoo.errors import ZooError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,9 +38,9 @@ PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
 WITHOUT_OPTIONS = {"benchmarks.report", "eval.pages.readme", "eval.pages.results_md"}  # take at most --check
 PROGRAMS = {".", "cd", "git", "hf", "pip"}  # not ours
 # Commands that need nothing but the repository. The report is made of a few images; `compare` takes all test images.
-RUN = ("dctkd_zoo list", "dctkd_zoo info", "dctkd_zoo predict", "eval --from-results")
+RUN = ("list", "info", "predict", "eval --from-results")
 LIMIT = 48
-RUN_SLOWLY = ("eval compare r20", "eval r56_synthscenes", "dctkd_zoo cards --check")
+RUN_SLOWLY = ("compare r20", "eval r56_synthscenes", "cards --check")
 
 
 class Block(NamedTuple):
@@ -74,30 +75,36 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 COMMANDS = [
     pytest.param(command, id=f"{block}-{command[:60]}")
     for block in BLOCKS
-    if block.language == "" and re.match(r"(\$ )?(python|make|torchrun|git|hf|pip) ", block.text)
+    if block.language == "" and re.match(r"(\$ )?(dctkd-zoo|python|make|torchrun|git|hf|pip) ", block.text)
     for command in commands(block)
 ]
 
 
 def module_and_arguments(command: str) -> tuple[str, list[str]]:
-    """`python -m eval compare A B` -> ("eval compare", ["A", "B"])."""
-    words = shlex.split(command, comments=True)
-    module, *arguments = words[words.index("-m") + 1 :]
+    """`dctkd-zoo compare A B`, `python -m eval compare A B` -> ("eval compare", ["A", "B"])."""
+    module, *arguments = module_words(command)
+    if module == "dctkd_zoo" and arguments[0] in MODULES:
+        module, *arguments = MODULES[arguments[0]], *arguments[1:]
     return ("eval compare", arguments[1:]) if arguments[:1] == ["compare"] else (module, arguments)
+
+
+def module_words(command: str) -> list[str]:
+    """What follows `python -m`: `dctkd-zoo list` -> ["dctkd_zoo", "list"]."""
+    words = shlex.split(command, comments=True)
+    return ["dctkd_zoo", *words[1:]] if words[0] == "dctkd-zoo" else words[words.index("-m") + 1 :]
 
 
 def runs(prefixes: tuple[str, ...]) -> list[str]:
     meant = [param.values[0] for param in COMMANDS]
-    return sorted({str(c) for c in meant if str(c).startswith(tuple(f"python -m {prefix}" for prefix in prefixes))})
+    return sorted({str(c) for c in meant if str(c).startswith(tuple(f"dctkd-zoo {prefix}" for prefix in prefixes))})
 
 
 def call(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     """Run a command in `folder`, with this interpreter and the packages and files of the repository."""
-    words = shlex.split(command, comments=True)
     script = "import runpy, sys; sys.path.insert(0, sys.argv.pop(1)); sys.argv.pop(0)\n"
     script += "runpy.run_module(sys.argv[0], run_name='__main__', alter_sys=True)"
     return subprocess.run(
-        [sys.executable, "-c", script, str(ROOT), *words[words.index("-m") + 1 :]],
+        [sys.executable, "-c", script, str(ROOT), *module_words(command)],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -137,7 +144,7 @@ def check(command: str) -> None:
     if module == "dctkd_zoo" and arguments[0] == "data":
         registry.get_dataset(*options.pop("names"))
     for name in options.get("names", ()) if arguments[:1] != ["predict"] else ():
-        if name not in PLACEHOLDERS and "myscenes" not in name:
+        if name not in PLACEHOLDERS and "myscenes" not in name and not name.endswith(".py"):
             assert registry.resolve([name]), command
 
 
@@ -147,7 +154,7 @@ def test_a_command_is_understood(command, fresh_registry):
     if words[0] == "make":
         targets = re.findall(r"^([\w./$()-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.M)
         assert words[1] in {target.replace("$(INSTALLED)", ".venv/.installed") for target in targets}
-    elif "-m" in words:
+    elif words[0] == "dctkd-zoo" or "-m" in words:
         check(command)
     else:
         assert words[0] in PROGRAMS, command

@@ -19,8 +19,8 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ["", *zoo.COMMANDS, "data fetch", "data check"]
 CALLED = {"dctkd-zoo": "/usr/bin/dctkd-zoo", "python -m dctkd_zoo": "/lib/dctkd_zoo/__main__.py"}
 PROGRAMS = {"python -m train": train.__main__, "python -m eval": eval.__main__, "python -m eval compare": eval.compare}
-HEAVY = ("numpy", "pandas", "rich", "scipy", "timm", "torch")
-COST = 60  # modules that may be imported beyond those of argparse and dataclasses: each is about 1 ms
+HEAVY = ("filelock", "numpy", "pandas", "rich", "scipy", "timm", "torch")
+COST = 50  # modules
 
 
 def help_of(command, capsys):

@@ -12,6 +12,7 @@ import pytest
 from dctkd_zoo.__main__ import main as zoo
 from dctkd_zoo.__main__ import parser as zoo_parser
 from eval.__main__ import parser as eval_parser
+from eval.compare import parser as compare_parser
 from train.__main__ import parser as train_parser
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,12 @@ PYTHON = [code for language, code in BLOCKS if language == "python"]
 CONSOLE = [code for language, code in BLOCKS if language == "console"]
 # In a line of a block, or in a sentence.
 COMMANDS = re.findall(r"^\s*\$? ?((?:python -m|dctkd-zoo) .*)$|`((?:python -m|dctkd-zoo) [^`]+)`", README, flags=re.M)
-PARSERS: dict[str, Callable[[], object]] = {"dctkd_zoo": zoo_parser, "eval": eval_parser, "train": train_parser}
+PARSERS: dict[str, Callable[[], object]] = {
+    "compare": compare_parser,
+    "dctkd_zoo": zoo_parser,
+    "eval": eval_parser,
+    "train": train_parser,
+}
 
 
 def test_it_is_short():

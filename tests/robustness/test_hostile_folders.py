@@ -38,7 +38,9 @@ def run(folder: Path, *words: str, path: str = str(world.ROOT)) -> str:
 
 
 @pytest.mark.parametrize("program", [ZOO, ("bin/dctkd-zoo",)], ids=" ".join)
-@pytest.mark.parametrize("path", [str(world.ROOT), f".{os.pathsep}{world.ROOT}"], ids=["installed", "with PYTHONPATH=."])
+@pytest.mark.parametrize(
+    "path", [str(world.ROOT), f".{os.pathsep}{world.ROOT}"], ids=["installed", "with PYTHONPATH=."]
+)
 @pytest.mark.parametrize("command", ["train", "eval", "compare"])
 def test_the_commands_are_this_project_s(folder, program, path, command):
     called = "dctkd-zoo" if program != ZOO else "python -m dctkd_zoo"

@@ -239,7 +239,15 @@ def sbatch(tmp_path, monkeypatch):
 
 def test_several_gpus_are_torchrun_s_business(sbatch):
     _, begin, _ = launch.choose_cluster(options("x", "--launcher", "slurm", "--slurm", "gpus_per_node=4"))
-    assert begin[1:] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4", "-m", "dctkd_zoo", "train"]
+    assert begin[1:] == [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=4",
+        "-m",
+        "dctkd_zoo",
+        "train",
+    ]
 
 
 @pytest.mark.parametrize(

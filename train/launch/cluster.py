@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from dctkd_zoo._io import atomic
-from dctkd_zoo.errors import ZooError, reason_of
 from dctkd_zoo._io.job import Command
+from dctkd_zoo.errors import ZooError, reason_of
 
 if TYPE_CHECKING:
     import submitit

@@ -84,7 +84,7 @@ def _needed(entry: Entry) -> Entry | None:
 def _missing_message(missing: Sequence[Entry], needs: dict[str, Entry | None]) -> str:
     lines = [
         f"{needed.run_name}, needed by {', '.join(name for name, n in needs.items() if n == needed)}: "
-        f"`{shell.suggest(needed.train_command.removeprefix('python -m '))}`"
+        f"`{shell.suggest(needed.train_command)}`"
         for needed in missing[:SHOWN]
     ]
     more = f"\n  and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
