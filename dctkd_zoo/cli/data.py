@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from dctkd_zoo import discover, registry
+from dctkd_zoo import registry
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import add_options
 from dctkd_zoo.cli.common import Commands, add_command
@@ -19,14 +19,13 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     examples = ("fetch ade20k", "check scene15 --data DIR")
     data = commands.add_parser("data", help=TEXT, description=f"{TEXT.capitalize()}.", examples=examples)
     what = data.add_subparsers(required=True, metavar="WHAT")
-    known = ", ".join(discover.modules("dctkd_zoo.catalog"))  # a file for each, which need not be run for the help
     for name, run, text in (
         ("fetch", fetch_data, "download and unpack a dataset, resuming where it stopped"),
         ("check", check_data, "find missing, extra, undecodable and leaked images; check the class order"),
     ):
         examples = (f"{'ade20k' if name == 'fetch' else 'scene15'} --data DIR", "photos.py")
         command = add_command(what, shared, name, text, examples)
-        command.add_argument("names", nargs=1, metavar="DATASET", help=f"{known}, or a catalog file of your own")
+        command.add_argument("names", nargs=1, metavar="DATASET", help="scene15, say, or a catalog file of your own")
         add_options(command, ("data",))
         command.set_defaults(run=run)
 

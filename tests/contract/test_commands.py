@@ -126,12 +126,6 @@ def test_wrong_usage_is_one_line_and_status_2(arguments, message, capsys):
     assert line.startswith("error: ") and message in line
 
 
-def test_the_data_sets_in_the_help_are_those_of_the_catalog(capsys):
-    from dctkd_zoo import discover, registry
-
-    assert [*discover.modules("dctkd_zoo.catalog")] == sorted(registry.datasets())
-
-
 def test_options_of_one_name_take_one_kind_of_value():
     """An option of two commands has the same metavar in both, but for those that say what the command writes."""
     kinds: dict[str, dict[str, set[str]]] = {}
