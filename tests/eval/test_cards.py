@@ -108,7 +108,7 @@ def test_any_card_is_printed_on_demand(capsys):
     assert capsys.readouterr().out == render(gather(registry.get_entry(name), ROWS))
     assert zoo(["cards", STUDENT]) == 0
     assert capsys.readouterr().out == (ROOT / "model_cards" / f"{STUDENT}.md").read_text(encoding="utf-8")
-    assert zoo(["cards", "r18_at_ade2k"]) == 1
+    assert zoo(["cards", "r18_at_ade2k"]) == 2
     assert "did you mean" in capsys.readouterr().err
     assert zoo(["cards", STUDENT, "--check"]) == 1
     assert "or --check" in capsys.readouterr().err

@@ -270,7 +270,7 @@ def test_a_failed_write_leaves_the_previous_checkpoint_whole(tmp_path, monkeypat
 
 
 def test_unknown_names_and_missing_data_end_with_a_message(world, tmp_path, capsys):
-    assert main(["r14_stripe"]) == 1
+    assert main(["r14_stripe"]) == 2
     assert "did you mean r14_stripes" in capsys.readouterr().err
     assert main(["r14_stripes", "--data", str(tmp_path), "--out", str(tmp_path), "--device", "cpu"]) == 1
     assert str(tmp_path / "stripes") in capsys.readouterr().err
