@@ -167,8 +167,8 @@ QUESTIONS = (
         "What do unit energy, learned weights of frequencies, and class maps change in the DCT loss?",
         ("top1", "skill.ssim", "skill.class_map"),
         (("dctkd", "dctkd.energy"), ("dctkd.energy", "dctkd.bands"), ("dctkd", "dctkd.class")),
-        "`.energy` is a plain L2 of maps of unit energy ([Fact 5](docs/method.md#fact-5)), `.bands` learns a weight for "
-        "each octave of its frequencies, `.class` compares only the class map of the last level.",
+        "`.energy` is a plain L2 of maps of unit energy ([Fact 5](docs/method.md#fact-5)), `.bands` learns a weight "
+        "for each octave of its frequencies, `.class` compares only the class map of the last level.",
     ),
 )
 
