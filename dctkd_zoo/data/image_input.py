@@ -103,7 +103,7 @@ def _check_shape(shape: tuple[int, ...], expected: str, name: str) -> None:
             f"if it is a grey image, {'np.stack([array] * 3, -1)' if expected == ARRAY else 'tensor.expand(3, -1, -1)'}"
         )
     elif len(shape) not in (3, 4):
-        hint = f"it has {len(shape)} axes"
+        hint = f"number of axes: {len(shape)}"
     elif shape[swapped] == 3:
         hint = SWAPPED[expected]
     else:
@@ -120,10 +120,10 @@ def picture(item: Item) -> Picture:
         case Image.Image():
             return decode.picture(item.value)
         case np.ndarray():
-            return decode.picture(Image.fromarray(_as_uint8(item.value)))
+            return decode.picture(Image.fromarray(_as_uint8(item.value, _described("array", item.value))))
         case Tensor():
-            array = item.value.detach().cpu().movedim(0, 2)
-            return decode.picture(Image.fromarray(_as_uint8(_to_numpy(array))))
+            array = _to_numpy(item.value.detach().cpu().movedim(0, 2))
+            return decode.picture(Image.fromarray(_as_uint8(array, _described("tensor", item.value))))
         case path:
             if str(path).startswith(("http://", "https://")):
                 raise Undecodable(f"{path}: a URL, not a file: download it and give its bytes")
@@ -136,25 +136,29 @@ def _to_numpy(tensor: Tensor) -> NDArray[Any]:
     return (tensor if keeps else tensor.float()).numpy()
 
 
-def _as_uint8(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _described(kind: str, pixels: NDArray[Any] | Tensor) -> str:
+    return f"{kind} of {str(pixels.dtype).removeprefix('torch.')}, shape {tuple(pixels.shape)}"
+
+
+def _as_uint8(array: NDArray[Any], what: str) -> NDArray[np.uint8]:
     """Return an image (H, W, 3) as uint8; floats from 0 to 1 are multiplied by 255 and rounded to nearest.
 
-    So what torchvision's `ToTensor` made of 8 bits becomes the same 8 bits again.
+    So what torchvision's `ToTensor` made of 8 bits becomes the same 8 bits again. Errors begin with `what`.
     """
     if 0 in array.shape:
-        raise ValueError(f"shape {array.shape}: there are no pixels")
+        raise ValueError(f"{what}: there are no pixels")
     if array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     if array.dtype.kind != "f":
-        raise ValueError(f"dtype {array.dtype}: give uint8 from 0 to 255, or floats from 0 to 1")
+        raise ValueError(f"{what}: give uint8 from 0 to 255, or floats from 0 to 1")
     low, high = float(array.min()), float(array.max())  # NaN if any value is
     if not 0 <= low <= high <= 1:
-        raise ValueError(f"{array.dtype} {_why_not(low, high)}")
+        raise ValueError(f"{what}, {_why_not(low, high)}")
     return np.ascontiguousarray((array.astype(np.float64) * 255).round().astype(np.uint8))
 
 
 def _why_not(low: float, high: float) -> str:
     if np.isnan(low):
         return "with NaN: floats have to be from 0 to 1"
-    within = "convert them to uint8" if low >= 0 and 1 < high <= 255 else "undo the normalisation, or clip them"
-    return f"with values from {low:g} to {high:g}: floats have to be from 0 to 1; {within}"
+    way_on = "convert them to uint8" if low >= 0 and 1 < high <= 255 else "undo the normalisation, or clip them"
+    return f"with values from {low:g} to {high:g}: floats have to be from 0 to 1; {way_on}"
