@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch):
 
 
 def csv_of(path: str | Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False)
+    return pd.read_csv(path, keep_default_na=False, float_precision="round_trip")
 
 
 def class_folders(root: str, count: int = 2) -> list[str]:

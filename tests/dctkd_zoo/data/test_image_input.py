@@ -83,7 +83,7 @@ def test_pillow_images_are_read_as_their_files_are(tmp_path):
     cases |= {"deep": deep, "turned": picture}
     for name, image in cases.items():
         path = tmp_path / f"{name}.{'jpg' if name == 'CMYK' else 'png'}"
-        image.save(path, **({"exif": turned} if name == "turned" else {}))
+        image.save(path, exif=turned if name == "turned" else Image.Exif())
         expected = decode.read(path)
         with Image.open(path) as opened:
             result = image_input.picture(image_input.Item("images", opened))
