@@ -75,7 +75,7 @@ def predict(options: Namespace) -> int:
         raise ZooError(f"no images: name some after {source}, or a folder of them")
     if options.weights and not registry.knows(source):
         raise ZooError(f"--weights replaces those of an entry, but {source} names weights itself: give one of them")
-    if options.csv and Path(options.csv).is_dir():
+    if options.csv is not None and Path(options.csv).is_dir():
         raise ZooError(f"--csv {options.csv} is a folder: name a file")
     if options.overlay:
         options.overlay.mkdir(parents=True, exist_ok=True)  # fail now, not after the first batch
@@ -90,7 +90,7 @@ def predict(options: Namespace) -> int:
         raise ZooError("no images: the list on standard input is empty")
     results = _classified(options, predictor, sources.images, failed)
     try:
-        if options.csv:
+        if options.csv is not None:
             count = predict_output.write_csv(options.csv, predictor, results, options.top, sources, failed)
         elif options.json:
             count = predict_output.print_json(predictor, results, options.top, failed)
@@ -114,7 +114,7 @@ def _classified(
     names = overlay_names(image.relative for image in images) if options.overlay else repeat(PurePath())
     results = prediction.predict_files(predictor, [image.path for image in images], maps=bool(options.overlay))
     bar = progress_options()
-    bar["disable"] |= not (options.json or options.csv)  # the tables themselves show progress
+    bar["disable"] |= not (options.json or options.csv is not None)  # the tables themselves show progress
     for image, result, name in track(zip(images, results, names, strict=False), "images", total=len(images), **bar):
         if isinstance(result, prediction.Failure):
             failed.append(result)

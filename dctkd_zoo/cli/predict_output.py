@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -185,7 +185,7 @@ class _Summary:
         self.folders = {_folder(image) for image in images}
         self.images = self.right = 0
         self.counts: Counter[str] = Counter()
-        self.totals: Counter[str] = Counter()
+        self.totals: defaultdict[str, float] = defaultdict(float)  # of probabilities
         self.notes: Counter[str] = Counter()
 
     def counting(self, results: Iterable[Classified]) -> Iterator[Classified]:
@@ -195,7 +195,7 @@ class _Summary:
             self.images += 1
             self.right += self.labels.get(_folder(result.source)) == prediction.label
             self.counts[prediction.class_name] += 1
-            self.totals[prediction.class_name] += prediction.probability  # type: ignore[assignment]
+            self.totals[prediction.class_name] += prediction.probability
             self.notes.update(prediction.notes)
             yield result
 
