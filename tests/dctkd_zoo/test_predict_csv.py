@@ -24,7 +24,7 @@ def home(tmp_path, monkeypatch):
 
 
 def csv_of(path: str | Path) -> pd.DataFrame:
-    return pd.read_csv(path, keep_default_na=False, float_precision="round_trip")
+    return pd.read_csv(path, keep_default_na=False)
 
 
 def class_folders(root: str, count: int = 2) -> list[str]:
@@ -50,11 +50,13 @@ def test_a_table_has_what_the_json_has(capsys):
     others = [f"{name}_{rank}" for rank in range(2, 6) for name in ("class", "probability")]
     assert [*table] == ["path", "label", "class", "probability", *others, "notes"]
     assert table["path"].tolist() == paths
-    for (_, row), image in zip(table.iterrows(), facts["images"], strict=True):
+    rows = [row for _, row in csv_rows.read(Path("out/all.csv"), (), "")]  # pandas 2 rounds what it reads
+    for row, image in zip(rows, facts["images"], strict=True):
         best, *others = image["classes"]
-        assert (row["label"], row["class"], row["probability"]) == (best["label"], best["class"], best["probability"])
+        assert (int(row["label"]), row["class"]) == (best["label"], best["class"])
+        assert float(row["probability"]) == best["probability"]
         for rank, item in enumerate(others, start=2):
-            assert (row[f"class_{rank}"], row[f"probability_{rank}"]) == (item["class"], item["probability"])
+            assert (row[f"class_{rank}"], float(row[f"probability_{rank}"])) == (item["class"], item["probability"])
         assert row["notes"] == "; ".join(image["notes"])
     assert {path.name for path in Path("out").iterdir()} == {"all.csv"}
     assert main(["predict", NAME, "in", "--csv", "one.csv", "--top", "1"]) == 0
