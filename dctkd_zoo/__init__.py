@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from dctkd_zoo.features import Output, run
     from dctkd_zoo.losses import create as create_loss
     from dctkd_zoo.models import create_model, create_transform
+    from dctkd_zoo.prediction import predict
+    from dctkd_zoo.predictor import load_predictor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,6 +31,8 @@ __all__ = [
     "create_transform",
     "get_entry",
     "list_models",
+    "load_predictor",
+    "predict",
     "run",
 ]
 
@@ -39,6 +43,8 @@ _LAZY = {
     "create_loss": ("dctkd_zoo.losses", "create"),
     "create_model": ("dctkd_zoo.models", "create_model"),
     "create_transform": ("dctkd_zoo.models", "create_transform"),
+    "load_predictor": ("dctkd_zoo.predictor", "load_predictor"),
+    "predict": ("dctkd_zoo.prediction", "predict"),
     "run": ("dctkd_zoo.features", "run"),
 }
 

@@ -191,6 +191,9 @@ NAMES = {
     "train.where.Where": "train.config.TrainConfig",
 }
 
+# Earlier module: the function of that name now, which has the names of the module as attributes.
+FUNCTIONS = {"dctkd_zoo.predict": "dctkd_zoo.prediction.predict"}
+
 _RENAMED = {name.rpartition(".")[0] for name in NAMES}
 
 
@@ -224,6 +227,14 @@ class _Earlier(Loader):
         _look_up_in(module)
 
 
+class _Function(Loader):
+    """Loader of an earlier module that is a function now: `import` binds what it leaves in `sys.modules`."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        target, _, name = FUNCTIONS[module.__name__].rpartition(".")
+        sys.modules[module.__name__] = getattr(import_module(target), name)
+
+
 class _Renamed(SourceFileLoader):
     """Loader of a module some of whose names have changed, with a lookup of the earlier ones."""
 
@@ -236,6 +247,8 @@ class _Finder(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
+        if fullname in FUNCTIONS:
+            return spec_from_loader(fullname, _Function())
         if fullname not in MODULES and fullname not in _RENAMED:
             return None
         spec = PathFinder.find_spec(fullname, path, target)

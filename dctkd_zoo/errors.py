@@ -76,6 +76,10 @@ class Undecodable(DatasetError):
     """An image that was read but is damaged or in a format that is not accepted."""
 
 
+class InvalidImage(ZooError, ValueError):
+    """An image given to `dctkd_zoo.predict` that cannot be classified; the message says which one it is."""
+
+
 class TeacherMismatch(ZooError):
     """A teacher that does not fit its student: classes, map sizes, or accuracy at chance."""
 

@@ -5,9 +5,7 @@ python docs/photographs_figure.py
 
 from pathlib import Path
 
-import torch
-
-from dctkd_zoo import predict, registry
+import dctkd_zoo
 from dctkd_zoo.attention_grid import INK, Row, grid, overlay
 from dctkd_zoo.cli.predict import DEFAULT
 
@@ -17,13 +15,11 @@ SIDE = 190  # px of a panel
 
 def draw(path: Path) -> None:
     """Draw each photograph as the network sees it, with its attention at four levels and its best guess."""
-    predictor = predict.load(registry.get_entry(DEFAULT), torch.device("cpu"))
     rows = []
-    for result in predict.predict(predictor, sorted(EXAMPLES.glob("*.jpg"))):
-        assert isinstance(result, predict.Prediction)
-        ((label, probability),) = result.top(1)
+    for result in dctkd_zoo.predict(sorted(EXAMPLES.glob("*.jpg")), DEFAULT, device="cpu", maps=True):
+        assert result.path and result.image
         image = result.image.resize((SIDE, SIDE))
-        caption = f"{result.path.name}: {predictor.classes[label]} {100 * probability:.0f} %"
+        caption = f"{result.path.name}: {result.class_name} {100 * result.probability:.0f} %"
         rows.append(Row([image, *(overlay(image, heat) for heat in result.maps)], ((caption, INK),)))
     levels = len(rows[0].panels) - 1
     grid(rows, ["image", *(f"level {level}" for level in range(1, levels + 1))]).save(path, quality=88)

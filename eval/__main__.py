@@ -50,6 +50,11 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--sanity", action="store_true", help="also measure alignment as weights are replaced by untrained ones"
     )
+    parser.add_argument(
+        "--faithfulness",
+        action="store_true",
+        help="also measure insertion and deletion of pixels by the network's own maps and by its teacher's",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all results as JSON to FILE (- for standard output)")
     parser.add_argument("--report", type=Path, metavar="DIR", help="write an HTML report to DIR/index.html")
     parser.add_argument(
@@ -100,7 +105,7 @@ def _command(arguments: list[str]) -> int:
         command.error("--report shows networks of one seed: leave out --report, or give one --seed, or --from-results")
     if options.sanity and options.protocol == "released":
         command.error("--sanity needs levels of chance, which the protocol released does not have")
-    measuring = ("limit", "fresh", "cost", "sanity", "json", "write", "teacher")
+    measuring = ("limit", "fresh", "cost", "sanity", "faithfulness", "json", "write", "teacher")
     unused = [f"--{name}" for name in measuring if getattr(options, name)]
     if options.from_results and unused:
         command.error(f"--from-results evaluates nothing: leave out {', '.join(unused)}")
@@ -159,6 +164,7 @@ def _config(options: argparse.Namespace) -> EvalConfig:
         fresh=options.fresh,
         cost=options.cost,
         sanity=options.sanity,
+        faithfulness=options.faithfulness,
         teacher=options.teacher,
     )
 

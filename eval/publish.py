@@ -31,7 +31,7 @@ from eval.run.evaluation import evaluate, silent
 COLLECTION = "dctkd_zoo"
 SAMPLE = 200  # test images that a network is evaluated on before it is published
 KEPT = (run_folder.RECIPE, run_folder.LOG, run_folder.ENVIRONMENT)  # published with the weights
-CARD, FIGURE = "README.md", "attention.png"
+CARD, FIGURE, EXAMPLE = "README.md", "attention.png", "example.png"
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ CHECKS: tuple[Checked, ...] = (
 def card(entry: Entry, folder: Path, repo: str) -> str:
     """Return the model card for the repository, with the results of these weights."""
     rows = results_csv.read(results_csv.RESULTS)
-    return rendering.render(rendering.gather(entry, rows, folder=folder, repo=repo, figure=FIGURE))
+    return rendering.render(rendering.gather(entry, rows, folder=folder, repo=repo, figure=FIGURE, example=EXAMPLE))
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def assembled(ready: Plan, config: EvalConfig) -> Iterator[Path]:
         row = dict(measured(ready.entry, folder))
         row |= {"note": card_tables.note(row)} if row.get("note") else {}
         atomic.write_text(upload / run_folder.RESULTS, results_csv.as_json(weights.portable(row)))
-        attention_figure.write(ready.entry, config, upload / FIGURE)
+        attention_figure.write(ready.entry, config, upload / FIGURE, upload / EXAMPLE)
         atomic.write_text(upload / CARD, card(ready.entry, folder, ready.repo))
         yield upload
 

@@ -27,12 +27,8 @@ def outputs(name: str, images: torch.Tensor) -> Output:
     model = dctkd_zoo.create_model(name, pretrained=True)
     with torch.inference_mode():
         parts = [dctkd_zoo.run(model, batch) for batch in images.split(64)]
-    maps = zip(*(part.maps for part in parts), strict=True)
-    return Output(
-        torch.cat([part.logits for part in parts]),
-        tuple(torch.cat(level) for level in maps),
-        torch.cat([part.embedding for part in parts]),
-    )
+    logits, maps, embeddings = zip(*((part.logits, part.maps, part.embedding) for part in parts), strict=True)
+    return Output(torch.cat(logits), tuple(map(torch.cat, zip(*maps, strict=True))), torch.cat(embeddings))
 
 
 def main() -> None:

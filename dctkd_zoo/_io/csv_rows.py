@@ -6,7 +6,8 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,11 +25,16 @@ def as_csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
     Text that a spreadsheet would run as a formula gets a leading quote, which `read` removes.
     """
+    return "".join(as_lines(columns, rows))
+
+
+def as_lines(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield the header and then each row as it comes, as lines of `as_csv`."""
     lines: list[str] = []
     writer = csv.writer(SimpleNamespace(write=lines.append), lineterminator=END)
-    writer.writerow(map(_escaped, columns))
-    writer.writerows([_escaped(row.get(name, "")) for name in columns] for row in rows)
-    return "".join(f"{line.removesuffix(END)}\n" for line in lines)
+    for row in chain([dict(zip(columns, columns, strict=True))], rows):
+        writer.writerow([_escaped(row.get(name, "")) for name in columns])
+        yield f"{lines.pop().removesuffix(END)}\n"
 
 
 def _escaped(cell: Any) -> Any:

@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dctkd_zoo import weights
+from dctkd_zoo import registry, weights
 from dctkd_zoo._io import paths
 from dctkd_zoo.cli import shell
 from dctkd_zoo.cli.arguments import NAMES
@@ -53,7 +53,9 @@ def publish(options: Namespace) -> int:
 
     org = options.org or ("ORG" if options.dry_run else hub.owner())
     config = where(options)
-    plans = [publishing.plan(entry, org, config, options.license) for entry in entries(options)]
+    named = {entry.name: entry for entry in entries(options)}
+    order = registry.teachers_first(named)  # a student's card names its teacher on the Hub
+    plans = [publishing.plan(named[name], org, config, options.license) for name in order]
     console = shell.console()
     shell.show(console, table(plans))
     failed = any(plan.problems for plan in plans) or (not options.all and not any(plan.folder for plan in plans))

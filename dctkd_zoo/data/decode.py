@@ -40,6 +40,7 @@ TRANSPARENT = "read without transparency, as in evaluation: the colours below it
 DAMAGED = "read without metadata, which are damaged"
 
 _ALONE = Lock()
+_LOADING = Lock()
 _WARNINGS = Lock()  # the warning filters are shared by all threads
 
 
@@ -89,6 +90,16 @@ def rgb(image: Image.Image) -> Image.Image:
     """
     _check_size(image)
     return _converted(image)[0]
+
+
+def picture(image: Image.Image) -> Picture:
+    """Convert an image that Pillow has opened as `rgb` does, with the notes that `read` gives for its file."""
+    _check_size(image)
+    with _LOADING:  # the same image may be in two threads, each of which would read its file
+        image.load()
+    converted, notes = _converted(image)
+    with _pillow():
+        return Picture(converted, notes + _notes(image))
 
 
 def _check_size(image: Image.Image) -> None:

@@ -23,6 +23,7 @@ from eval.run.config import EvalConfig
 from eval.run.setup import load_network, load_teacher, open_views, test_split
 
 CELL = 112  # px
+IMAGES = 3
 WRONG = (180, 35, 24)
 LARGEST = 150_000  # bytes
 
@@ -46,7 +47,7 @@ class Panel:
     seen: tuple[Seen, ...]
 
 
-def attention_figure(entry: Entry, config: EvalConfig, count: int = 3, seed: int = 0) -> Image.Image:
+def attention_figure(entry: Entry, config: EvalConfig, count: int = IMAGES, seed: int = 0) -> Image.Image:
     """Return the figure: a row for each of `count` random test images; columns: the image, then the maps by level.
 
     The teacher's map is left of the student's; for a baseline it is that of `eval.run.setup.reference`. Without a
@@ -56,9 +57,16 @@ def attention_figure(entry: Entry, config: EvalConfig, count: int = 3, seed: int
     return draw(look(entry, config, count, seed))
 
 
-def write(entry: Entry, config: EvalConfig, path: Path) -> None:
-    """Write an entry's attention figure as a PNG of at most `LARGEST` bytes, in as many colours as that allows."""
-    atomic.write_bytes(path, compressed(attention_figure(entry, config)))
+def write(entry: Entry, config: EvalConfig, path: Path, example: Path) -> None:
+    """Write an entry's attention figure as a PNG of at most `LARGEST` bytes, in as many colours as that allows.
+
+    `example` becomes the first of its images, as the networks see it, for people to try the network on.
+    """
+    panel = look(entry, config, IMAGES, seed=0)
+    atomic.write_bytes(path, compressed(draw(panel)))
+    file = io.BytesIO()
+    panel.images[0].save(file, "PNG", optimize=True)
+    atomic.write_bytes(example, file.getvalue())
 
 
 def compressed(picture: Image.Image) -> bytes:

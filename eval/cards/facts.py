@@ -62,6 +62,7 @@ class Card:
     repo: str | None
     published: str | None
     figure: str | None
+    example: str | None
     other_views: tuple[str, ...]
     licence: str | None
 
@@ -101,18 +102,23 @@ class Card:
 
     @property
     def base_model(self) -> str | None:
-        """The name on the Hub of the weights that training starts from.
-
-        It is never the teacher, because a student contains none of the teacher's weights.
-        """
+        """The name on the Hub of the weights that training starts from, None if they are not there."""
         source = self.entry.recipe.pretrained
-        if source is None or source.startswith("local-dir:"):
+        if source is None:
             return None
         if self.entry.start:
             return weights.published().get(self.entry.start, {}).get("repo")
         if source.startswith(EXTERNAL):
-            return source.removeprefix("hf-hub:").partition("@")[0]
+            return _hub_name(source)
         return f"timm/{self.arch.timm_name}.{source}"
+
+    @property
+    def teacher_model(self) -> str | None:
+        """The name of the teacher on the Hub, None if it is not there."""
+        teacher = self.entry.teacher or ""
+        if teacher.startswith(EXTERNAL):
+            return _hub_name(teacher)
+        return weights.published().get(teacher, {}).get("repo")
 
     def of_these_weights(self, row: Row) -> bool:
         """Return whether a row was measured with the weights of this card."""
@@ -127,18 +133,25 @@ class Card:
         return next((row for row in self.measured("exact") if self.of_these_weights(row)), None)
 
 
+def _hub_name(source: str) -> str | None:
+    """Return `org/name` of `hf-hub:org/name@revision`, None of a folder."""
+    repo = source.removeprefix("hf-hub:")
+    return None if repo == source else repo.partition("@")[0]
+
+
 def gather(
     entry: Entry,
     rows: Iterable[Row],
     folder: Path | None = None,
     repo: str | None = None,
     figure: str | None = None,
+    example: str | None = None,
 ) -> Card:
     """Return the facts of an entry.
 
     `rows` are those of `eval/results.csv`. `folder` is what training wrote (a bundled entry is found without it).
     `repo` is `org/name` or `org/name@revision` on the Hub; `ValueError` for any other form. `figure` is the path of
-    the attention figure, relative to the card.
+    the attention figure, `example` that of an image to try the network on, both relative to the card.
     """
     if repo is not None and REPO.fullmatch(repo) is None:
         raise ValueError(f"{repo!r} is not of the form org/name or org/name@revision")
@@ -165,6 +178,7 @@ def gather(
         repo,
         weights.published().get(entry.run_name, {}).get("sha256") if repo else None,
         figure,
+        example,
         tuple(item for item in groups if item != views),
         _licence(entry, run),
     )

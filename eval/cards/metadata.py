@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from huggingface_hub import EvalResult, ModelCardData
+from huggingface_hub import EvalResult, ModelCardData, hf_hub_url
 
 from dctkd_zoo.weights.licence import OURS
 from eval.cards.facts import Card
@@ -15,7 +15,7 @@ def head(card: Card) -> str:
     """Return the metadata as YAML, in the order of huggingface_hub."""
     here = card.here()
     data = ModelCardData(
-        base_model=card.base_model,
+        base_model=[name for name in (card.base_model, card.teacher_model) if name] or None,
         eval_results=eval_results(card, here) if here else None,
         library_name="timm",
         license=card.licence or (OURS if card.status == "recipe" else "unknown"),  # a recipe is part of this project
@@ -24,8 +24,11 @@ def head(card: Card) -> str:
         pipeline_tag=TASK,
         tags=tags(card),
     )
-    if card.base_model:
+    if card.base_model and not card.teacher_model:  # the Hub has no relation for distillation
         data["base_model_relation"] = "finetune"
+    if card.example and card.repo:
+        url = hf_hub_url(card.repo.partition("@")[0], card.example)
+        data["widget"] = [{"src": url, "example_title": f"A test image of {card.dataset.title}"}]
     return data.to_yaml(line_break="\n")
 
 

@@ -75,6 +75,7 @@ STUDENTS = (
     Students("mnv4", "miniplaces12k"),
 )
 OTHERS = ("pkt", "crd", "vid", "ckd", "review")
+LATER = ("sp", "dkd", "dist", "kd.std", "cat", "e2kd", "wavelet", "fft")
 ALIKE = ("skill.ssim", "skill.pearson", "skill.spectral")
 OBJECTS = ("skill.energy", "skill.pointing", "skill.attended")
 QUESTIONS = (
@@ -153,6 +154,21 @@ QUESTIONS = (
         "`.patient` is [function matching](docs/recipes.md#a-patient-teacher), on synthscenes for 48 epochs, twice as "
         "many as `.long`; on scene15 for 60, as `.long`. `.unlabelled` of scene15 sees the images of MiniPlaces "
         "too, and about as many images in all.",
+    ),
+    Question(
+        "And later methods, those of logits, of class maps and of other frequencies?",
+        ("top1",),
+        tuple((each, "dctkd") for each in LATER),
+        "`.std`: `kd` of standardised logits. Weights are those of their authors, or make a gradient as large as the "
+        "other terms' have ([docs/training.md](docs/training.md#weights-tried) has the accuracy at others). `sp` "
+        "compares whole feature maps and `e2kd` learns without labels.",
+    ),
+    Question(
+        "What do unit energy, learned weights of frequencies, and class maps change in the DCT loss?",
+        ("top1", "skill.ssim", "skill.class_map"),
+        (("dctkd", "dctkd.energy"), ("dctkd.energy", "dctkd.bands"), ("dctkd", "dctkd.class")),
+        "`.energy` is a plain L2 of maps of unit energy ([Fact 5](docs/method.md#fact-5)), `.bands` learns a weight "
+        "for each octave of its frequencies, `.class` compares only the class map of the last level.",
     ),
 )
 

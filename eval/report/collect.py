@@ -121,6 +121,7 @@ def _entry(result: Result, record: Record, results: Mapping[str, Result], traini
         facts.read_run(folder) if weights.is_complete(folder) else None,
         note=note(row) if row["note"] else "",
         sanity=result.sanity,
+        faithfulness=result.faithfulness,
     )
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dctkd_zoo.spec import Dataset, Entry
 from eval.cards.facts import Run
 from eval.metrics import _objects
+from eval.run import faithfulness
 from eval.run.sanity import Step
 from eval.run.setup import role
 from eval.stats import skill
@@ -114,6 +115,7 @@ class EntryData:
     - `series`: its colour in the plots of its dataset, None for grey.
     - `per_image`, `run`, `panels`: empty unless the entry was evaluated just now.
     - `sanity`: the steps of its sanity check, if one was made.
+    - `faithfulness`: differences of insertion and deletion, if they were measured.
     """
 
     entry: Entry
@@ -131,6 +133,7 @@ class EntryData:
     panels: tuple[Panel, ...] = ()
     note: str = ""
     sanity: tuple[Step, ...] = ()
+    faithfulness: tuple[faithfulness.Difference, ...] = ()
 
     @property
     def name(self) -> str:

@@ -21,7 +21,7 @@ from eval.cards.recipe import shortened
 from eval.columns import DASH
 from eval.report import charts
 from eval.report.data import HEADLINES, Contrast, DatasetData, EntryData, Report
-from eval.run import results_csv, sanity
+from eval.run import faithfulness, results_csv, sanity
 from eval.stats.paired import Difference
 
 HERE = Path(__file__).parent / "templates"
@@ -82,6 +82,7 @@ def _environment() -> Environment:
         "selection": measured.selection,
         "describe": facts.describe,
         "sanity_caption": sanity.CAPTION,
+        "faithfulness": faithfulness,
         "charts": charts,
         **{item.__name__: item for item in (bar, headline, reported, verdict, words)},
     }

@@ -18,6 +18,7 @@ class EvalConfig:
     - `fresh`: ignore cached measurements.
     - `cost`: also measure latency, throughput and memory on this device.
     - `sanity`: also measure alignment while the network's weights are replaced by untrained ones.
+    - `faithfulness`: also measure insertion and deletion by the network's own maps and by its teacher's.
     - `teacher`: the network that every entry is compared with, instead of its own teacher (`setup.compared_with`).
     """
 
@@ -29,4 +30,5 @@ class EvalConfig:
     fresh: bool = False
     cost: bool = False
     sanity: bool = False
+    faithfulness: bool = False
     teacher: str | None = None

@@ -22,7 +22,7 @@ from dctkd_zoo.features import FeatureExtractor, Output
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.teacher_cache import CacheFormat, FixedView
 from dctkd_zoo.weights import Weights
-from eval.run import cache, protocol
+from eval.run import cache, faithfulness, protocol
 from eval.run import cost as costs
 from eval.run.config import EvalConfig
 from eval.run.cost import Cost
@@ -76,6 +76,7 @@ class Result:
     note: str
     cost: Cost | None = None
     sanity: tuple[Step, ...] = ()
+    faithfulness: tuple[faithfulness.Difference, ...] = ()
 
 
 def silent(done: int, total: int) -> None:
@@ -129,6 +130,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         note,
         costs.measure(found, entry.recipe.crop, config.device) if config.cost and distributed.is_primary() else None,
         _sanity(entry, config, found, teacher, split, views, report, figures) if config.sanity and teacher else (),
+        _faithfulness(entry, config, found, teacher, split, views, report) if config.faithfulness and teacher else (),
     )
 
 
@@ -183,6 +185,24 @@ def _sanity(
         return protocol.figures(rows, config.protocol, len(split.classes), together)
 
     return cascade(student, found, trained, measure)
+
+
+def _faithfulness(
+    entry: Entry,
+    config: EvalConfig,
+    found: Weights,
+    teacher_weights: Weights,
+    split: Split,
+    views: ImageLoader,
+    report: Report,
+) -> tuple[faithfulness.Difference, ...]:
+    """Measure insertion and deletion on images that are spread over the test set."""
+    teacher = build_teacher(entry, teacher_weights, split.classes, config)
+    student = load_network(entry, found, split.classes, config.device)
+    _with_class_maps(student, teacher, views)
+    decoded = _decoded(views)
+    chosen = torch.linspace(0, len(decoded) - 1, min(faithfulness.IMAGES, len(decoded))).round().long()
+    return faithfulness.measure(student, teacher_outputs(teacher, views, report), views, decoded[chosen])
 
 
 def _with_class_maps(student: FeatureExtractor, teacher: teachers.Teacher, views: ImageLoader) -> bool:

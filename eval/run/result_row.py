@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,7 +32,7 @@ def record(outcome: Outcome) -> Record:
     """Return the JSON record of an outcome: name, dataset, status, reason, row, undecodable images and subsets.
 
     `other_recipe` says how its networks were trained otherwise than the catalog says. `sanity` has a row for each step
-    of the sanity check.
+    of the sanity check, `faithfulness` one for each difference of insertion and deletion.
     """
     result = outcome.result
     return {
@@ -44,6 +45,7 @@ def record(outcome: Outcome) -> Record:
         "other_recipe": other_recipe(result) if result else "",
         "subsets": subsets(result) if result else {},
         "sanity": [{"untrained": step.part, **step.figures} for step in result.sanity] if result else [],
+        "faithfulness": [asdict(difference) for difference in result.faithfulness] if result else [],
     }
 
 

@@ -18,7 +18,7 @@ from dctkd_zoo.cli.shell import Column, Grid
 from dctkd_zoo.errors import printable
 from dctkd_zoo.registry import entries, natural_key
 from eval import columns
-from eval.run import results_csv, sanity
+from eval.run import faithfulness, results_csv, sanity
 from eval.run.attempt import Status
 from eval.run.protocol import PROTOCOLS
 from eval.run.result_row import Record
@@ -36,7 +36,7 @@ def render(records: Sequence[Record]) -> Group:
     datasets = sorted({row["dataset"] for row in rows}, key=natural_key)
     tables = [board([row for row in rows if row["dataset"] == dataset]) for dataset in datasets]
     parts: list[RenderableType] = [part for table in tables for part in (table, Text())]
-    return Group(*parts, *sanity_checks(records), *absent(records))
+    return Group(*parts, *sanity_checks(records), *insertion_and_deletion(records), *absent(records))
 
 
 def sanity_checks(records: Sequence[Record]) -> Iterator[RenderableType]:
@@ -54,6 +54,27 @@ def sanity_checks(records: Sequence[Record]) -> Iterator[RenderableType]:
         yield Text()
     if made:
         yield Text(f"{sanity.CAPTION}\n", style="dim")
+
+
+def insertion_and_deletion(records: Sequence[Record]) -> Iterator[RenderableType]:
+    """Yield a table of the differences of insertion and deletion of each entry that has them, and what they say."""
+    made = [record for record in records if record.get("faithfulness")]
+    curves = ("insertion", "deletion")
+    titles = [Column("own map"), Column("less"), *(Column(curve, right=True) for curve in curves)]
+    for record in made:
+        cells = [
+            [
+                *map(
+                    Text,
+                    (item["maps"], item["other"], *(faithfulness.text(item[c]) for c in ("insertion", "deletion"))),
+                )
+            ]
+            for item in record["faithfulness"]
+        ]
+        yield Grid(titles, cells, Text(f"{record['name']}: insertion and deletion", style="bold"))
+        yield Text()
+    if made:
+        yield Text(f"{faithfulness.CAPTION}\n", style="dim")
 
 
 def board(rows: Sequence[Row]) -> Grid:

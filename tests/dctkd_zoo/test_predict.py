@@ -19,7 +19,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
-from dctkd_zoo import models, predict, registry, weights
+from dctkd_zoo import models, prediction, predictor, registry, weights
 from dctkd_zoo.__main__ import main
 from dctkd_zoo.attention_grid import GAP, LINE, MARGIN
 from dctkd_zoo.cli import predict as command
@@ -205,10 +205,10 @@ def test_an_image_that_fits_no_transform_is_a_failure(capsys, monkeypatch):
         raise MemoryError
 
     entry, cpu = registry.get_entry(NAME), torch.device("cpu")
-    predictor = predict.load(entry, cpu)
-    object.__setattr__(predictor, "transform", refuse)
-    (failure,) = predict.predict(predictor, [Path(saved("a.png"))])
-    assert failure == predict.Failure(Path("a.png"), "MemoryError")
+    loaded = predictor.load(entry, cpu)
+    object.__setattr__(loaded, "transform", refuse)
+    (failure,) = prediction.predict_files(loaded, [Path(saved("a.png"))])
+    assert failure == prediction.Failure(Path("a.png"), "MemoryError")
 
 
 def test_only_bad_images_print_no_table(capsys):
@@ -362,11 +362,11 @@ def test_names_that_a_terminal_cannot_show(capsys):
 
 
 def test_what_was_answered_before_ctrl_c_is_in_the_json(monkeypatch, capsys):
-    def stopping(predictor, paths, real=predict.predict):
-        yield from real(predictor, paths[:1])
+    def stopping(predictor, paths, maps, real=prediction.predict_files):
+        yield from real(predictor, paths[:1], maps)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict, "predict", stopping)
+    monkeypatch.setattr(prediction, "predict_files", stopping)
     assert main(["predict", NAME, saved("a.png"), saved("b.png"), "--json"]) == 130
     assert len(json.loads(capsys.readouterr().out)["images"]) == 1
 
@@ -386,14 +386,14 @@ def test_a_long_name_of_a_file_is_not_cut(capsys):
 
 
 def test_many_images_keep_their_order_over_batches(capsys, monkeypatch):
-    monkeypatch.setattr(predict, "BATCH_SIZE", 3)
+    monkeypatch.setattr(prediction, "BATCH_SIZE", 3)
     paths = [saved(f"{number}.png", noise(seed=number)) for number in range(7)]
     Path("4.png").write_text("no image")
     facts = told(capsys, NAME, *paths, status=1)
     assert [image["path"] for image in facts["images"]] == [path for path in paths if path != "4.png"]
     (alone,) = told(capsys, NAME, "6.png")["images"]
     assert alone["classes"][0]["probability"] == pytest.approx(facts["images"][-1]["classes"][0]["probability"])
-    monkeypatch.setattr(predict, "BATCH_SIZE", 1)
+    monkeypatch.setattr(prediction, "BATCH_SIZE", 1)
     assert [f["path"] for f in told(capsys, NAME, *paths, status=1)["failed"]] == ["4.png"]
 
 

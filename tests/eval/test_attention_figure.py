@@ -110,7 +110,11 @@ def test_the_file_is_small_whatever_it_shows(monkeypatch):
 
 
 def test_it_is_written(tmp_path):
-    path = tmp_path / "figures" / "x.png"
-    figure.write(registry.get_entry("r20_at_synthscenes"), HERE, path)
+    path, example = tmp_path / "figures" / "x.png", tmp_path / "example.png"
+    entry = registry.get_entry("r20_at_synthscenes")
+    figure.write(entry, HERE, path, example)
     with Image.open(path) as read:
         assert read.width == width(7)
+    with Image.open(example) as read:
+        assert (read.format, read.mode, read.size) == ("PNG", "RGB", (40, 40))
+        assert read.tobytes() == figure.look(entry, HERE, 3, 0).images[0].tobytes()

@@ -16,7 +16,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from markdown_it import MarkdownIt
 from scipy.stats import binomtest
 
-from dctkd_zoo import registry, weights
+from dctkd_zoo import discover, losses, registry, weights
 from dctkd_zoo.__main__ import main as zoo
 from dctkd_zoo.models import resnet_cifar
 from eval.cards import facts as card
@@ -110,7 +110,7 @@ def test_any_card_is_printed_on_demand(capsys):
     assert capsys.readouterr().out == (ROOT / "model_cards" / f"{STUDENT}.md").read_text(encoding="utf-8")
     assert zoo(["cards", "r18_at_ade2k"]) == 2
     assert "did you mean" in capsys.readouterr().err
-    assert zoo(["cards", STUDENT, "--check"]) == 1
+    assert zoo(["cards", STUDENT, "--check"]) == 2
     assert "or --check" in capsys.readouterr().err
 
 
@@ -196,19 +196,38 @@ def test_a_card_names_the_other_sets_that_its_network_comes_from(tmp_path):
         assert ("MiniPlaces" in text) == bool(behind & {"miniplaces12k"})
 
 
-def test_base_model_is_what_training_starts_from_and_never_the_teacher():
+def test_base_model_is_what_training_starts_from_and_the_teacher_if_they_are_on_the_hub(monkeypatch):
     for name, entry in ENTRIES.items():
         meta = metadata(TEXTS[name])
         arch = registry.archs()[entry.arch].timm_name
         tag = None if entry.start else entry.recipe.pretrained  # an entry that is on no Hub yet
         known = timm.get_pretrained_cfg(f"{arch}.{tag}") if tag else None
-        assert meta.base_model == (known.hf_hub_id if known else None)
+        assert meta.base_model == ([known.hf_hub_id] if known else None)
         assert meta.get("base_model_relation") == ("finetune" if tag else None)
-        assert entry.teacher is None or entry.teacher not in str(meta.base_model)
-    teacher = replace(ENTRIES["r18_dctkd_ade20k"], teacher="hf-hub:org/teacher@v1")
-    text = render(gather(teacher, ROWS))
-    assert "base_model:" not in text
-    assert "`hf-hub:org/teacher@v1`" in text
+        assert entry.teacher is None or entry.teacher not in str(meta.base_model), "nothing is published yet"
+    student = replace(ENTRIES["r18_dctkd_ade20k"], teacher="hf-hub:org/teacher@v1")
+    text = render(gather(student, ROWS))
+    assert metadata(text).base_model == ["org/teacher"] and "base_model_relation" not in text
+    assert (
+        "`hf-hub:org/teacher@v1`" in text
+        and "The student contains none of its weights. It is named\nas `base_model`" in text
+    )
+    started = replace(student, recipe=replace(student.recipe, pretrained="tv_in1k"), teacher="r50_ade20k")
+    published = {"r50_ade20k": {"repo": "org/r50_ade20k"}}
+    monkeypatch.setattr(weights, "published", lambda: published)
+    text = render(gather(started, ROWS))
+    assert metadata(text).base_model == ["timm/resnet18.tv_in1k", "org/r50_ade20k"]
+    assert "base_model_relation" not in text and "which is the other `base_model`" in text
+
+
+def test_a_published_card_has_an_image_to_try():
+    entry = ENTRIES["r18_dctkd_ade20k"]
+    (example,) = metadata(render(gather(entry, ROWS, repo="org/name@v1", example="example.png")))["widget"]
+    assert example == {
+        "src": "https://huggingface.co/org/name/resolve/main/example.png",
+        "example_title": "A test image of ADE20K",
+    }
+    assert "widget" not in render(gather(entry, ROWS, example="example.png")), "it is nowhere yet"
 
 
 def test_timm_needs_the_import_for_the_architectures_that_this_package_registers():
@@ -386,7 +405,7 @@ def test_networks_on_the_hub_keep_their_names():
 
 def test_terms_are_told_by_the_first_line_of_their_files():
     meta = {term: card.describe(term) for entry in ENTRIES.values() for term in entry.weights}
-    assert set(meta) == {"ce", "kd", "at", "pkt", "vid", "crd", "ckd", "review", "dctkd"}
+    assert set(meta) == set(discover.modules(losses.__name__)) - {"term"}
     assert all(len(words) > 20 and words[0].isupper() and words != term for term, words in meta.items())
 
 

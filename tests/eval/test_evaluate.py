@@ -30,7 +30,7 @@ from dctkd_zoo.models import export
 from eval.__main__ import main
 from eval.metrics import _base
 from eval.metrics._base import LevelMetric
-from eval.run import attempt, config, evaluation, protocol, result_row, results_csv, sanity, setup
+from eval.run import attempt, config, evaluation, faithfulness, protocol, result_row, results_csv, sanity, setup
 from eval.run import cache as kept
 from eval.run.attempt import Status
 from eval.stats import skill
@@ -295,6 +295,29 @@ def test_a_part_that_makes_outputs_infinite_has_no_figures(home):
     first, *others = sanity.cascade(network, weights.find(entry, home / "out"), {"agreement": 50.0}, measure)
     assert first.figures == {"agreement": 50.0} and len(others) == 5
     assert all(np.isnan(step.figures["agreement"]) for step in others)
+
+
+def test_insertion_and_deletion_are_shown_and_recorded(home, tmp_path, capsys):
+    path, page = tmp_path / "x.json", tmp_path / "page"
+    names = ["r8_kd_animals", "r14_animals", "--faithfulness", "--limit", "30"]
+    assert evaluate(home, *names, "--json", str(path), "--report", str(page), "--no-images") == 0
+    records = {record["name"]: record for record in json.loads(path.read_text())["entries"]}
+    assert records["r14_animals"]["faithfulness"] == []
+    rows = records["r8_kd_animals"]["faithfulness"]
+    assert [(row["maps"], row["other"]) for row in rows] == [
+        (maps, other) for maps in faithfulness.MAPS for other in ("the teacher's map", "a random order")
+    ]
+    shown = capsys.readouterr().out
+    assert "r8_kd_animals: insertion and deletion" in shown
+    for row in rows:
+        mean, low, high = row["insertion"]
+        assert low <= mean <= high and abs(mean) <= 1
+        assert faithfulness.text(row["insertion"]) in shown
+    text = (page / "index.html").read_text(encoding="utf-8")
+    assert text.count("<summary>Insertion and deletion</summary>") == 1 and faithfulness.CAPTION in text
+    again = tmp_path / "again.json"
+    assert evaluate(home, *names, "--json", str(again)) == 0
+    assert json.loads(again.read_text())["entries"] == json.loads(path.read_text())["entries"], "the same every time"
 
 
 def test_the_sanity_check_is_shown_and_recorded(home, tmp_path, capsys):

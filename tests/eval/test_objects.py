@@ -316,17 +316,31 @@ def test_ranks_are_those_of_a_sort():
         assert rank_accuracy(maps, mask).item() == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_rank_accuracy_is_that_of_quantus(seed):
-    """On maps of the masks' size and without equal cells, which Quantus orders by position."""
-    quantus = pytest.importorskip("quantus")
-    random = np.random.default_rng(seed)
-    maps = random.permutation(4 * 144).reshape(4, 12, 12) / 600
-    masks = random.random((4, 12, 12)) < (0.1, 0.3, 0.5, 0.9)[seed]
-    metric = quantus.RelevanceRankAccuracy(abs=False, normalise=False, disable_warnings=True)
-    expected = metric.evaluate_batch(maps, masks)
-    result = rank_accuracy(torch.from_numpy(maps), torch.from_numpy(masks.astype(np.uint8)))
-    assert result.numpy() == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("random_masks", [True, False])
+@pytest.mark.parametrize(
+    ("score", "reference", "levels"),
+    [
+        (energy, "RelevanceMassAccuracy", 7),
+        (pointing, "PointingGame", None),
+        (rank_accuracy, "RelevanceRankAccuracy", None),
+        (auc, "AUC", 7),
+    ],
+)
+def test_scores_are_those_of_quantus(score, reference, levels, random_masks, objects):
+    """On maps of the masks' size; with equal cells (few `levels`) where Quantus does not order them by position."""
+    quantus = pytest.importorskip("quantus", reason="Quantus is an optional reference: pip install quantus")
+    random = np.random.default_rng(5)
+    areas = np.linspace(0.05, 0.9, 16)[:, None, None]
+    masks = (random.random((16, 40, 40)) < areas) if random_masks else objects[:16].numpy() > 0
+    maps = random.permutation(16 * 1600).reshape(16, 40, 40) / 25_600
+    maps[::2] += 0.1 * masks[::2]  # half of them are drawn to the objects
+    if levels:
+        maps = np.floor(levels * maps) / levels
+    metric = getattr(quantus, reference)(abs=False, normalise=False, disable_warnings=True)
+    expected = np.asarray(metric.evaluate_batch(a_batch=maps, s_batch=masks), float)
+    result = score(torch.from_numpy(maps), torch.from_numpy(masks.astype(np.uint8)))
+    assert result.numpy() == pytest.approx(expected, abs=1e-5)
+    assert np.ptp(expected) > 0  # images differ, of the pointing game too
 
 
 def test_the_best_number_of_attended_objects_is_what_images_show():

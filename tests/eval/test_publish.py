@@ -55,7 +55,7 @@ ENTRIES = (
 NAME, TEACHER = "tiny_dctkd_stripes", "r14_stripes"
 TOKEN = "hf_" + "s3cret" * 6
 FILES = {
-    *(".gitattributes", "README.md", "SHA256SUMS", "attention.png", "config.json", "environment.json"),
+    *(".gitattributes", "README.md", "SHA256SUMS", "attention.png", "config.json", "environment.json", "example.png"),
     *("model.safetensors", "recipe.json", "results.json", "train_log.csv"),
 }
 
