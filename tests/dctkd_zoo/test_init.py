@@ -44,7 +44,7 @@ def test_three_commands_from_a_folder_to_a_report(tmp_path, capsys):
     assert main(["init", "My Photos", *SMALL]) == 0
     said = capsys.readouterr().out
     assert "myphotos: 3 classes, 72 train, 18 test images of about 40 px" in said
-    assert "python -m dctkd_zoo train myphotos.py" in said and "licence" in said
+    assert "python -m train myphotos.py" in said and "licence" in said
     text = (tmp_path / "myphotos.py").read_text()
     assert len(text.splitlines()) <= 30 and "import" in text and "#" in text
 
