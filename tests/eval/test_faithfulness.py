@@ -86,7 +86,7 @@ def test_the_same_map_makes_no_difference():
 
     images = torch.rand(6, 3, 12, 12)
     with torch.no_grad():
-        result = faithfulness._differences(network, network(images), images, torch.Generator().manual_seed(0))
+        result = faithfulness._differences(network, network(images), images, torch.Generator().manual_seed(0))  # type: ignore[arg-type]
     assert set(result) == {
         (maps, other) for maps in faithfulness.MAPS for other in ("the teacher's map", "a random order")
     }
