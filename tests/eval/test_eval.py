@@ -390,6 +390,7 @@ def test_help_needs_no_torch_and_the_flags_say_where():
         "--protocol",
         "--report",
         "--sanity",
+        "--faithfulness",
         "--teacher",
         "--results",
         "--json",
