@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """Return the command line parser; flags say where, the entry says what."""
     parser = Parser(prog="python -m eval", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="entries or shell patterns such as 'r20_*'")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="entries, patterns such as 'r20_*', or ONNX files")
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
     add_options(parser, ("data", "device", "out"))
     parser.add_argument("--seed", type=seeds, metavar="S", help="networks trained with seed 3, or with 0,1,2 or 0-4")
@@ -89,6 +89,11 @@ def _command(arguments: list[str]) -> int:
     except ZooError as error:
         command.error(str(error))
     shell.remember(options)
+    if any(name.endswith(".onnx") for name in options.names):
+        from eval import onnx_files
+
+        onnx_files.check(command, options)
+        return onnx_files.run([*map(Path, options.names)], _config(options), options.json)
     if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
     if options.write and options.limit:

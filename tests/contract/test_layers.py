@@ -25,7 +25,7 @@ LAYERS = (
     ("starter",),
     ("features",),
     ("attention", "spectrum", "sync_batchnorm"),
-    ("attention_grid", "levels", "predict"),
+    ("attention_grid", "levels", "onnx", "predict"),
     ("losses",),
     ("objective",),
     ("teachers",),
