@@ -79,7 +79,7 @@ def export(options: Namespace) -> int:
     """Write the files, evaluate them and keep what is good; return 1 if a file is not."""
     from dctkd_zoo._io import atomic
     from dctkd_zoo.onnx import EVALUATION, FOLDER, optional
-    from dctkd_zoo.onnx.export import CALIBRATION, Form
+    from dctkd_zoo.onnx.export import CALIBRATION, Form, with_labels
     from eval.run import exported
 
     if options.int8 and options.format != "onnx":
@@ -117,7 +117,8 @@ def export(options: Namespace) -> int:
         _write_json(target / EVALUATION, exported.document(kept, network.weights.sha256))
         _write_json(folder / "preprocessor_config.json", prepared.transformers())
         if folder.resolve() != network.weights.folder.resolve():
-            _write_json(folder / weights.CONFIG, network.config())
+            config = weights.read_config(network.weights.folder)
+            _write_json(folder / weights.CONFIG, with_labels(config, network.classes))
     console = shell.console()
     shell.show(console, table(measured, network, target, note))
     for file, text in wrong.items():

@@ -43,8 +43,8 @@ class Preprocessing:
     resize: int
     crop_pct: float
     interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
 
     def transformers(self) -> dict[str, Any]:
         """Return it as a `preprocessor_config.json` of transformers and transformers.js."""
@@ -82,9 +82,8 @@ class Network:
                 f"{self.name} takes {channels} x {height} x {width} with crop_mode {config['crop_mode']}: only square "
                 "centre crops of RGB images can be exported"
             )
-        resize = math.floor(height / config["crop_pct"])
-        mean, std = tuple(config["mean"]), tuple(config["std"])
-        return Preprocessing(height, resize, config["crop_pct"], config["interpolation"], mean, std)
+        crop_pct, mean, std = config["crop_pct"], tuple(config["mean"]), tuple(config["std"])
+        return Preprocessing(height, math.floor(height / crop_pct), crop_pct, config["interpolation"], mean, std)
 
     def metadata(self) -> dict[str, str]:
         """Return what a file says of itself: names and numbers as JSON, each under its name."""
@@ -106,12 +105,6 @@ class Network:
         }
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
 
-    def config(self) -> dict[str, Any]:
-        """Return its `config.json` with `id2label` and `label2id`, which transformers reads and timm does not."""
-        named = {str(label): name for label, name in enumerate(self.classes)}
-        labels = {name: label for label, name in enumerate(self.classes)}
-        return {**weights.read_config(self.weights.folder), "id2label": named, "label2id": labels}
-
 
 @dataclass(frozen=True)
 class Form:
@@ -131,9 +124,7 @@ class Exportable(nn.Module):
     def __init__(self, network: Network, form: Form) -> None:
         super().__init__()
         prepared = network.preprocessing()
-        # A copy in contiguous memory, so that the graph does not depend on the layout that evaluation prefers.
-        plain = copy.deepcopy(network.model).to("cpu", memory_format=torch.contiguous_format)
-        self.model = (plain.half() if form.half else plain).eval()
+        self.model = copy.deepcopy(network.model).half() if form.half else network.model
         self.form, self.mean, self.std = form, prepared.mean, prepared.std
         side = prepared.size
         self.example = torch.zeros(2, side, side, 3, dtype=torch.uint8) if form.uint8 else torch.zeros(2, 3, side, side)
@@ -141,7 +132,7 @@ class Exportable(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the logits and maps."""
         if self.form.uint8:
-            images = normalise(images, self.mean[:3], self.std[:3]).contiguous()  # type: ignore[arg-type]
+            images = normalise(images, self.mean, self.std).contiguous()
         if self.form.half:
             images = images.half()
         if not self.form.maps:
@@ -219,7 +210,15 @@ def to_program(network: Network, form: Form, path: Path) -> None:
             program = torch.export.export(module, (module.example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
         except Exception as error:  # a network's code may do what cannot be exported
             raise UnsupportedNetwork(f"{network.name}: torch cannot export it: {first_line(error)}") from error
+        for node in program.graph.nodes:  # lines of code with their paths
+            node.meta.pop("stack_trace", None)
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(network.metadata())})
+
+
+def with_labels(config: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
+    """Return a `config.json` with `id2label` and `label2id`, which transformers.js reads and timm does not."""
+    names = {str(label): name for label, name in enumerate(classes)}
+    return {**config, "id2label": names, "label2id": {name: label for label, name in enumerate(classes)}}
 
 
 def _describe(path: Path, metadata: Mapping[str, str]) -> None:

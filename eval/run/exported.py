@@ -58,7 +58,8 @@ class Measured:
 def compare(runners: Mapping[str, Runner], batches: Iterable[Batch], *, labelled: bool) -> dict[str, Measured]:
     """Run all networks on the same images, and measure them against the first.
 
-    `labelled`: whether these are test images. Each batch is read once. Latencies are measured on one thread, one network after the other.
+    `labelled`: whether these are test images. Each batch is read once. Latencies are measured one network after the
+    other, on one thread.
     """
     logits: dict[str, list[Tensor]] = {name: [] for name in runners}
     labels, image = [], None
