@@ -93,8 +93,8 @@ def test_an_onnx_file_has_the_logits_and_maps_of_the_torch_network(name, tmp_pat
             assert own.shape == answer.shape
             np.testing.assert_allclose(own, answer, atol=1e-5 * answer.max())
         output = file(batch)
-        for own, features in zip(output.maps, expected.maps, strict=True):
-            torch.testing.assert_close(activation_map(own), activation_map(features), rtol=1e-4, atol=1e-5)
+        for root, features in zip(output.maps, expected.maps, strict=True):
+            torch.testing.assert_close(activation_map(root), activation_map(features), rtol=1e-4, atol=1e-5)
 
 
 def test_names_shapes_and_types_are_those_that_others_build_on(r20):
@@ -223,7 +223,7 @@ def test_the_command_writes_and_evaluates_all_files(tmp_path, capsys):
     assert files["model_quantized.onnx"]["agreement"] > 98
     assert abs(files["model_quantized.onnx"]["top1"] - torch_row["top1"]) <= 1
     for name, facts in files.items():
-        assert f"{facts['top1']:.2f}" in re.search(rf"^{name} .*$", printed, re.M)[0]
+        assert re.search(rf"^{name} .* {facts['top1']:.2f} ", printed, re.M)
     prepared = json.loads((tmp_path / "out" / "preprocessor_config.json").read_text())
     assert prepared["size"] == {"shortest_edge": 40} and prepared["resample"] == Image.Resampling.BILINEAR
     config = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -302,8 +302,7 @@ def test_wrong_usage(arguments, capsys):
 
 
 def test_images_that_are_no_square_centre_crop_are_refused():
-    model = timm.create_model("resnet18", num_classes=3).eval()
-    model.pretrained_cfg = {**model.pretrained_cfg, "crop_mode": "squash"}
+    model = timm.create_model("resnet18", num_classes=3, pretrained_cfg_overlay={"crop_mode": "squash"}).eval()
     network = Network("resnet18", model, Weights(Path(), "", ""), ("a", "b", "c"))
     with pytest.raises(UnsupportedNetwork, match="crop_mode squash: only square centre crops"):
         network.preprocessing()
@@ -357,7 +356,7 @@ class TestLoad:
 
 def test_the_lines_of_the_documentation_classify_without_torch(tmp_path):
     text = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
-    lines = re.search(r"^```py\n(import json, numpy, onnxruntime\n.*?)^```$", text, re.M | re.S)[1]
+    (lines,) = re.findall(r"^```py\n(import json, numpy, onnxruntime\n.*?)^```$", text, re.M | re.S)
     network = find("el0_scene15.px224")[0]
     (tmp_path / "el0_scene15.px224" / "onnx").mkdir(parents=True)
     to_onnx(network, Form(), tmp_path / "el0_scene15.px224" / "onnx" / "model.onnx")
@@ -369,6 +368,8 @@ def test_the_lines_of_the_documentation_classify_without_torch(tmp_path):
     assert done.returncode == 0, done.stderr
     predictor = predict.load(registry.get_entry("el0_scene15.px224"), torch.device("cpu"))
     (expected,) = predict.predict(predictor, [tmp_path / "examples" / "mountain.jpg"])
+    assert isinstance(expected, predict.Prediction)
     rows = [line.split() for line in done.stdout.splitlines()]
     assert [name for name, _ in rows] == [predictor.classes[label] for label, _ in expected.top(5)]
-    np.testing.assert_allclose([float(value) for _, value in rows], [value for _, value in expected.top(5)], atol=1e-3)
+    values = np.array([float(value) for _, value in rows])
+    np.testing.assert_allclose(values, [value for _, value in expected.top(5)], atol=1e-3)
