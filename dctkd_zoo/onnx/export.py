@@ -6,6 +6,7 @@ import copy
 import json
 import logging
 import math
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +20,6 @@ from PIL import Image
 from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
-import dctkd_zoo
 from dctkd_zoo import models, weights
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.loader import normalise
@@ -29,6 +29,7 @@ from dctkd_zoo.onnx import IMAGE, LOGITS, MAP, PIXELS, first_line, optional
 from dctkd_zoo.weights import Weights
 
 OPSET = 18  # the newest that torch's exporter writes without converting
+VERSION: str = sys.modules["dctkd_zoo"].__version__
 CALIBRATION = 256  # training images that the ranges of int8 are taken from
 
 
@@ -101,7 +102,7 @@ class Network:
             "std": list(prepared.std),
             "parameters": models.parameters(self.model),
             "weights_sha256": self.weights.sha256,
-            "dctkd_zoo_version": dctkd_zoo.__version__,
+            "dctkd_zoo_version": VERSION,
         }
         return {name: value if isinstance(value, str) else json.dumps(value) for name, value in facts.items()}
 
@@ -229,7 +230,7 @@ def _describe(path: Path, metadata: Mapping[str, str]) -> None:
     for part in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         part.ClearField("metadata_props")
         part.ClearField("doc_string")
-    proto.producer_name, proto.producer_version = "dctkd_zoo", dctkd_zoo.__version__
+    proto.producer_name, proto.producer_version = "dctkd_zoo", VERSION
     onnx.helper.set_model_props(proto, dict(metadata))
     onnx.checker.check_model(proto, full_check=True)
     onnx.save(proto, path)
