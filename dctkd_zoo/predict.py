@@ -105,11 +105,11 @@ def _predictor(name: str, checkpoint: Weights, model: nn.Module, device: torch.d
     config = resolve_model_data_config(model)
     network = FeatureExtractor(to_device(model, device)).eval()
     transform = create_transform(**config, is_training=False)
-    classes = _classes(checkpoint, int(model.num_classes))  # type: ignore[arg-type]
+    classes = class_names(checkpoint, int(model.num_classes))  # type: ignore[arg-type]
     return Predictor(name, network, checkpoint, classes, transform, config["mean"], config["std"], device)
 
 
-def _classes(checkpoint: Weights, count: int) -> tuple[str, ...]:
+def class_names(checkpoint: Weights, count: int) -> tuple[str, ...]:
     """Return the names of the outputs, which networks from elsewhere often lack."""
     names = weights.read_config(checkpoint.folder).get("label_names")
     if not isinstance(names, list):

@@ -100,13 +100,14 @@ def export(options: Namespace) -> int:
     job = Job(network, Form(options.maps, options.uint8), calibration)
     folder = options.folder or Path(network.name)
     target = folder / FOLDER if options.format == "onnx" else folder
-    target.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".export.", dir=target) as name:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export.", dir=folder.parent) as name:
         runners = {TORCH: _torch(network), **FORMATS[options.format].write(job, Path(name))}
         measured = exported.compare(runners, batches, labelled=not note)
         reference = measured[TORCH]
         tolerance = exported.TOLERANCE if options.tolerance is None else options.tolerance
         wrong = {n: text for n, item in measured.items() if (text := exported.lost(item, reference, tolerance))}
+        target.mkdir(parents=True, exist_ok=True)
         for file in FORMATS[options.format].files:  # also those of an earlier export, which are of other options
             if file in measured and file not in wrong:
                 atomic.settle(runners[file].path, target / file)
@@ -130,6 +131,7 @@ def find(source: str) -> tuple[Network, Entry | None]:
     """Return a network and the entry it is of, if any; `WeightsNotFound` or `UnknownEntry` if there is none."""
     from dctkd_zoo import models
     from dctkd_zoo.onnx.export import Network
+    from dctkd_zoo.predict import class_names
 
     if not registry.knows(source) and not source.startswith(EXTERNAL) and not Path(source).exists():
         if NAME.fullmatch(source):
@@ -137,13 +139,12 @@ def find(source: str) -> tuple[Network, Entry | None]:
         raise WeightsNotFound(f"{source}: neither an entry nor a folder of weights")
     found = weights.find(registry.get_entry(source)) if registry.knows(source) else weights.locate(source)
     config = weights.read_config(found.folder)
-    own = (config.get("dctkd") or {}).get("name", "")
+    lineage = config.get("dctkd")
+    own = str(lineage.get("name")) if isinstance(lineage, dict) else ""
     name = source if registry.knows(source) else own
     entry = registry.get_entry(name) if registry.knows(name) else None
     model = models.load(entry.arch, found) if entry else models.load_any(found)
-    count = int(model.num_classes)  # type: ignore[arg-type]
-    named = config.get("label_names")
-    classes = tuple(map(str, named)) if isinstance(named, list) else tuple(f"output {i}" for i in range(count))
+    classes = class_names(found, int(model.num_classes))  # type: ignore[arg-type]
     return Network(entry.name if entry else str(config.get("architecture")), model, found, classes), entry
 
 
