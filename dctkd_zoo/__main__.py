@@ -29,6 +29,7 @@ GROUPS = {
         "predict": "dctkd_zoo.cli.predict",
     },
     "share": {
+        "export": "dctkd_zoo.cli.export",
         "verify": "dctkd_zoo.cli.verify",
         "publish": "dctkd_zoo.cli.publish",
         "cards": "dctkd_zoo.cli.cards",

@@ -102,10 +102,17 @@ def _of_module(model: nn.Module, device: str | torch.device | None) -> Predictor
 
 
 def _loaded(name: str, checkpoint: Weights, model: nn.Module, device: torch.device) -> Predictor:
-    names, count = weights.read_config(checkpoint.folder).get("label_names"), int(model.num_classes)  # type: ignore[arg-type]
-    if isinstance(names, list) and len(names) != count:
+    return _predictor(name, checkpoint, model, class_names(checkpoint, int(model.num_classes)), device)  # type: ignore[arg-type]
+
+
+def class_names(checkpoint: Weights, count: int) -> tuple[str, ...]:
+    """Return the names of the outputs of some weights; `CorruptWeights` if there are not `count` of them."""
+    names = weights.read_config(checkpoint.folder).get("label_names")
+    if not isinstance(names, list):
+        return _class_names(None, count)
+    if len(names) != count:
         raise CorruptWeights(f"{checkpoint.folder / weights.CONFIG}: {len(names):,} label_names for {count:,} classes")
-    return _predictor(name, checkpoint, model, _class_names(names if isinstance(names, list) else None, count), device)
+    return _class_names(names, count)
 
 
 def _class_names(names: Sequence[Any] | None, count: int) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line parser; flags say where, the entry says what."""
     about = f"{TEXT.capitalize()}. `{shell.program('compare')} A B` tests a difference."
     parser = Parser(prog=shell.program("eval"), description=about, examples=EXAMPLES)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=NAMES)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{NAMES}; or ONNX files")
     parser.add_argument("--all", action="store_true", help="every entry whose weights and data are available")
     add_options(parser, ("data", "device", "out"))
     parser.add_argument("--seed", type=seeds, metavar="S", help="networks trained with seed 3, or with 0,1,2 or 0-4")
@@ -91,6 +91,11 @@ def _command(arguments: list[str]) -> int:
     options = command.parse_args(arguments)
     user_catalog.open_catalog(options)
     shell.remember(options)
+    if any(name.endswith(".onnx") for name in options.names):
+        from eval import onnx_files
+
+        onnx_files.check(command, options)
+        return onnx_files.run([*map(Path, options.names)], _config(options), options.json)
     if options.all == bool(options.names) and not (options.from_results and not options.names):
         command.error("give either names of entries or --all")
     if options.write and options.limit:

@@ -20,11 +20,12 @@ from dctkd_zoo import registry, weights
 from dctkd_zoo._io import atomic, csv_rows
 from dctkd_zoo._io.paths import checkpoints
 from dctkd_zoo.errors import HubError, WeightsNotFound, ZooError, reason_of
+from dctkd_zoo.onnx.export import with_labels
 from dctkd_zoo.spec import Entry
 from dctkd_zoo.weights import hub, licence, run_folder
 from eval.cards import attention_figure, rendering
 from eval.cards import measured as card_tables
-from eval.run import results_csv
+from eval.run import exported, results_csv
 from eval.run.config import EvalConfig
 from eval.run.evaluation import evaluate, silent
 
@@ -32,6 +33,7 @@ COLLECTION = "dctkd_zoo"
 SAMPLE = 200  # test images that a network is evaluated on before it is published
 KEPT = (run_folder.RECIPE, run_folder.LOG, run_folder.ENVIRONMENT)  # published with the weights
 CARD, FIGURE, EXAMPLE = "README.md", "attention.png", "example.png"
+PREPROCESSOR = "preprocessor_config.json"  # published with ONNX files
 
 
 @dataclass(frozen=True)
@@ -151,12 +153,17 @@ def _has_a_card(entry: Entry, folder: Path, config: EvalConfig) -> None:
     card(entry, folder, "org/name")
 
 
+def _has_good_onnx_files(entry: Entry, folder: Path, config: EvalConfig) -> None:
+    exported.check(folder)
+
+
 Checked = Callable[[Entry, Path, EvalConfig], None]
 CHECKS: tuple[Checked, ...] = (
     _is_as_trained,
     _loads_with_timm,
     _may_be_published,
     _has_a_card,
+    _has_good_onnx_files,
     _measures_as_recorded,
 )
 
@@ -176,9 +183,16 @@ def assembled(ready: Plan, config: EvalConfig) -> Iterator[Path]:
         upload = Path(name)
         for file in (weights.CONFIG, weights.WEIGHTS, weights.HASHES, *KEPT):
             shutil.copyfile(folder / file, upload / file)
+        onnx_files = exported.check(folder)
+        for path in [*onnx_files, *([folder / PREPROCESSOR] if onnx_files else [])]:
+            copy = upload / path.relative_to(folder)
+            copy.parent.mkdir(exist_ok=True)
+            shutil.copyfile(path, copy)
         for file in (run_folder.RECIPE, run_folder.ENVIRONMENT):
             _rewrite(upload / file, weights.portable)
         _rewrite(upload / weights.CONFIG, lambda config: _with_licence(config, terms(ready.entry, folder)))
+        if onnx_files:
+            _rewrite(upload / weights.CONFIG, lambda config: with_labels(config, config["label_names"]))
         weights.write_hashes(upload)
         row = dict(measured(ready.entry, folder))
         row |= {"note": card_tables.note(row)} if row.get("note") else {}

@@ -193,9 +193,9 @@ def _compare(api: HfApi, folder: Path, repo: str, commit: str) -> None:
     siblings = api.model_info(repo, revision=commit, files_metadata=True).siblings or []
     hashes = {file.rfilename: file.lfs.sha256 if file.lfs else file.blob_id or "" for file in siblings}
     damaged = [
-        path.name
-        for path in sorted(folder.iterdir())
-        if not hashes.get(path.name) or hashing.like(hashes[path.name], path) != hashes[path.name]
+        name
+        for name, path in sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())
+        if not hashes.get(name) or hashing.like(hashes[name], path) != hashes[name]
     ]
     if damaged:
         raise CorruptWeights(f"hf-hub:{repo}@{commit}: {', '.join(damaged)} arrived damaged; publish it again")

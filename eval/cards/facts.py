@@ -12,6 +12,7 @@ from typing import Any
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo.errors import CorruptFile, ZooError
+from dctkd_zoo.onnx import EVALUATION, FOLDER
 from dctkd_zoo.spec import EXTERNAL, Arch, Dataset, Entry
 from dctkd_zoo.weights import licence, run_folder
 from eval.run import results_csv
@@ -23,7 +24,10 @@ REPO = re.compile(r"(?P<id>\w[\w.-]*/\w[\w.-]*)(?:@(?P<revision>[\w./-]+))?", re
 
 @dataclass(frozen=True)
 class Run:
-    """What training wrote next to the weights; `log` and `environment` are empty if their file is missing."""
+    """What is next to the weights; `log`, `environment` and `onnx` are empty if their file is missing.
+
+    `onnx` has the measurements of the ONNX files by name (`eval.run.exported.Measured`).
+    """
 
     sha256: str
     classes: tuple[str, ...]
@@ -31,6 +35,7 @@ class Run:
     environment: Mapping[str, Any]
     command: str
     selection: str
+    onnx: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -249,6 +254,7 @@ def read_run(folder: Path) -> Run:
         environment,
         command,
         run_folder.selection(folder),
+        run_folder.read_facts(folder / FOLDER / EVALUATION).get("files", {}),
     )
 
 

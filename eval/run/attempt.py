@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,6 +15,8 @@ from eval.run.evaluation import Result, evaluate
 from eval.run.per_image import Report
 
 log = logging.getLogger(__name__)
+
+Evaluate = Callable[[Entry, EvalConfig, Report], Result]
 
 
 class Status(StrEnum):
@@ -35,8 +38,8 @@ class Outcome:
     reason: str = ""
 
 
-def attempt(entry: Entry, config: EvalConfig, report: Report) -> Outcome:
-    """Evaluate one entry; errors become a status instead of an exception."""
+def attempt(entry: Entry, config: EvalConfig, report: Report, evaluate: Evaluate = evaluate) -> Outcome:
+    """Evaluate one entry, by default with its own weights; errors become a status instead of an exception."""
     try:
         with distributed.lost_rank_errors():
             return Outcome(entry, Status.EVALUATED, evaluate(entry, config, report))

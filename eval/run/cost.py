@@ -104,7 +104,7 @@ def macs(model: nn.Module, images: Tensor) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def seconds(model: nn.Module, images: Tensor, runs: int, warm_up: int) -> list[float]:
+def seconds(model: Callable[[Tensor], object], images: Tensor, runs: int, warm_up: int) -> list[float]:
     """Return the seconds that each of `runs` passes takes, synchronised, after `warm_up` untimed passes."""
     times = []
     with torch.inference_mode():

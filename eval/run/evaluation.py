@@ -58,6 +58,7 @@ class Result:
       images together (CKA) have none.
     - `teacher`: the network that the entry is compared with; `teacher_weights` is None if they are not available.
     - `failed`: the images that did not decode, which are not in the table.
+    - `label`: what its row is called, if not by the entry.
     """
 
     entry: Entry
@@ -77,6 +78,7 @@ class Result:
     cost: Cost | None = None
     sanity: tuple[Step, ...] = ()
     faithfulness: tuple[faithfulness.Difference, ...] = ()
+    label: str = ""
 
 
 def silent(done: int, total: int) -> None:

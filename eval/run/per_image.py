@@ -18,7 +18,7 @@ from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.loader import ImageLoader, centre_crops
 from dctkd_zoo.device import fp32_inference
 from dctkd_zoo.errors import DatasetError
-from dctkd_zoo.features import FeatureExtractor, Output, finite, refuse_non_finite
+from dctkd_zoo.features import Output, finite, refuse_non_finite
 from dctkd_zoo.teacher_cache import compact
 from eval.metrics import _objects
 from eval.metrics._base import ImageMetric, LevelMetric
@@ -31,6 +31,7 @@ BATCH_SIZE = 64  # fits into memory with two networks at 224 px; the metrics do 
 FINITE = "finite"  # temporary column for `refuse_non_finite`: whether a row's outputs are finite
 
 Report = Callable[[int, int], None]  # images done, images in total
+Network = Callable[[Tensor], Output]  # images (B, 3, S, S) to outputs
 Look = Callable[[Tensor], Tensor]  # positions of images (B,) to the objects in them (B, H, W)
 
 
@@ -77,7 +78,7 @@ class CKAMeter:
 
 
 def table(
-    student: FeatureExtractor, reference: References, views: ImageLoader, metrics: Iterable[ImageMetric], report: Report
+    student: Network, reference: References, views: ImageLoader, metrics: Iterable[ImageMetric], report: Report
 ) -> tuple[pd.DataFrame, dict[str, float]]:
     """Return a table with one row per image that decoded, and the metrics of all images together.
 
@@ -104,7 +105,7 @@ def table(
 
 
 def measure(
-    student: FeatureExtractor,
+    student: Network,
     reference: References,
     batch: Batch,
     local: bool,

@@ -67,7 +67,7 @@ def row(result: Result) -> dict[str, Any]:
     """Return the row of a result: metrics to six digits, what they were measured on, how and when; None if unknown."""
     entry, config, teacher = result.entry, result.config, result.teacher_weights
     return {
-        "name": entry.name,
+        "name": result.label or entry.name,
         "dataset": entry.dataset,
         "protocol": config.protocol,
         "seed": training_seed(result.weights.folder),

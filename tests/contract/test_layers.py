@@ -25,7 +25,7 @@ LAYERS = (
     ("starter",),
     ("features",),
     ("attention", "spectrum", "sync_batchnorm"),
-    ("attention_grid", "levels", "predictor"),
+    ("attention_grid", "levels", "onnx", "predictor"),
     ("prediction",),
     ("losses",),
     ("objective",),

@@ -523,6 +523,12 @@ class TestPush:
         assert kept[second].parent == first and kept[second].files[CONFIG].content == OTHER[CONFIG]
         assert hub.asked("commit", repo) == 2 and hub.asked("upload", repo) == 1
 
+    def test_a_folder_inside(self, hub, repo, push, trained):
+        (trained / "onnx").mkdir()
+        (trained / "onnx" / "evaluation.json").write_bytes(b"{}")
+        commit = push().get()
+        assert hub.state.repos[repo].commits[commit].files["onnx/evaluation.json"].content == b"{}"
+
     @pytest.mark.parametrize(("kind", "damaged"), [("upload", WEIGHTS), ("commit", f"README.md, {CONFIG}")])
     def test_what_arrives_damaged(self, hub, repo, push, trained, kind, damaged):
         hub.fail(kind, KEPT_DAMAGED, repo=repo)
