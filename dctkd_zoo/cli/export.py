@@ -61,6 +61,7 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
     command.add_argument(
         "--tolerance", type=_points, metavar="P", help="points of top-1 that a file may lose (default: 1)"
     )
+    command.add_argument("--write", action="store_true", help="record what is measured in eval/exports.json")
     add_options(command, ("data",))
     command.set_defaults(run=export)
 
@@ -82,6 +83,8 @@ def export(options: Namespace) -> int:
     from dctkd_zoo.onnx.export import CALIBRATION, Form, with_labels
     from eval.run import exported
 
+    if options.write and (options.limit or options.format != "onnx"):
+        raise UsageError("--write is for ONNX files evaluated on all test images: leave out --limit and --format")
     if options.int8 and options.format != "onnx":
         raise UsageError(f"--int8 is for --format onnx, not {options.format}")
     for module in FORMATS[options.format].needs:
@@ -115,7 +118,10 @@ def export(options: Namespace) -> int:
                 (target / file).unlink(missing_ok=True)
     if options.format == "onnx":
         kept = {n: item for n, item in measured.items() if n not in wrong}
-        _write_json(target / EVALUATION, exported.document(kept, network.weights.sha256))
+        document = exported.document(kept, network.weights.sha256)
+        _write_json(target / EVALUATION, document)
+        if options.write and not note:
+            exported.record(network.name, document)
         _write_json(folder / "preprocessor_config.json", prepared.transformers())
         if folder.resolve() != network.weights.folder.resolve():
             config = weights.read_config(network.weights.folder)

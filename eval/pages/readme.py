@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from dctkd_zoo import registry, weights
+from dctkd_zoo import onnx, registry, weights
 from eval import columns
 from eval.cards.facts import gather
 from eval.columns import DASH
@@ -14,7 +15,7 @@ from eval.pages.findings import QUESTIONS, Students, answer
 from eval.pages.generated_file import blocks, command
 from eval.pages.markdown import Markdown, code, table
 from eval.pages.tables import cell, teachers
-from eval.run import results_csv
+from eval.run import exported, results_csv
 from eval.run.results_csv import Row
 
 README = Path(__file__).parents[2] / "README.md"
@@ -51,8 +52,11 @@ def findings(rows: Sequence[Row]) -> Markdown:
 
 
 def models(rows: Sequence[Row]) -> Markdown:
-    """Return a table of the bundled models: parameters, size, test accuracy and licence."""
-    lines = []
+    """Return a table of the bundled models: parameters, test accuracy, licence, and what is known of their ONNX files.
+
+    The accuracy and size of `model_quantized.onnx`, and the latency of `model.onnx` and of it.
+    """
+    lines, exports = [], exported.recorded()
     for name in registry.find("*"):
         folder = weights.BUNDLED / name
         if not weights.is_complete(folder):
@@ -62,8 +66,32 @@ def models(rows: Sequence[Row]) -> Markdown:
         row = card.here()
         top1 = columns.get("top1").text(row["top1"] if row else None)
         parameters = columns.thousands(card.parameters)
-        lines.append((code(name), card.dataset.title, parameters, size, top1, card.licence or DASH))
-    return table(("model", "dataset", "parameters", "size", "top-1 %", "licence"), lines)
+        known = exports.get(name, {})
+        current = known.get("weights_sha256") == weights.read_hashes(folder)[weights.WEIGHTS]
+        files = known["files"] if current else {}
+        facts = (code(name), card.dataset.title, parameters, size, top1)
+        lines.append((*facts, *_eight_bits(files), card.licence or DASH))
+    header = (
+        "model",
+        "dataset",
+        "parameters",
+        "size",
+        "top-1 %",
+        "int8 size",
+        "int8 top-1 %",
+        "ms: float32, int8",
+        "licence",
+    )
+    return table(header, lines)
+
+
+def _eight_bits(files: Mapping[str, Mapping[str, Any]]) -> tuple[str, str, str]:
+    """Return size and accuracy of the file in eight bits, and the latencies in float32 and eight bits."""
+    whole, small = files.get(onnx.FLOAT), files.get(onnx.INT8)
+    if whole is None or small is None:
+        return DASH, DASH, DASH
+    latencies = ", ".join(columns.number(item["latency_ms"], 1) for item in (whole, small))
+    return f"{small['mb']:.1f} MB", columns.get("top1").text(small["top1"]), latencies
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 from dctkd_zoo import registry, weights
-from dctkd_zoo._io import hashing, json_file
+from dctkd_zoo._io import atomic, hashing, json_file, paths
 from dctkd_zoo.data import load
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.loader import ImageLoader, derive_seed
@@ -24,6 +25,7 @@ from dctkd_zoo.spec import Entry
 from eval.run import cost
 from eval.run.setup import check_classes, check_preprocessing, open_views, test_split
 
+RECORDED = Path(__file__).parents[1] / "exports.json"
 TOLERANCE = 1.0  # points of top-1 that an exported network may lose
 CPU = torch.device("cpu")
 
@@ -137,6 +139,19 @@ def document(measured: Mapping[str, Measured], weights_sha256: str) -> dict[str,
         "torch": asdict(reference),
         "files": {name: asdict(item) for name, item in files},
     }
+
+
+def record(name: str, content: Mapping[str, Any], path: Path = RECORDED) -> None:
+    """Write what was measured of an entry's files, the `document`, into a file with one for each entry."""
+    paths.refuse_installed(path, "leave out --write")
+    known = {**recorded(path), name: dict(content)}
+    ordered = {name: known[name] for name in sorted(known, key=registry.natural_key)}
+    atomic.write_text(path, json.dumps(ordered, indent=2) + "\n")
+
+
+def recorded(path: Path = RECORDED) -> dict[str, Any]:
+    """Return the content of that file; empty if there is none."""
+    return json_file.read_object(path, CorruptFile, "restore it from git") if path.exists() else {}
 
 
 def check(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from dctkd_zoo.cli.export import find
 from dctkd_zoo.errors import ZooError
 from eval import publish
 from eval.__main__ import main
+from eval.pages import readme
 from eval.run import exported
 from eval.run.config import EvalConfig
 from eval.run.exported import Measured
@@ -189,3 +190,21 @@ class TestPublishing:
         (folder / "onnx" / "evaluation.json").unlink()
         (problem,) = self.problems(folder)
         assert "no evaluation.json" in problem
+
+
+def test_measurements_are_recorded_by_entry_and_shown_for_the_bundled_weights(tmp_path, monkeypatch):
+    path = tmp_path / "exports.json"
+    small = {"mb": 0.3301, "top1": 89.1667, "latency_ms": 0.44}
+    files = {"model.onnx": {**small, "top1": 89.3333, "latency_ms": 0.88}, "model_quantized.onnx": small}
+    sha256 = weights.read_hashes(weights.BUNDLED / "r20_dctkd_synthscenes")[weights.WEIGHTS]
+    exported.record("r20_dctkd_synthscenes", {"weights_sha256": sha256, "files": files}, path)
+    exported.record("r8_synthscenes", {"weights_sha256": "0", "files": {}}, path)
+    exported.record("r20_synthscenes", {"weights_sha256": "of other weights", "files": files}, path)
+    assert [*exported.recorded(path)] == ["r8_synthscenes", "r20_dctkd_synthscenes", "r20_synthscenes"]
+    assert exported.recorded(tmp_path / "none.json") == {}
+    known = exported.recorded(path)
+    monkeypatch.setattr(exported, "recorded", lambda: known)
+    lines = [[cell.strip(" `") for cell in line.split("|")] for line in str(readme.models([])).splitlines()]
+    rows = {cells[1]: cells[6:9] for cells in lines}
+    assert rows["r20_dctkd_synthscenes"] == ["0.3 MB", "89.17", "0.9, 0.4"]
+    assert rows["r20_synthscenes"] == rows["r56_synthscenes"] == ["–", "–", "–"]
