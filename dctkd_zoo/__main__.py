@@ -8,11 +8,11 @@ import logging
 import sys
 
 from dctkd_zoo import user_catalog
-from dctkd_zoo.cli import cards, common, data, init, listing, predict, publish, shell, tune, verify
+from dctkd_zoo.cli import cards, common, data, demo, init, listing, predict, publish, shell, tune, verify
 from dctkd_zoo.cli.arguments import Parser
 
 PROGRAMS = {"train": "train entries: python -m train", "eval": "evaluate entries: python -m eval"}
-COMMANDS = (init, listing, predict, data, tune, verify, publish, cards)
+COMMANDS = (init, listing, predict, demo, data, tune, verify, publish, cards)
 
 
 def parser() -> argparse.ArgumentParser:
