@@ -22,6 +22,7 @@ from eval.report import render
 
 HERE = Path(__file__).parent
 EXAMPLES = ("mountain", "meadow")  # (c) Aitzol Berasategi, CC BY 4.0
+COUNTED = {2: "Two", 3: "Three", 4: "Four"}
 HEADING = "What is it, and where did the network look?"
 
 
@@ -53,6 +54,7 @@ def page(networks: Sequence[Network], runtime: Runtime) -> str:
         title=f"dctkd_zoo: {HEADING[0].lower()}{HEADING[1:]}",
         heading=HEADING,
         networks=shown,
+        counted=COUNTED.get(len(networks), str(len(networks))),
         notes=notes(networks),
         examples=[{"name": name, "data": _encoded(f"{name}.jpg")} for name in EXAMPLES],
         opacity=OPACITY,
@@ -107,8 +109,8 @@ def notes(networks: Sequence[Network]) -> list[str]:
     """Return what a reader must know to compare the networks: teachers that are absent, and other classes."""
     names = {network.name for network in networks}
     result = [
-        f"{network.name} learned from {render.shortened_name(network.entry.teacher)}, which is not on this page: the "
-        "others are not its teacher."
+        f"{network.name} learned from {render.shortened_name(network.entry.teacher)}, whose weights are not on this page. "
+        "No other network here is its teacher, so their maps need not be alike."
         for network in networks
         if len(networks) > 1 and network.entry and network.entry.teacher and network.entry.teacher not in names
     ]

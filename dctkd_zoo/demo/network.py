@@ -87,14 +87,16 @@ def preprocessing(predictor: Predictor) -> dict[str, Any]:
     config = resolve_model_data_config(predictor.network.model)
     channels, height, width = config["input_size"]
     given = f"{channels} x {height} x {width}, {config['interpolation']}, crop_mode {config['crop_mode']}"
-    if channels != 3 or height != width or config["crop_mode"] != "center" or config["interpolation"] not in FILTERS:
+    resize = math.floor(height / config["crop_pct"])
+    is_centre_crop = channels == 3 and height == width <= resize and config["crop_mode"] == "center"
+    if not is_centre_crop or config["interpolation"] not in FILTERS:
         raise UnsupportedNetwork(
             f"{predictor.name} takes {given}: the page has only square centre crops of RGB images, resized "
             + " or ".join(FILTERS)
         )
     return {
         "size": height,
-        "resize": math.floor(height / config["crop_pct"]),
+        "resize": resize,
         "interpolation": config["interpolation"],
         "mean": config["mean"],
         "std": config["std"],

@@ -44,22 +44,28 @@ async function run({ ort, sessions }, index, image) {
 
 // --- photographs
 
-// The EXIF orientation in the first bytes of a JPEG: 1, upright, if it states none.
-function orientation(bytes) {
-  const view = new DataView(bytes);
+const HEAD = 1 << 18; // bytes of a file that hold its metadata
+
+// A file with the EXIF orientation 1, upright, if it is a JPEG that states another one; else the file itself. Browsers
+// have no option to ignore it.
+async function unturned(file) {
+  const view = new DataView(await file.slice(0, HEAD).arrayBuffer());
   try {
-    if (view.getUint16(0) !== 0xffd8) return 1;
+    if (view.getUint16(0) !== 0xffd8) return file;
     for (let at = 2; view.getUint8(at) === 0xff; at += 2 + view.getUint16(at + 2)) {
       if (view.getUint16(at) !== 0xffe1 || view.getUint32(at + 4) !== 0x45786966) continue;
       const start = at + 10, little = view.getUint16(start) === 0x4949, table = start + view.getUint32(start + 4, little);
-      for (let entry = table + 2; entry < table + 2 + 12 * view.getUint16(table, little); entry += 12)
-        if (view.getUint16(entry, little) === 0x0112) return view.getUint16(entry + 8, little);
-      return 1;
+      for (let entry = table + 2; entry < table + 2 + 12 * view.getUint16(table, little); entry += 12) {
+        if (view.getUint16(entry, little) !== 0x0112 || view.getUint16(entry + 8, little) === 1) continue;
+        view.setUint16(entry + 8, 1, little);
+        return new Blob([view.buffer, file.slice(HEAD)], { type: file.type });
+      }
+      return file;
     }
   } catch (error) {
     if (!(error instanceof RangeError)) throw error; // the file ends before its metadata do
   }
-  return 1;
+  return file;
 }
 
 function onCanvas(source, width, height) {
@@ -71,9 +77,9 @@ function onCanvas(source, width, height) {
   return { canvas, image: pen.getImageData(0, 0, width, height) };
 }
 
-// A file's pixels as they are stored: without its colour profile, and turned only if asked.
-async function decoded(file, upright) {
-  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none", imageOrientation: upright ? "from-image" : "none" };
+// A file's pixels as they are stored, without its colour profile.
+async function decoded(file) {
+  const options = { colorSpaceConversion: "none", premultiplyAlpha: "none" };
   const bitmap = await createImageBitmap(file, options).catch(() => { throw new Error("it is not an image that this browser can read"); });
   const photo = onCanvas(bitmap, bitmap.width, bitmap.height);
   bitmap.close();
@@ -81,10 +87,11 @@ async function decoded(file, upright) {
 }
 
 async function open(file, name) {
-  state.file = { file, name };
+  const stored = await unturned(file);
+  state.file = { file, stored, name };
   $("upright").checked = false;
-  $("turned").hidden = orientation(await file.slice(0, 1 << 18).arrayBuffer()) === 1;
-  await classify(() => decoded(file, false), name);
+  $("turned").hidden = stored === file;
+  await classify(() => decoded(stored), name);
 }
 
 async function classify(read, name) {
@@ -291,7 +298,10 @@ $("file").addEventListener("change", ({ target }) => {
 });
 $("choose").addEventListener("click", () => $("file").click());
 document.querySelectorAll(".example").forEach(button => button.addEventListener("click", () => example(button)));
-$("upright").addEventListener("change", ({ target }) => classify(() => decoded(state.file.file, target.checked), state.file.name));
+$("upright").addEventListener("change", ({ target }) => {
+  const { file, stored, name } = state.file;
+  classify(() => decoded(target.checked ? file : stored), name);
+});
 $("level").addEventListener("input", overlay);
 $("opacity").addEventListener("input", fade);
 for (const type of ["dragover", "dragleave", "drop"])
