@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from dctkd_zoo.predict import Predictor
 
 DEFAULT = ("el0_scene15.px224", "mbv2_dctkd_kd_scene15")  # bundled, of the same classes
-ABOUT = """The page is one file that opens from disk, without a server or a connection. It contains the networks as ONNX and
-onnxruntime-web, which npm fetches once into the cache folder."""
+ABOUT = """The page is one file that opens from disk, without a server or a connection. It contains the networks as ONNX
+and onnxruntime-web, which npm fetches once into the cache folder."""
 
 
 def add(commands: Commands, shared: ArgumentParser) -> None:
@@ -32,11 +32,19 @@ def add(commands: Commands, shared: ArgumentParser) -> None:
         f"or hf-hub:ORG/NAME (default: {' and '.join(DEFAULT)})",
     )
     command.add_argument(
-        "--out", dest="folder", type=Path, default=Path("demo"), metavar="DIR", help="folder to write to (default: demo)"
+        "--out",
+        dest="folder",
+        type=Path,
+        default=Path("demo"),
+        metavar="DIR",
+        help="folder to write to (default: demo)",
     )
     command.add_argument("--space", action="store_true", help="also write the README.md of a static Space of the Hub")
     command.add_argument(
-        "--runtime", type=Path, metavar="PATH", help="onnxruntime-web as a folder or a file of `npm pack`, for offline use"
+        "--runtime",
+        type=Path,
+        metavar="PATH",
+        help="onnxruntime-web as a folder or a file of `npm pack`, for offline use",
     )
     command.set_defaults(run=demo)
 

@@ -109,19 +109,25 @@ def notes(networks: Sequence[Network]) -> list[str]:
     """Return what a reader must know to compare the networks: teachers that are absent, and other classes."""
     names = {network.name for network in networks}
     result = [
-        f"{network.name} learned from {render.shortened_name(network.entry.teacher)}, whose weights are not on this page. "
-        "No other network here is its teacher, so their maps need not be alike."
+        f"{network.name} learned from {render.shortened_name(network.entry.teacher)}, whose weights are not on this "
+        "page. No other network here is its teacher, so their maps need not be alike."
         for network in networks
         if len(networks) > 1 and network.entry and network.entry.teacher and network.entry.teacher not in names
     ]
     if len({network.predictor.classes for network in networks}) > 1:
-        result.append("These networks know different classes, so that different answers need not contradict each other.")
+        result.append(
+            "These networks know different classes, so that different answers need not contradict each other."
+        )
     return result
 
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(HERE), undefined=StrictUndefined, autoescape=_is_html, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(HERE),
+        undefined=StrictUndefined,
+        autoescape=_is_html,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "breakable": render.breakable,

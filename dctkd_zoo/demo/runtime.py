@@ -61,8 +61,8 @@ def _read(source: Path) -> Runtime:
     for name, content in files.items():
         if (actual := hashlib.sha256(content).hexdigest()) != SHA256[name]:
             raise ZooError(
-                f"{name} in {source} has sha256 {actual} instead of {SHA256[name]}: it is damaged, or not of {PACKAGE}; "
-                + BY_HAND
+                f"{name} in {source} has sha256 {actual} instead of {SHA256[name]}: damaged, or not of {PACKAGE}; "
+                f"{BY_HAND}"
             )
     return Runtime(files[SCRIPT], files[WASM])
 
@@ -95,7 +95,9 @@ def _fetched() -> Runtime:
     if npm is None:
         raise ZooError(f"the page needs {PACKAGE}, and there is no npm here to fetch it: {BY_HAND}")
     with tempfile.TemporaryDirectory(prefix=f"{NAME}.") as folder:
-        done = subprocess.run([npm, "pack", PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [npm, "pack", PACKAGE, "--silent"], cwd=folder, capture_output=True, text=True, check=False
+        )
         packed = sorted(Path(folder).glob("*.tgz"))
         if done.returncode or not packed:
             reason = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]

@@ -1,8 +1,10 @@
-"""`dctkd_zoo demo`: the page in a real browser against `predict`, Pillow and the metrics, and the files it is made of."""
+"""`dctkd_zoo demo`: the page in a real browser against `predict`, Pillow and the metrics, and what it is made of."""
 
 from __future__ import annotations
 
 import base64
+import dataclasses
+import hashlib
 import io
 import json
 import shutil
@@ -13,18 +15,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import yaml
+from huggingface_hub import RepoCard
 from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from dctkd_zoo import demo, predict, registry
+from dctkd_zoo import demo, models, predict, registry
 from dctkd_zoo.__main__ import main
 from dctkd_zoo.attention import activation_map
 from dctkd_zoo.cli.demo import DEFAULT
 from dctkd_zoo.demo import network, runtime
 from dctkd_zoo.demo.network import Network
 from dctkd_zoo.errors import UnsupportedNetwork, ZooError
+from dctkd_zoo.models import export
 from dctkd_zoo.predict import Prediction, Predictor
 from dctkd_zoo.spectrum import common
 from eval.metrics.pearson import pearson
@@ -59,7 +62,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if CHROMIUM is None:
         pytest.skip("there is no Chromium here")
     if not all((runtime.cached() / name).is_file() for name in runtime.SHA256):
-        pytest.skip(f"{runtime.cached()} does not hold {runtime.PACKAGE}: `python -m dctkd_zoo demo` fetches it with npm")
+        pytest.skip(
+            f"{runtime.cached()} does not hold {runtime.PACKAGE}: `python -m dctkd_zoo demo` fetches it with npm"
+        )
     result = tmp_path_factory.mktemp("demo")
     assert main(["demo", "--out", str(result), "--space"]) == 0
     return result
@@ -158,8 +163,14 @@ def test_pixels_are_pillow_s_to_the_bit(tab):
             (1501, 400, 97, 101),
         ):
             pixels = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
-            config = {"interpolation": interpolation, "crop_pct": size / (resize + 1e-6), "crop_mode": "center"}
-            transform = create_transform((3, size, size), **config, mean=(0, 0, 0), std=(1, 1, 1))
+            transform = create_transform(
+                (3, size, size),
+                interpolation=interpolation,
+                crop_pct=export.crop_pct(size, resize),
+                crop_mode="center",
+                mean=(0.0, 0.0, 0.0),
+                std=(1.0, 1.0, 1.0),
+            )
             wanted = (transform(Image.fromarray(pixels)) * 255).round().byte().permute(1, 2, 0).numpy()
             rgba = np.dstack([pixels, np.full((height, width, 1), 255, np.uint8)])
             data = f"Uint8ClampedArray.from(atob('{base64.b64encode(rgba.tobytes()).decode()}'), c => c.charCodeAt(0))"
@@ -221,7 +232,7 @@ def test_all_controls_work_from_the_keyboard(tab):
             assert "14 × 14" in tab.evaluate("$('map-0').textContent")
         if visited[-1] == "opacity":
             tab.press("Home", 36)
-            assert tab.evaluate("getComputedStyle($('heat-0')).opacity") == "0"
+            tab.wait("getComputedStyle($('heat-0')).opacity === '0'")
             tab.press("End", 35)
     wanted = ["choose", "camera", "example", "example", "level", "opacity"]
     assert [name for name in visited if name in wanted] == wanted
@@ -231,14 +242,19 @@ def test_all_controls_work_from_the_keyboard(tab):
 CONTRAST = """
 (() => {
   const rgb = text => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
-    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const ground = node => { for (; node; node = node.parentElement) {
-    const colour = rgb(getComputedStyle(node).backgroundColor); if (colour.length < 4 || colour[3]) return colour; } };
-  const texts = [...document.querySelectorAll("body *")].filter(node => node.checkVisibility() && !node.closest("script")
-    && [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim()));
-  return texts.map(node => { const [a, b] = [light(rgb(getComputedStyle(node).color)), light(ground(node))];
-    return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.textContent.slice(0, 40)]; }).sort((a, b) => a[0] - b[0])[0];
+  const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+  const light = c => [0.2126, 0.7152, 0.0722].reduce((sum, weight, i) => sum + weight * linear(c[i] / 255), 0);
+  const ground = node => {
+    const colour = rgb(getComputedStyle(node).backgroundColor);
+    return colour.length < 4 || colour[3] ? colour : ground(node.parentElement);
+  };
+  const ratio = node => {
+    const ends = [light(rgb(getComputedStyle(node).color)), light(ground(node))].sort((a, b) => a - b);
+    return [(ends[1] + 0.05) / (ends[0] + 0.05), node.textContent.slice(0, 40)];
+  };
+  const has_text = node => [...node.childNodes].some(child => child.nodeType === 3 && child.data.trim());
+  const texts = [...document.querySelectorAll("body :not(script)")].filter(n => n.checkVisibility() && has_text(n));
+  return texts.map(ratio).sort((a, b) => a[0] - b[0])[0];
 })()
 """
 
@@ -261,7 +277,9 @@ def test_it_fits_a_phone_and_its_text_has_contrast(tab, scheme):
 def test_nothing_is_asked_of_the_network_and_nothing_is_refused(tab, folder):
     classified(tab, EXAMPLES / "meadow.jpg")
     tab.evaluate("fetch('https://example.org/').catch(() => 0)")  # what the policy forbids is seen here
-    asked = [event["params"]["request"]["url"] for event in tab.events if event["method"] == "Network.requestWillBeSent"]
+    asked = [
+        event["params"]["request"]["url"] for event in tab.events if event["method"] == "Network.requestWillBeSent"
+    ]
     assert [url for url in asked if not url.startswith(("data:", "blob:"))] == [(folder / "index.html").as_uri()]
     wrong = [event for event in tab.events if event["method"] in ("Runtime.exceptionThrown", "Log.entryAdded")]
     assert all("example.org" in json.dumps(event) for event in wrong)
@@ -269,7 +287,7 @@ def test_nothing_is_asked_of_the_network_and_nothing_is_refused(tab, folder):
 
 
 def test_the_space_says_what_the_hub_needs(folder):
-    head = yaml.safe_load((folder / "README.md").read_text(encoding="utf-8").split("---")[1])
+    head = RepoCard((folder / "README.md").read_text(encoding="utf-8")).data.to_dict()
     assert head["sdk"] == "static"
     assert head["app_file"] == "index.html"
     assert head["license"] == "apache-2.0"
@@ -285,12 +303,13 @@ def test_the_file_of_a_network_gives_its_logits_and_maps_with_weights_stored_in_
         side = item.preprocessing["size"]
         images = torch.randn(1, 3, side, side, generator=torch.Generator().manual_seed(0))
         names, values = run(session_of(item.onnx), images)
-        output = item.predictor.network(images)
+        with torch.no_grad():
+            output = item.predictor.network(images)
         assert names == ["logits", *(f"map_{level}" for level in range(1, len(output.maps) + 1))]
         for value, tensor in zip(values, (output.logits, *map(activation_map, output.maps)), strict=True):
             assert torch.allclose(value, tensor, rtol=1e-4, atol=1e-5 * float(tensor.abs().max()))
     model = load(DEFAULT[1])
-    assert len(network.to_onnx(model)) < 2.7 * network.models.parameters(model.network)
+    assert len(network.to_onnx(model)) < 2.7 * models.parameters(model.network)
 
 
 def run(session: object, images: Tensor) -> tuple[list[str], list[Tensor]]:
@@ -308,8 +327,6 @@ def test_a_teacher_and_its_student_are_called_so_and_an_absent_teacher_is_told(p
 
 
 def test_text_of_a_network_cannot_become_markup(pair):
-    import dataclasses
-
     names = ("</script><script>alert(1)</script>", *pair[0].predictor.classes[1:])
     hostile = dataclasses.replace(pair[0], predictor=dataclasses.replace(pair[0].predictor, classes=names))
     html = demo.page([hostile], runtime.Runtime(b"", b""))
@@ -319,7 +336,7 @@ def test_text_of_a_network_cannot_become_markup(pair):
 
 def test_a_network_that_the_page_could_not_feed_is_refused():
     predictor = load(PAIR[1])
-    predictor.network.model.pretrained_cfg["crop_mode"] = "squash"  # type: ignore[index, union-attr]
+    predictor.network.model.pretrained_cfg = {**predictor.network.model.pretrained_cfg, "crop_mode": "squash"}  # type: ignore[dict-item, assignment]
     with pytest.raises(UnsupportedNetwork, match="crop_mode squash: the page has only square centre crops"):
         network.preprocessing(predictor)
 
@@ -336,7 +353,7 @@ class TestRuntime:
         """Small files in place of the real ones, with their hashes."""
         monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
         self.content = {runtime.SCRIPT: b"script", runtime.WASM: b"wasm"}
-        hashes = {name: runtime.hashlib.sha256(data).hexdigest() for name, data in self.content.items()}
+        hashes = {name: hashlib.sha256(data).hexdigest() for name, data in self.content.items()}
         monkeypatch.setattr(runtime, "SHA256", hashes)
         self.dist = tmp_path / "package" / "dist"
         self.dist.mkdir(parents=True)
