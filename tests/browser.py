@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")  # a test picture, and consent
 QUIET = ("--headless=new", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--mute-audio")
 
 
@@ -91,7 +92,7 @@ def opened(profile: Path) -> Iterator[Page]:
     from_browser, to_page = os.pipe()
     from_page, to_browser = os.pipe()
     sandbox = () if os.geteuid() else ("--no-sandbox",)  # Chromium refuses its sandbox to root
-    flags = (*QUIET, *sandbox, "--remote-debugging-pipe", f"--user-data-dir={profile}")
+    flags = (*QUIET, *CAMERA, *sandbox, "--remote-debugging-pipe", f"--user-data-dir={profile}")
     wired = f'exec "$@" 3<&{from_page} 4>&{to_page}'  # it reads from 3 and writes to 4
     process = subprocess.Popen(
         ["bash", "-c", wired, "bash", CHROMIUM, *flags],

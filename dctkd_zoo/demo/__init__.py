@@ -13,10 +13,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import dctkd_zoo
+from dctkd_zoo import registry
 from dctkd_zoo.attention_grid import OPACITY, VIRIDIS
 from dctkd_zoo.data import decode
 from dctkd_zoo.demo.network import Network
 from dctkd_zoo.demo.runtime import PACKAGE, Runtime
+from dctkd_zoo.spec import Entry
 from eval import columns
 from eval.report import render
 
@@ -86,22 +88,26 @@ def space(networks: Sequence[Network]) -> str:
 
 def cast(networks: Sequence[Network]) -> list[Shown]:
     """Return each network with its role among the others; one that shares its role is called by its name."""
-    teachers = {network.entry.teacher for network in networks if network.entry}
-    roles = [_role(network, network.name in teachers) for network in networks]
+    students = [network.entry for network in networks if network.entry and network.entry.teacher]
+    roles = [_role(network, students) for network in networks]
     return [
         Shown(network, role, about, f"the {role}" if [r for r, _ in roles].count(role) == 1 else network.name)
         for network, (role, about) in zip(networks, roles, strict=True)
     ]
 
 
-def _role(network: Network, teaches: bool) -> tuple[str, str]:
+def _role(network: Network, students: Sequence[Entry]) -> tuple[str, str]:
     entry = network.entry
     if entry is None:
         return "network", "a network from elsewhere"
-    if teaches:
-        return "teacher", "teacher of a student on this page"
+    taught = [student.name for student in students if student.teacher == entry.name]
+    if taught:
+        return "teacher", f"teacher of {', '.join(taught)}"
     if entry.teacher:
         return "student", f"student of {render.shortened_name(entry.teacher)}"
+    compared = [student.name for student in students if registry.baseline(student) == entry.name]
+    if compared:
+        return "baseline", f"trained with labels only, as the baseline of {', '.join(compared)}"
     return "classifier", "trained with labels only"
 
 

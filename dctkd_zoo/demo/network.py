@@ -118,6 +118,8 @@ def to_onnx(predictor: Predictor) -> bytes:
 
     Batch norms are not folded, so that weights that were stored as float16 still fit into it: see `halved`.
     """
+    for package in ("onnx", "onnxscript"):
+        _optional(package)
     side = resolve_model_data_config(predictor.network.model)["input_size"][1]
     module, images = _WithMaps(copy.deepcopy(predictor.network).cpu()).eval(), torch.zeros(1, 3, side, side)
     with torch.no_grad(), warnings.catch_warnings(action="ignore"), tempfile.TemporaryDirectory() as folder:
@@ -136,8 +138,6 @@ def to_onnx(predictor: Predictor) -> bytes:
                 external_data=False,
                 verbose=False,
             )
-        except ImportError as error:
-            raise ZooError(f"{reason_of(error)}: pip install 'dctkd-zoo[onnx]'") from error
         except Exception as error:  # the exporter wraps whatever a network's code or an unknown operator raises
             first = reason_of(error).splitlines()[0]
             raise UnsupportedNetwork(f"{predictor.name}: torch cannot export it: {first}") from error
@@ -149,7 +149,7 @@ def halved(model: bytes) -> bytes:
 
     Bundled weights are stored that way. A cast before the first layer restores float32.
     """
-    onnx = importlib.import_module("onnx")
+    onnx = _optional("onnx")
     proto = onnx.load_model_from_string(model)
     casts = []
     for tensor in proto.graph.initializer:
@@ -170,3 +170,10 @@ def halved(model: bytes) -> bytes:
     del proto.graph.value_info[:]
     onnx.checker.check_model(proto)
     return bytes(proto.SerializeToString())
+
+
+def _optional(package: str) -> Any:
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise ZooError(f"the page needs {package}: pip install 'dctkd-zoo[onnx]'") from error

@@ -120,7 +120,7 @@ function say(text, wrong = false) {
 }
 
 function percent(p) {
-  return p >= 0.0005 ? `${(100 * p).toFixed(1)} %` : "< 0.1 %";
+  return p >= 0.0005 ? `${(100 * p).toFixed(1)}\u00a0%` : "<\u00a00.1\u00a0%";
 }
 
 function element(tag, properties = {}, ...children) {

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import shutil
+import sys
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -209,10 +210,35 @@ def test_a_file_that_is_no_image_is_reported_and_the_page_goes_on(tab, predictor
     check(tab, predictors, EXAMPLES / "forest.jpg")
 
 
+def test_a_photograph_can_be_dropped(tab, predictors):
+    path = EXAMPLES / "forest.jpg"
+    turn, data = tab.evaluate("state.turn"), base64.b64encode(path.read_bytes()).decode()
+    tab.evaluate(f"""
+        (() => {{
+            const bytes = Uint8Array.from(atob("{data}"), c => c.charCodeAt(0)), dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([bytes], "forest.jpg", {{ type: "image/jpeg" }}));
+            $("drop").dispatchEvent(new DragEvent("drop", {{ dataTransfer, bubbles: true, cancelable: true }}));
+        }})()
+    """)
+    tab.wait(f"state.turn > {turn} && {READY}")
+    assert tab.evaluate("$('photo-name').textContent") == "forest.jpg"
+    check(tab, predictors, path)
+
+
+def test_the_camera_s_picture_is_classified_and_the_camera_released(tab):
+    turn = tab.evaluate("state.turn")
+    tab.evaluate("$('camera').click()")
+    tab.wait("$('camera-view').open && $('video').videoWidth > 0")
+    tab.evaluate("globalThis.track = $('video').srcObject.getTracks()[0]; $('snap').click()")
+    tab.wait(f"state.turn > {turn} && {READY} && !$('camera-view').open")
+    assert tab.evaluate("$('photo-name').textContent") == "your camera\u2019s picture"
+    tab.wait("track.readyState === 'ended'")
+
+
 def test_the_status_names_both_answers_and_is_announced(tab):
     classified(tab, EXAMPLES / "mountain.jpg")
     assert tab.evaluate("$('status').getAttribute('aria-live')") == "polite"
-    assert tab.evaluate("$('status').textContent").startswith("Both say mountain: the classifier 86.9 %, the student ")
+    assert tab.evaluate("$('status').textContent").startswith("Both say mountain: the classifier 86.9\u00a0%")
 
 
 def test_all_controls_work_from_the_keyboard(tab):
@@ -320,6 +346,12 @@ def run(session: object, images: Tensor) -> tuple[list[str], list[Tensor]]:
 def test_a_teacher_and_its_student_are_called_so_and_an_absent_teacher_is_told(pair):
     assert [item.short for item in demo.cast(pair)] == ["the teacher", "the student"]
     assert demo.notes(pair) == []
+    assert [item.about for item in demo.cast(pair)] == [
+        "teacher of r20_dctkd_synthscenes",
+        "student of r56_synthscenes",
+    ]
+    baseline = dataclasses.replace(pair[0], entry=registry.get_entry("r20_synthscenes"))
+    assert [item.role for item in demo.cast([pair[1], baseline])] == ["student", "baseline"]
     assert demo.cast(pair[1:])[0].about == "student of r56_synthscenes"
     twice = [pair[1], pair[1]]
     assert [item.short for item in demo.cast(twice)] == [PAIR[1]] * 2
@@ -339,6 +371,13 @@ def test_a_network_that_the_page_could_not_feed_is_refused():
     predictor.network.model.pretrained_cfg = {**predictor.network.model.pretrained_cfg, "crop_mode": "squash"}  # type: ignore[dict-item, assignment]
     with pytest.raises(UnsupportedNetwork, match="crop_mode squash: the page has only square centre crops"):
         network.preprocessing(predictor)
+
+
+@pytest.mark.parametrize("module", ["onnx", "onnxscript"])
+def test_a_missing_package_is_named_with_the_extra(module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ZooError, match=rf"the page needs {module}: pip install 'dctkd-zoo\[onnx\]'"):
+        network.to_onnx(load(PAIR[1]))
 
 
 def test_an_unknown_name_is_refused_with_the_closest_ones(capsys, tmp_path):
