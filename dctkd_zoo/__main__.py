@@ -30,6 +30,7 @@ GROUPS = {
     },
     "share": {
         "export": "dctkd_zoo.cli.export",
+        "demo": "dctkd_zoo.cli.demo",
         "verify": "dctkd_zoo.cli.verify",
         "publish": "dctkd_zoo.cli.publish",
         "cards": "dctkd_zoo.cli.cards",

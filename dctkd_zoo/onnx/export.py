@@ -109,11 +109,15 @@ class Network:
 
 @dataclass(frozen=True)
 class Form:
-    """Input and outputs of an exported network: activation maps besides the logits, uint8 images, float16 weights."""
+    """Input and outputs of an exported network: activation maps besides the logits, uint8 images, float16 weights.
+
+    Without `fold`, batch norms stay nodes of their own and weights keep their bits.
+    """
 
     maps: bool = False
     uint8: bool = False
     half: bool = False
+    fold: bool = True
 
 
 class Exportable(nn.Module):
@@ -157,6 +161,7 @@ def to_onnx(network: Network, form: Form, path: Path) -> None:
                 (module.example,),
                 path,
                 dynamo=True,
+                optimize=form.fold,
                 opset_version=OPSET,
                 input_names=[IMAGE if form.uint8 else PIXELS],
                 output_names=names,

@@ -21,6 +21,7 @@ from eval.run.results_csv import Row
 README = Path(__file__).parents[2] / "README.md"
 
 STUDENTS = (Students("r20", "synthscenes"), Students("r18", "scene15"), Students("r18", "miniplaces12k"))
+EIGHT_BITS = ("int8 size", "int8 top-1 %", "ms: float32, int8")
 # What is compared, in which column of the results, and the two methods (see eval/pages/findings.py).
 FINDINGS = (
     ("top-1: DCT loss − supervised baseline", "top1", "", "dctkd"),

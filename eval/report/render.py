@@ -74,7 +74,7 @@ def _environment() -> Environment:
         "metric_title": lambda name: columns.get(name).titled,
     }
     environment.globals |= {
-        "style": _file("style.css"),
+        "style": _file("colours.css") + _file("style.css"),
         "script": _file("script.js"),
         "skills": [f"skill.{score}" for score in HEADLINES],
         "columns": columns,

@@ -34,7 +34,7 @@ LAYERS = (
     ("__init__", "_moved"),  # the top of dctkd_zoo: what users import, no module below does
     ("eval",),
     ("train",),
-    ("cli", "__main__"),  # commands may call anything
+    ("cli", "demo", "__main__"),  # commands may call anything
 )
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 WITHOUT_TORCH = {name for name in LEVEL if LEVEL[name] <= LEVEL["weights"]} | {"__init__", "_moved", "cli", "__main__"}

@@ -116,7 +116,7 @@ PANEL = data.Panel("Random images", HOSTILE[3], (data.Example("test/<0>", HOSTIL
 
 # --- charts
 
-STYLE = (render.HERE / "style.css").read_text(encoding="utf-8")
+STYLE = "".join((render.HERE / name).read_text(encoding="utf-8") for name in ("colours.css", "style.css"))
 
 
 def every_chart() -> list[charts.Chart]:
