@@ -93,7 +93,7 @@ def load(path: Path, threads: int = 1) -> OnnxNetwork:
     """
     runtime = optional("onnxruntime")
     if not path.is_file():
-        raise ZooError(f"{path}: no such file; `python -m dctkd_zoo export NAME` writes ONNX files")
+        raise ZooError(f"{path}: no such file; `dctkd-zoo export NAME` writes ONNX files")
     options = runtime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3  # errors only
     try:
@@ -113,7 +113,7 @@ def _facts(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
     missing = [name for name in FACTS if name not in metadata]
     if missing:
         raise UnsupportedNetwork(
-            f"{path}: no {', '.join(missing)} in its metadata: only files of `python -m dctkd_zoo export` can be used"
+            f"{path}: no {', '.join(missing)} in its metadata: only files of `dctkd-zoo export` can be used"
         )
     facts: dict[str, Any] = {}
     for name, kind in FACTS.items():

@@ -26,7 +26,7 @@ HEAD = """# Results
 <!-- Made by `python -m eval.pages.results_md` from eval/results.csv; edit eval/pages/findings.py or results_md.py. -->
 
 Results of the models trained by this project. Every value comes from `eval/results.csv`, which has one row per
-training run; `python -m dctkd_zoo info NAME` shows the recipe. [docs/training.md](docs/training.md) says how recipes
+training run; `dctkd-zoo info NAME` shows the recipe. [docs/training.md](docs/training.md) says how recipes
 were chosen (those of 15-Scene on a part of its training set). Values are those of the last epoch;
 the test set chose nothing.
 

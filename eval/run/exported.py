@@ -162,7 +162,7 @@ def check(folder: Path) -> list[Path]:
     files = sorted((folder / FOLDER).glob("*.onnx"))
     if not files:
         return []
-    path, again = folder / FOLDER / EVALUATION, f"run `python -m dctkd_zoo export {folder} --out {folder}` again"
+    path, again = folder / FOLDER / EVALUATION, f"run `dctkd-zoo export {folder} --out {folder}` again"
     if not path.is_file():
         raise ZooError(f"{folder / FOLDER}: no {EVALUATION}: {again}")
     content = json_file.read_object(path, CorruptFile, again)
