@@ -230,6 +230,9 @@ class _Earlier(Loader):
 class _Function(Loader):
     """Loader of an earlier module that is a function now: `import` binds what it leaves in `sys.modules`."""
 
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Leave making the module to the import system."""
+
     def exec_module(self, module: ModuleType) -> None:
         target, _, name = FUNCTIONS[module.__name__].rpartition(".")
         sys.modules[module.__name__] = getattr(import_module(target), name)

@@ -38,11 +38,11 @@ class Outcome:
     reason: str = ""
 
 
-def attempt(entry: Entry, config: EvalConfig, report: Report, evaluate: Evaluate = evaluate) -> Outcome:
-    """Evaluate one entry, by default with its own weights; errors become a status instead of an exception."""
+def attempt(entry: Entry, config: EvalConfig, report: Report, measure: Evaluate | None = None) -> Outcome:
+    """Evaluate one entry, by default with its own weights, else as `measure` does; errors become a status instead of an exception."""
     try:
         with distributed.lost_rank_errors():
-            return Outcome(entry, Status.EVALUATED, evaluate(entry, config, report))
+            return Outcome(entry, Status.EVALUATED, (measure or evaluate)(entry, config, report))
     except WeightsNotFound as error:
         return Outcome(entry, Status.NO_WEIGHTS, reason=str(error))
     except DatasetMissing as error:
