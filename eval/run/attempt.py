@@ -39,7 +39,7 @@ class Outcome:
 
 
 def attempt(entry: Entry, config: EvalConfig, report: Report, measure: Evaluate | None = None) -> Outcome:
-    """Evaluate one entry, by default with its own weights, else as `measure` does; errors become a status instead of an exception."""
+    """Evaluate one entry, with its own weights or as `measure` does; errors become a status instead of an exception."""
     try:
         with distributed.lost_rank_errors():
             return Outcome(entry, Status.EVALUATED, (measure or evaluate)(entry, config, report))
