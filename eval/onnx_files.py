@@ -93,7 +93,8 @@ def evaluate(network: OnnxNetwork, entry: Entry, config: EvalConfig, report: Rep
     together = {name: value for name, value in together.items() if CKA not in name.split(".")}
     runner = Runner(network.run, network.feed, network.path)
     milliseconds = latency(runner, cost.images(1, facts["input_size"][-1], CPU))
-    size = f"{network.path.stat().st_size / 1e6:.2f} MB, {milliseconds:.2f} ms per image on {network.threads} thread"
+    threads = f"{network.threads} thread{'s' if network.threads > 1 else ''}"
+    size = f"{network.path.stat().st_size / 1e6:.2f} MB, {milliseconds:.2f} ms per image on {threads}"
     notes = (size, note, "" if network.has_maps else "no metrics of maps: exported without --maps")
     return Result(
         entry,

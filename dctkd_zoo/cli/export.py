@@ -202,15 +202,13 @@ def _onnx(job: Job, folder: Path) -> dict[str, Runner]:
 
 def _pt2(job: Job, folder: Path) -> dict[str, Runner]:
     """Write a program of torch.export."""
-    import torch
-
     from dctkd_zoo.onnx import export as writing
     from dctkd_zoo.onnx.session import pixels
     from eval.run.exported import Runner
 
     path, prepared = folder / PROGRAM, job.network.preprocessing()
     writing.to_program(job.network, job.form, path)
-    program = torch.export.load(path).module()
+    program, _ = writing.read_program(path)
 
     def feed(images: Tensor) -> Tensor:
         return pixels(images, prepared.mean, prepared.std) if job.form.uint8 else images.contiguous()

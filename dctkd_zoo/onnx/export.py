@@ -221,6 +221,14 @@ def to_program(network: Network, form: Form, path: Path) -> None:
         torch.export.save(program, path, extra_files={"metadata.json": json.dumps(network.metadata())})
 
 
+def read_program(path: Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the module and the metadata of a program that this process has just written: loading can unpickle."""
+    extra = {"metadata.json": ""}
+    with _quiet():  # torch 2.9 warns of its own buffers
+        module = torch.export.load(path, extra_files=extra).module()
+    return module, json.loads(extra["metadata.json"])
+
+
 def with_labels(config: Mapping[str, Any], classes: Sequence[str]) -> dict[str, Any]:
     """Return a `config.json` with `id2label` and `label2id`, which transformers.js reads and timm does not."""
     names = {str(label): name for label, name in enumerate(classes)}

@@ -26,7 +26,7 @@ from dctkd_zoo.errors import CorruptFile, UnsupportedNetwork, ZooError
 from dctkd_zoo.features import FeatureExtractor
 from dctkd_zoo.models.export import write
 from dctkd_zoo.onnx import session
-from dctkd_zoo.onnx.export import Form, Network, to_int8, to_onnx, to_program, with_labels
+from dctkd_zoo.onnx.export import Form, Network, read_program, to_int8, to_onnx, to_program, with_labels
 from dctkd_zoo.weights import Weights
 
 onnx = pytest.importorskip("onnx", reason="of the extra dctkd-zoo[onnx]")
@@ -181,9 +181,8 @@ def test_int8_is_per_channel_and_keeps_names_and_metadata(r20, tmp_path):
 def test_a_program_of_torch_export_is_the_network(uint8, tmp_path):
     network = find(NAME)[0]
     to_program(network, Form(uint8=uint8), tmp_path / "model.pt2")
-    facts = {"metadata.json": ""}
-    program = torch.export.load(tmp_path / "model.pt2", extra_files=facts).module()
-    assert json.loads(facts["metadata.json"])["name"] == NAME
+    program, facts = read_program(tmp_path / "model.pt2")
+    assert facts["name"] == NAME
     for count in (1, 17):
         images = photographs(network, count)
         (logits,) = program(session.pixels(images, (0.5,) * 3, (0.25,) * 3) if uint8 else images)
