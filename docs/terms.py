@@ -41,17 +41,17 @@ ADVICE = {
     "ckd": ("400; 4 at a learning rate of 0.2", "400 diverges at learning rates above 0.04 (docs/tuning.py); the "
             "slowest by far; the batch may not grow"),
     "review": ("1", "adds its own fusion network of the student's maps, for training only"),
-    "cat": ("0.7 to 15 (its authors')", "needs networks with class maps (docs/method.md) of the same classes; not "
+    "cat": ("1", "needs networks with class maps (docs/method.md) of the same classes; not "
             "normalised: its authors choose a weight that makes it 1 to 50 after an epoch"),
-    "e2kd": ("1 (its authors'), without `ce`", "`kd`, and class maps of the teacher's first class, for networks that "
+    "e2kd": ("1, without `ce`", "`kd`, and class maps of the teacher's first class, for networks that "
              "have them"),
-    "dkd": ("1 (its authors')", "needs the teacher's classes, three or more, and labels; warm it up with `ramps`; the "
-            "default `beta` of 8 is a lot with few classes"),
-    "dist": ("1 (its authors')", "needs the teacher's classes; compares images of a batch: small batches of many "
+    "dkd": ("1; 0.25 at a learning rate of 0.2", "needs the teacher's classes, three or more, and labels; warm it up "
+            "with `ramps`; the default `beta` of 8 is a lot with few classes"),
+    "dist": ("1", "needs the teacher's classes; compares images of a batch: small batches of many "
              "classes say little"),
-    "sp": ("3,000 (usual)", "compares images of a batch; the weight has to grow with the batch"),
-    "fft": ("not tried", "a control: at 2,000 about what `at` is at 1,000, exactly so with `half=False`"),
-    "wavelet": ("not tried", "a control of another kind: L1 of details"),
+    "sp": ("3,000; 750", "compares images of a batch; the weight has to grow with the batch"),
+    "fft": ("2,000", "a control: at 2,000 about what `at` is at 1,000, exactly so with `half=False`"),
+    "wavelet": ("10", "a control of another kind: L1 of details"),
 }  # fmt: skip
 
 

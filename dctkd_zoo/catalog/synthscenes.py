@@ -61,7 +61,7 @@ PATIENT = replace(LONG, epochs=48, augment="rrc", rrc_scale=(0.25, 1.0), mixup=1
 CKD = {**ALPHA, "ckd": 4.0}
 # Of three weights for each later method, tried on a tenth of the training images, the best where the others' distance
 # is more than chance (docs/training.md, "Weights tried").
-DKD_ALPHA, STD_ALPHA, CLASS_ALPHA = {"dkd": 0.25}, {"kd": 2.25}, {"dctkd": 0.25}
+DKD_ALPHA, SP_ALPHA, STD_ALPHA, CLASS_ALPHA = {"dkd": 0.25}, {"sp": 750.0}, {"kd": 2.25}, {"dctkd": 0.25}
 
 baseline = partial(entry, recipe=STUDENT)
 student = partial(entry, recipe=STUDENT, teacher="r56_synthscenes", options=CORRECTED)
@@ -90,7 +90,7 @@ ENTRIES = (
     student("r20_dist_synthscenes"),
     student("r20_dkd_synthscenes", recipe=DKD, alpha=DKD_ALPHA),
     student("r20_kd_synthscenes.std", options=STANDARDISED, alpha=STD_ALPHA),
-    student("r20_sp_synthscenes"),
+    student("r20_sp_synthscenes", alpha=SP_ALPHA),
     student("r20_cat_synthscenes"),
     student("r20_fft_synthscenes"),
     student("r20_wavelet_synthscenes"),

@@ -56,6 +56,12 @@ accuracy that a few seeds show.
 On photographs (15-Scene and MiniPlaces) there are teachers from ImageNet now; their students have a first seed at
 most, so nothing is tested there yet.
 
+Of the later methods (question 11, one seed each, so nothing is tested), class maps (`cat`), similarities (`sp`), other
+frequency losses (`fft`, `wavelet`) and a plain L2 of maps of unit energy (`dctkd.energy`) end level with the DCT loss
+after those 8 epochs: no transform is seen to add to pulling maps together. Those of logits (`dkd`, `e2kd`, `dist`,
+standardised `kd`) end below it, as do learned weights of bands, which do harm, and class maps in its place. On the
+photographs of 15-Scene `dkd` and, by 3 points, standardised `kd` are above it; the others are not trained there yet.
+
 **The gain is a faster start, not a higher end.** Trained for as many epochs as their teachers, baselines are far
 above what the DCT loss reached after 8 epochs, and adding the DCT loss to that long schedule gains nothing
 significant (question 9). By then `r20` is nearly as accurate as its teacher, which leaves little to gain; `r8` stays

@@ -177,6 +177,7 @@ def test_some_terms_weigh_less_on_synthscenes_where_they_would_diverge_or_were_t
         "r20_ckd_synthscenes": 4,
         "r20_ckd_kd_synthscenes": 4,
         "r20_dkd_synthscenes": 0.25,
+        "r20_sp_synthscenes": 750,
         "r20_kd_synthscenes.std": 2.25,
         "r20_dctkd_synthscenes.class": 0.25,
     }

@@ -222,6 +222,13 @@ def test_what_is_said_in_short_is_what_was_found():
     assert -1 not in signs("top1", "dctkd", "dctkd.low4", drawn)
     assert set(signs("top1", "dctkd", ".long", drawn)) == {1}
     assert set(signs("top1", ".long", "dctkd.long", drawn)) == {0}
+    later = {(s.dataset, a): f.test.mean for (s, figure, a, b), f in result.items() if (figure, b) == ("top1", "dctkd")}
+    assert all(abs(later[drawn, item]) < 1.5 for item in ("cat", "sp", "fft", "wavelet"))
+    assert abs(result[STUDENTS[0], "top1", "dctkd", "dctkd.energy"].test.mean) < 1
+    variants = (("dctkd", "dctkd.class"), ("dctkd.energy", "dctkd.bands"))
+    assert all(result[STUDENTS[0], "top1", *pair].test.mean < -10 for pair in variants)
+    assert all(later[drawn, item] > 2 for item in ("dkd", "e2kd", "dist", "kd.std"))
+    assert -1 < later["scene15", "dkd"] < 0 and -4 < later["scene15", "kd.std"] < -2.5
     photographs = [f for f in result.values() if f.students.dataset in ("scene15", "miniplaces12k")]
     assert not any(f.significant or f.test.n > 1 for f in photographs)
     (cost,) = (question for question in QUESTIONS if "cached teacher" in question.title)
