@@ -19,7 +19,6 @@ from eval.cards import facts
 from eval.run import results_csv
 from eval.run.results_csv import Row
 
-FLOAT = 1  # of onnx.TensorProto
 FILTERS = ("bilinear", "bicubic")  # of Pillow, that pillow.js has
 
 
@@ -98,7 +97,7 @@ def halved(model: bytes) -> bytes:
     """
     onnx_package = onnx.optional("onnx")
     proto = onnx_package.load_model_from_string(model)
-    casts = []
+    casts, float32 = [], onnx_package.TensorProto.FLOAT
     for tensor in proto.graph.initializer:
         values = onnx_package.numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
@@ -107,7 +106,7 @@ def halved(model: bytes) -> bytes:
             continue
         name = tensor.name
         tensor.CopyFrom(onnx_package.numpy_helper.from_array(half, f"{name}.float16"))
-        casts.append(onnx_package.helper.make_node("Cast", [f"{name}.float16"], [name], to=FLOAT))
+        casts.append(onnx_package.helper.make_node("Cast", [f"{name}.float16"], [name], to=float32))
     nodes = [*casts, *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)

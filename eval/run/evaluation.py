@@ -176,9 +176,7 @@ def _sanity(
     trained: Mapping[str, float],
 ) -> tuple[Step, ...]:
     """Measure alignment as the network's weights are replaced by untrained ones; `trained` are its own metrics."""
-    teacher = build_teacher(entry, teacher_weights, split.classes, config)
-    student = load_network(entry, found, split.classes, config.device)
-    class_maps = _with_class_maps(student, teacher, views)
+    student, teacher, class_maps = _pair(entry, config, found, teacher_weights, split, views)
     references = References(teacher_outputs(teacher, views, report), None, partners(views))
     metrics = protocol.image_metrics(config.protocol, teacher=True, class_maps=class_maps)
 
@@ -199,12 +197,19 @@ def _faithfulness(
     report: Report,
 ) -> tuple[faithfulness.Difference, ...]:
     """Measure insertion and deletion on images that are spread over the test set."""
-    teacher = build_teacher(entry, teacher_weights, split.classes, config)
-    student = load_network(entry, found, split.classes, config.device)
-    _with_class_maps(student, teacher, views)
+    student, teacher, _ = _pair(entry, config, found, teacher_weights, split, views)
     decoded = _decoded(views)
     chosen = torch.linspace(0, len(decoded) - 1, min(faithfulness.IMAGES, len(decoded))).round().long()
     return faithfulness.measure(student, teacher_outputs(teacher, views, report), views, decoded[chosen])
+
+
+def _pair(
+    entry: Entry, config: EvalConfig, found: Weights, teacher_weights: Weights, split: Split, views: ImageLoader
+) -> tuple[FeatureExtractor, teachers.Teacher, bool]:
+    """Load the network and its teacher anew; return whether both give class maps, too."""
+    teacher = build_teacher(entry, teacher_weights, split.classes, config)
+    student = load_network(entry, found, split.classes, config.device)
+    return student, teacher, _with_class_maps(student, teacher, views)
 
 
 def _with_class_maps(student: FeatureExtractor, teacher: teachers.Teacher, views: ImageLoader) -> bool:
