@@ -25,7 +25,7 @@ from eval.run.config import EvalConfig
 from eval.run.evaluation import Result, partners, silent, teacher_outputs
 from eval.run.exported import CPU, Runner, latency, views
 from eval.run.per_image import References, Report, table
-from eval.run.setup import build_teacher, test_split
+from eval.run.setup import build_teacher
 from eval.stats import intervals as uncertainty
 from eval.stats.skill import CKA
 
@@ -75,7 +75,7 @@ def evaluate(network: OnnxNetwork, entry: Entry, config: EvalConfig, report: Rep
     A file without maps has no metrics of maps, and none has those of whole features (CKA) and class maps.
     """
     facts = network.facts
-    found = views(entry, {**facts, "label_names": facts["class_names"]}, config.data, config.limit)
+    split, found = views(entry, {**facts, "label_names": facts["class_names"]}, config.data, config.limit)
     classes = tuple(facts["class_names"])
     weights_found, note = _reference(network, entry, config)
     compared = replace(config, teacher=config.teacher or entry.name)
@@ -88,7 +88,6 @@ def evaluate(network: OnnxNetwork, entry: Entry, config: EvalConfig, report: Rep
     outputs = teacher_outputs(teacher, found, report, config.fresh) if teacher else None
     references = References(outputs, None, partners(found) if network.has_maps else None)
     rows, together = table(network, references, found, metrics, report)
-    split = test_split(registry.get_dataset(entry.dataset), config.data, config.limit)
     rows.insert(0, "id", [split.ids[position] for position in rows.pop("position")])
     together = {name: value for name, value in together.items() if CKA not in name.split(".")}
     runner = Runner(network.run, network.feed, network.path)

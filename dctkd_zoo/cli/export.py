@@ -166,7 +166,8 @@ def _images(network: Network, entry: Entry | None, size: int, options: Namespace
     if entry:
         config = weights.read_config(network.weights.folder)
         try:
-            return exported.views(entry, config, options.data, options.limit).test(64), ""
+            _, views = exported.views(entry, config, options.data, options.limit)
+            return views.test(64), ""
         except DatasetMissing as error:
             reason = str(error)
     noise = cost.images(NOISE, size, torch.device("cpu"))

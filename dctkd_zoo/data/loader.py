@@ -100,10 +100,14 @@ class ImageLoader:
         for ids, own in distributed.shard(self._decoded(batch_size)):
             yield self.batch(ids, windows), own
 
+    @property
+    def decoded(self) -> Tensor:
+        """The positions of the images that decoded."""
+        return torch.nonzero(self.store.heights.cpu()).flatten()
+
     def _decoded(self, batch_size: int) -> tuple[Tensor, ...]:
         """Return positions of the images that decoded, by batch."""
-        decoded = torch.nonzero(self.store.heights.cpu()).flatten()
-        return decoded.split(batch_size) if len(decoded) else ()
+        return self.decoded.split(batch_size) if len(self.decoded) else ()
 
     def fixed(self, number: int) -> CropParams:
         """Return the windows of a view that is the same in every run."""

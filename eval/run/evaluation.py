@@ -198,7 +198,7 @@ def _faithfulness(
 ) -> tuple[faithfulness.Difference, ...]:
     """Measure insertion and deletion on images that are spread over the test set."""
     student, teacher, _ = _pair(entry, config, found, teacher_weights, split, views)
-    decoded = _decoded(views)
+    decoded = views.decoded
     chosen = torch.linspace(0, len(decoded) - 1, min(faithfulness.IMAGES, len(decoded))).round().long()
     return faithfulness.measure(student, teacher_outputs(teacher, views, report), views, decoded[chosen])
 
@@ -228,17 +228,12 @@ def _references(
 
 def partners(views: ImageLoader) -> Tensor | None:
     """Return the position (N,) of the image that each is compared with for the chance level; None for one image."""
-    decoded = _decoded(views)
+    decoded = views.decoded
     if len(decoded) < 2:
         return None
     partner = torch.arange(len(views.labels))
     partner[decoded] = skill.others(decoded)
     return partner
-
-
-def _decoded(views: ImageLoader) -> Tensor:
-    """Return the positions of the images that decoded."""
-    return torch.nonzero(views.store.heights.cpu()).flatten()
 
 
 def teacher_outputs(
@@ -257,7 +252,7 @@ def teacher_outputs(
         )
     if fresh:
         _FRESH.add(path)
-    decoded = _decoded(views)
+    decoded = views.decoded
     rows = torch.zeros(len(views.labels), dtype=torch.long)
     rows[decoded] = torch.arange(len(decoded))
     return lambda ids: cached.rows(rows[ids.cpu()], views.device)

@@ -18,6 +18,7 @@ from dctkd_zoo._io import atomic, hashing, json_file, paths
 from dctkd_zoo.data import load
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.loader import ImageLoader, derive_seed
+from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import fp32_inference
 from dctkd_zoo.errors import CorruptFile, ZooError
 from dctkd_zoo.onnx import EVALUATION, FOLDER
@@ -122,13 +123,13 @@ def calibration(entry: Entry, data: Path | None, count: int) -> list[Batch]:
     return [*open_views(entry, train.take(sorted(order[:count].tolist())), CPU).test(16)]
 
 
-def views(entry: Entry, config: Mapping[str, Any], data: Path | None, limit: int | None) -> ImageLoader:
-    """Return a loader of the test images for a network with this `config.json`; `DatasetError` if it does not fit."""
+def views(entry: Entry, config: Mapping[str, Any], data: Path | None, limit: int | None) -> tuple[Split, ImageLoader]:
+    """Return the test images for a network with this `config.json`; `DatasetError` if it does not fit."""
     dataset = registry.get_dataset(entry.dataset)
     check_preprocessing(entry, dataset, config)
     split = test_split(dataset, data, limit)
     check_classes(entry.name, config.get("label_names", []), split.classes)
-    return open_views(entry, split, CPU)
+    return split, open_views(entry, split, CPU)
 
 
 def document(measured: Mapping[str, Measured], weights_sha256: str) -> dict[str, Any]:
