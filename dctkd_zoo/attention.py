@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
-from dctkd_zoo.features import to_fp32
-
 CONSTANT = 1e-30  # maps of a smaller range count as constant: the gradient of the range would overflow float32
+BLOCK = 2**18  # values read at a time on a CPU: in float32, 1 MiB, they stay in the cache
 
 
 def activation_map(features: Tensor, counts: Tensor | None = None) -> Tensor:
@@ -30,20 +29,44 @@ class _MeanSquare(torch.autograd.Function):
     @staticmethod
     def forward(ctx: FunctionCtx, features: Tensor, counts: Tensor | None) -> Tensor:
         ctx.save_for_backward(features, counts)  # type: ignore[arg-type]  # it accepts None
-        if features.is_contiguous(memory_format=torch.channels_last):
-            dtype = torch.promote_types(features.dtype, torch.float32)
-            length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
-            return length.square() / features.shape[1]
-        return to_fp32(features).square().mean(dim=1)
+        dtype = torch.promote_types(features.dtype, torch.float32)
+        if _eager_on_cpu(features):
+            return _in_blocks(features, dtype)
+        length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
+        return length.square() / features.shape[1]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         features, counts = ctx.saved_tensors
         slope = gradient * (2 / features.shape[1])
         result: Tensor = features * slope.to(features.dtype)[:, None]
-        if counts is not None:  # a zero gradient times features that are not finite would be NaN
-            result.masked_fill_(~counts[:, None, None, None], 0)
-        return result, None
+        if counts is None:
+            return result, None
+        # A zero gradient times features that are not finite would be NaN.
+        if _eager_on_cpu(features):  # a mask would take another pass over everything
+            return result.index_fill_(0, (~counts).nonzero()[:, 0], 0), None
+        return result.masked_fill_(~counts[:, None, None, None], 0), None
+
+
+def _eager_on_cpu(features: Tensor) -> bool:
+    return features.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
+def _in_blocks(features: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return the mean square over channels, (B, C, H, W) -> (B, H, W), of a few images at a time.
+
+    Reductions of half types to float32 are slow on a CPU, so each block is widened into the same piece of memory first.
+    """
+    images = max(1, BLOCK // max(1, features[:1].numel()))
+    block = torch.empty_like(features[:images], dtype=dtype)
+    result = features.new_empty(features.shape[:1] + features.shape[2:], dtype=dtype)
+    for part, out in zip(features.split(images), result.split(images), strict=True):
+        wide = block[: len(part)]
+        if features.stride(1) != 1:  # reductions over strided channels are fast for sums only
+            torch.sum(wide.copy_(part).square_(), dim=1, out=out)
+        else:
+            torch.linalg.vector_norm(part if part.dtype == dtype else wide.copy_(part), dim=1, out=out)
+    return (result if features.stride(1) != 1 else result.square_()).div_(features.shape[1])
 
 
 def of_class(maps: Tensor, classes: Tensor) -> Tensor:

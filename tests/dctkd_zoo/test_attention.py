@@ -96,3 +96,37 @@ def test_the_layout_in_memory_changes_neither_the_map_nor_its_gradient(dtype):
         torch.testing.assert_close(value.double(), expected, rtol=1e-6 if dtype != torch.float64 else 1e-12, atol=0)
         slope = 4 / 8 * features.double() * expected[:, None]
         torch.testing.assert_close(gradient.double(), slope, rtol=tolerance, atol=tolerance)
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "every second channel": lambda x: x.repeat_interleave(2, dim=1)[:, ::2],
+    "transposed": lambda x: x.transpose(2, 3).contiguous().transpose(2, 3),
+    "one image repeated": lambda x: x[:1].expand_as(x),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("shape", [(0, 3, 4, 4), (1, 1, 1, 1), (2, 40, 96, 80), (5, 9, 160, 130), (70, 8, 30, 21)])
+def test_maps_of_any_size_and_layout_are_exact_to_their_precision(shape, dtype, layout):
+    features = LAYOUTS[layout](random(*shape).to(dtype))
+    expected = features.double().square().mean(dim=1)
+    wide = torch.promote_types(dtype, torch.float32)
+    value = activation_map(features)
+    assert value.dtype == wide
+    torch.testing.assert_close(value.double(), expected, rtol=1e-6 if wide == torch.float32 else 1e-14, atol=0)
+
+
+@pytest.mark.parametrize("layout", ["contiguous", "channels last"])
+def test_images_that_do_not_count_have_no_gradient_even_where_they_are_not_finite(layout):
+    features = LAYOUTS[layout](random(6, 4, 3, 3).float())
+    features[1], features[4, :, 2] = torch.nan, torch.inf
+    leaf = features.clone(memory_format=torch.preserve_format).requires_grad_()
+    counts = torch.tensor([True, False, True, False, False, True])
+    value = activation_map(leaf, counts)
+    torch.where(counts[:, None, None], value, 0).sum().backward()
+    expected = torch.where(counts[:, None, None, None], features / 2, 0)
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad, expected)
