@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -229,3 +230,21 @@ class Entry(Checked):
         data["recipe"] = self.recipe.to_dict()
         plain: dict[str, Any] = json.loads(json.dumps(data))
         return plain
+
+
+def data_config(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
+    """Return the preprocessing of an entry's evaluation in timm's format."""
+    return {
+        "input_size": (3, recipe.crop, recipe.crop),
+        "crop_pct": crop_pct(recipe.crop, recipe.resize),
+        "crop_mode": "center",
+        "interpolation": "bilinear",
+        "mean": dataset.mean,
+        "std": dataset.std,
+    }
+
+
+def crop_pct(crop: int, resize: int) -> float:
+    """Return the fraction from which timm, which rounds `crop / crop_pct` down, recovers exactly `resize`."""
+    fraction = crop / resize
+    return fraction if math.floor(crop / fraction) == resize else math.nextafter(fraction, 0)

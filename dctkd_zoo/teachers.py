@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dctkd_zoo import models, registry, weights
+from dctkd_zoo import registry, weights
 from dctkd_zoo.device import to_device
 from dctkd_zoo.errors import TeacherMismatch, UnsupportedNetwork, ZooError
 from dctkd_zoo.features import FeatureExtractor, Output, channels
@@ -68,6 +68,8 @@ def load(name: str, dataset: Dataset, classes: Iterable[str], device: torch.devi
 
 def build(name: str, checkpoint: Weights, dataset: Dataset, classes: Iterable[str], device: torch.device) -> Teacher:
     """Build the teacher `name` from its weights; `TeacherMismatch` as in `load`."""
+    from dctkd_zoo import models  # here: it imports timm, which takes seconds, and kept outputs need no network
+
     external = name.startswith(EXTERNAL)
     network = Adapted(
         models.load_any(checkpoint) if external else models.load(registry.get_entry(name).arch, checkpoint), dataset
@@ -87,7 +89,7 @@ def facts(name: str, checkpoint: Weights) -> list[Any]:
 
     Its config says how it is built, and the size and normalisation of its images.
     """
-    return [checkpoint.sha256, checkpoint.config_sha256, models.code(checkpoint), name.startswith(EXTERNAL)]
+    return [checkpoint.sha256, checkpoint.config_sha256, weights.registered_code(checkpoint), name.startswith(EXTERNAL)]
 
 
 def check_classes(name: str, checkpoint: Weights, count: int, classes: tuple[str, ...]) -> None:

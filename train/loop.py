@@ -22,6 +22,7 @@ from dctkd_zoo.errors import NonFiniteLoss
 from dctkd_zoo.features import FeatureExtractor, Output, finite, refuse_non_finite
 from dctkd_zoo.objective import Objective
 from dctkd_zoo.spec import Recipe
+from dctkd_zoo.teacher_cache import compact
 from dctkd_zoo.weights.run_folder import GRAD_NORM
 from train.compile import Losses
 from train.optim import set_rate
@@ -233,7 +234,10 @@ def top1(
         if is_local:
             with autocast(batch.images.device, precision):
                 output = network(batch.images)
-            hits, broken = (output.logits.argmax(dim=1) == batch.labels).sum(), (~finite(output.tensors())).sum()
+            hits, broken = (
+                (output.logits.argmax(dim=1) == batch.labels).sum(),
+                (~finite(compact(output).tensors())).sum(),
+            )
             counts += torch.stack([hits.cpu(), torch.tensor(len(batch.labels)), broken.cpu()])
         on_step_end()
     correct, total, non_finite = map(int, distributed.all_reduce_sum(counts))

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
 
 from dctkd_zoo.spec import Recipe
 
@@ -22,6 +21,8 @@ def recoloured(pixels: Tensor, seeds: Tensor) -> Tensor:
 
     One of fourteen operations at a random strength: shifts, shears and rotations, and changes of colour.
     """
+    from torchvision.transforms import v2  # here, since importing it takes seconds
+
     return _each(v2.TrivialAugmentWide(), pixels.permute(0, 3, 1, 2), seeds).permute(0, 2, 3, 1).contiguous()
 
 
@@ -30,6 +31,8 @@ def erased(images: Tensor, seeds: Tensor, probability: float) -> Tensor:
 
     It takes 2 to 33 % of the area (Zhong et al., AAAI 2020).
     """
+    from torchvision.transforms import v2
+
     return _each(v2.RandomErasing(probability), images, seeds + 1)
 
 

@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import track
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from dctkd_zoo.data import shards
 from dctkd_zoo.data.filelist import brief
@@ -55,6 +53,9 @@ class PixelCache:
 
 def resized(image: Image.Image, recipe: Recipe) -> NDArray[np.uint8]:
     """Resize the short side of an image (Pillow, bilinear) and pad it, as a recipe stores it: uint8 (H, W, 3)."""
+    from torchvision.transforms import InterpolationMode  # here, since importing it takes seconds
+    from torchvision.transforms import functional as F
+
     image = F.resize(image, [recipe.resize], InterpolationMode.BILINEAR)
     if recipe.pad:
         image = F.pad(image, [recipe.pad], padding_mode=recipe.pad_mode)

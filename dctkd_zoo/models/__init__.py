@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import os
 from collections.abc import Callable, Mapping
@@ -17,7 +16,6 @@ from torch import Tensor, nn
 from torchvision import transforms
 
 from dctkd_zoo import registry, weights
-from dctkd_zoo._io import hashing
 from dctkd_zoo.data.decode import rgb
 from dctkd_zoo.errors import CatalogError, CorruptWeights, WeightsNotFound, reason_of
 from dctkd_zoo.models import pretrained as pretrained_weights
@@ -169,16 +167,6 @@ def _complete(model: nn.Module, config: Mapping[str, Any], dtypes: Mapping[str, 
         if state[name].is_floating_point() and not dtypes[name].startswith(("F", "BF")):
             raise ValueError(f"{name} has dtype {dtypes[name]} but should be floating point")
     return model
-
-
-def code(checkpoint: weights.Weights) -> str:
-    """Return the sha256 of the source file that defines a folder's network: timm's, this package's or a user's own.
-
-    Empty if the folder names no architecture that timm knows.
-    """
-    name = weights.read_config(checkpoint.folder).get("architecture") if checkpoint.config_sha256 else None
-    file = inspect.getsourcefile(timm.model_entrypoint(name)) if name and timm.is_model(name) else None
-    return hashing.sha256(Path(file)) if file else ""
 
 
 def create_transform(name: str) -> Callable[[Image.Image], Tensor]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import nn
 
 from dctkd_zoo._io import atomic
 from dctkd_zoo.errors import ZooError
-from dctkd_zoo.spec import Dataset, Entry, Recipe
+from dctkd_zoo.spec import Dataset, Entry, data_config
 from dctkd_zoo.weights import WEIGHTS, licence, portable, write_hashes
 
 
@@ -25,24 +24,6 @@ def config(entry: Entry, dataset: Dataset, classes: tuple[str, ...], license_id:
     meta = {"tag": entry.name, "license": license_id, "origin_url": None, "paper_ids": "arXiv:2205.01997"}
     model = {"label_names": list(classes), "dctkd": lineage, "pretrained_cfg": meta}
     return {"data_config": data_config(entry.recipe, dataset), "model_config": model}
-
-
-def data_config(recipe: Recipe, dataset: Dataset) -> dict[str, Any]:
-    """Return the preprocessing of evaluation in timm's format."""
-    return {
-        "input_size": (3, recipe.crop, recipe.crop),
-        "crop_pct": crop_pct(recipe.crop, recipe.resize),
-        "crop_mode": "center",
-        "interpolation": "bilinear",
-        "mean": dataset.mean,
-        "std": dataset.std,
-    }
-
-
-def crop_pct(crop: int, resize: int) -> float:
-    """Return the fraction from which timm, which rounds `crop / crop_pct` down, recovers exactly `resize`."""
-    fraction = crop / resize
-    return fraction if math.floor(crop / fraction) == resize else math.nextafter(fraction, 0)
 
 
 def write(model: nn.Module, entry: Entry, dataset: Dataset, classes: tuple[str, ...], folder: Path) -> None:

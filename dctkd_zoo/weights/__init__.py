@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
@@ -250,6 +252,20 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise CorruptWeights(f"{path}: model_args has {', '.join(forbidden)}, which are not arguments of a network")
     _check_preprocessing(path, loaded.get("pretrained_cfg") or loaded)
     return {name: value for name, value in loaded.items() if value is not None or name not in FIELDS}
+
+
+def registered_code(checkpoint: Weights) -> str:
+    """Return the sha256 of the source file of a folder's network that a user has registered with timm.
+
+    Empty for timm's own and this package's networks, which count by their version and code, and for unknown names.
+    """
+    timm: Any = sys.modules.get("timm")  # without it nobody has registered any, and importing it takes seconds
+    name = read_config(checkpoint.folder).get("architecture") if timm and checkpoint.config_sha256 else None
+    if not name or not timm.is_model(name):
+        return ""
+    source = inspect.getsourcefile(timm.model_entrypoint(name))
+    known = any(Path(source or place).is_relative_to(place) for place in (PACKAGE, Path(timm.__file__).parent))
+    return "" if known or not source else sha256(Path(source))
 
 
 def _check_types(path: Path, config: Mapping[str, Any], fields: Mapping[str, Any]) -> None:

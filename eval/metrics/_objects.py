@@ -15,8 +15,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
 from dctkd_zoo.attention import minmax, safe_divide
 from dctkd_zoo.data.split import Split
@@ -41,6 +39,9 @@ def seen(objects: Tensor, recipe: Recipe) -> Tensor:
     It follows `data.pixel_cache` and `data.loader`, but with nearest neighbour. In a reflected border the objects are
     reflected too.
     """
+    from torchvision.transforms import InterpolationMode  # here, since importing it takes seconds
+    from torchvision.transforms import functional as F
+
     objects = F.resize(objects, [recipe.resize], InterpolationMode.NEAREST_EXACT)
     if recipe.pad:
         objects = F.pad(objects, [recipe.pad], padding_mode=recipe.pad_mode)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,18 @@ from pandas.api.types import is_numeric_dtype
 
 import dctkd_zoo
 from dctkd_zoo import teacher_cache
-from dctkd_zoo._io import atomic, hashing
-from dctkd_zoo.errors import reason_of
+from dctkd_zoo._io import atomic, hashing, json_file
+from dctkd_zoo.errors import CorruptCache, reason_of
 
 log = logging.getLogger(__name__)
 
 LIBRARY, SOURCES = Path(dctkd_zoo.__file__).parent, Path(__file__).parents[1]
 LOSSES = ("losses/*.py",)  # in addition to the code that makes outputs, which is in `teacher_cache.made_by`
 TABLE = ("run/evaluation.py", "run/per_image.py", "metrics/*.py", "stats/skill.py")
+INTERVALS = ("run/cache.py", "metrics/*.py", "stats/*.py")
+STATISTICS = ("numpy", "pandas", "scipy")
+
+Intervals = dict[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,27 @@ def cache_path(facts: Mapping[str, Any], cache: Path) -> Path:
 def code_hash() -> tuple[str, ...]:
     """Return hashes of the code that makes a table: data sources, views, networks, losses, metrics and libraries."""
     return (*teacher_cache.made_by(), hashing.of_files(LIBRARY, LOSSES), hashing.of_files(SOURCES, TABLE))
+
+
+def intervals(path: Path, make: Callable[[], Intervals]) -> Intervals:
+    """Return what `make` makes of the measurement in the file `path`, from a file next to it if it is there.
+
+    Another measurement, other code of statistics or other versions of its libraries give another file.
+    """
+    if not path.exists():  # it could not be written
+        return make()
+    facts = [hashing.sha256(path), hashing.of_files(SOURCES, INTERVALS), *map(version, STATISTICS)]
+    kept = path.parent.with_name("intervals") / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
+    try:
+        return {name: (low, high) for name, (low, high) in json_file.read_sealed(kept).items()}
+    except FileNotFoundError:
+        result = make()
+    except CorruptCache as error:
+        log.warning("%s", error)
+        result = make()
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    json_file.write_sealed(kept, result)
+    return result
 
 
 def write(measured: CachedTable, path: Path) -> None:

@@ -13,9 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
-from dctkd_zoo import models
 from dctkd_zoo.device import describe, full_float32, to_device
 from dctkd_zoo.weights import Weights
 
@@ -64,6 +62,8 @@ def measure(
     rounds: int = ROUNDS,
 ) -> Cost:
     """Measure the cost of a network; on a CPU, with the number of threads that torch is set to."""
+    from dctkd_zoo import models  # here: it imports timm, which takes seconds
+
     model = to_device(models.load_any(found), device)
     one, batch = (images(count, crop, device) for count in (1, batch_size))
     with full_float32():
@@ -97,6 +97,8 @@ def macs(model: nn.Module, images: Tensor) -> int:
     They are counted on the meta device, because on a CPU or GPU fused attention and recurrent layers are a single
     operation that torch cannot count.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # slow to import
+
     named = (*model.named_parameters(), *model.named_buffers())
     shapes = {name: tensor.detach().to("meta") for name, tensor in named}
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
@@ -170,6 +172,8 @@ def main(folder: str, batch_size: str, crop: str) -> None:
 
     A pass of one image comes first, so that the code it loads is not counted.
     """
+    from dctkd_zoo import models
+
     device = torch.device("cpu")
     model, batch = (
         to_device(models.load_any(Weights(Path(folder), "", "")), device),

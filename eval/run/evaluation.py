@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from dctkd_zoo import distributed, models, registry, teacher_cache, teachers, weights
+from dctkd_zoo import distributed, registry, teacher_cache, teachers, weights
 from dctkd_zoo._io.paths import cache_home
 from dctkd_zoo.data.loader import ImageLoader, centre_crops
 from dctkd_zoo.data.split import Split
@@ -100,7 +100,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
     views = open_views(entry, split, config.device)
     teacher, note = find_teacher(entry, config)
     facts = {
-        "weights": [found.sha256, found.config_sha256, models.code(found)],
+        "weights": [found.sha256, found.config_sha256, weights.registered_code(found)],
         "teacher": teachers.facts(str(compared_with(entry, config)), teacher) if teacher else None,
         "images": [views.cache_key(), config.limit],
         "objects": split.objects(),
@@ -120,7 +120,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         config,
         measured.table,
         figures,
-        uncertainty.intervals(measured.table) if chosen.complete else {},
+        _intervals(measured, path) if chosen.complete else {},
         measured.facts["parameters"],
         measured.facts["date"],
         found,
@@ -143,6 +143,14 @@ def _write_cache(measured: cache.CachedTable, path: Path) -> None:
         log.warning("the measurement could not be cached and will be repeated next time: %s", error)
 
 
+def _intervals(measured: cache.CachedTable, path: Path) -> cache.Intervals:
+    try:
+        return cache.intervals(path, lambda: uncertainty.intervals(measured.table))
+    except OSError as error:
+        log.warning("the intervals could not be cached and will be computed again next time: %s", error)
+        return uncertainty.intervals(measured.table)
+
+
 def _measure(
     entry: Entry,
     config: EvalConfig,
@@ -153,6 +161,8 @@ def _measure(
     report: Report,
 ) -> cache.CachedTable:
     """Run the networks over the test set."""
+    from dctkd_zoo import models  # here: it imports timm, which takes seconds, and kept results need no network
+
     student = load_network(entry, found, split.classes, config.device)
     teacher = build_teacher(entry, teacher_weights, split.classes, config) if teacher_weights else None
     class_maps = teacher is not None and _with_class_maps(student, teacher, views)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
-from torchvision.transforms.v2.functional import gaussian_blur
 
 from dctkd_zoo.attention import activation_map, grad_cam
 from dctkd_zoo.data.loader import ImageLoader, centre_crops, derive_seed
@@ -146,6 +145,8 @@ def _differences(
 
 def blur(images: Tensor) -> Tensor:
     """Blur images (B, 3, H, W) by a Gaussian of `BLUR` times their shorter side."""
+    from torchvision.transforms.v2.functional import gaussian_blur  # here, since importing it takes seconds
+
     sigma = BLUR * min(images.shape[2:])
     blurred: Tensor = gaussian_blur(images, [2 * math.ceil(2 * sigma) + 1] * 2, [sigma, sigma])
     return blurred

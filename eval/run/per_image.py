@@ -52,8 +52,7 @@ class References:
 class CKAMeter:
     """CKA of the features of all images so far by level: of student and teacher, and its chance level."""
 
-    together: list[LinearCKA] = field(default_factory=list)
-    chance: list[LinearCKA] = field(default_factory=list)
+    levels: list[LinearCKA] = field(default_factory=list)
 
     def update(self, student: Output, teacher: Output, partners: Output, local: bool) -> None:
         """Add a batch: the outputs of the student, of the teacher, and of the teacher for the partner images.
@@ -61,20 +60,18 @@ class CKAMeter:
         `local` is false for a repeated batch, which is not counted (`ImageLoader.iter_sharded`). Each rank adds the
         features of all ranks, batch by batch, so its values are those of a single process.
         """
-        for meters, output in ((self.together, teacher), (self.chance, partners)):
-            student_features, teacher_features = student.pooled(), output.pooled()
-            count = min(len(student_features), len(teacher_features))  # levels are paired from the deepest
-            meters += [LinearCKA() for _ in range(count - len(meters))]
-            for level, x, y in zip(meters, student_features[-count:], teacher_features[-count:], strict=True):
-                for xs, ys in zip(
-                    *(distributed.all_gather_uneven(rows if local else rows[:0]) for rows in (x, y)), strict=True
-                ):
-                    level.update(xs, ys)
+        pooled = [output.pooled() for output in (student, teacher, partners)]
+        count = min(map(len, pooled))  # levels are paired from the deepest
+        self.levels += [LinearCKA() for _ in range(count - len(self.levels))]
+        for level, *features in zip(self.levels, *(each[-count:] for each in pooled), strict=True):
+            gathered = [distributed.all_gather_uneven(rows if local else rows[:0]) for rows in features]
+            for parts in zip(*gathered, strict=True):
+                level.update(*parts)
 
     def values(self) -> dict[str, float]:
         """Return `cka.1`, `cka.2` and so on, and `chance.cka.1` and so on."""
-        both = ((CKA, self.together), (f"{CHANCE}.{CKA}", self.chance))
-        return {f"{name}.{level}": cka.value() for name, meters in both for level, cka in enumerate(meters, start=1)}
+        together = {f"{CKA}.{level}": cka.value() for level, cka in enumerate(self.levels, start=1)}
+        return together | {f"{CHANCE}.{CKA}.{level}": cka.chance() for level, cka in enumerate(self.levels, start=1)}
 
 
 def table(
@@ -115,7 +112,8 @@ def measure(
     """Return the columns of one batch; the student runs once."""
     output = student(batch.images)
     confidence, prediction = output.logits.softmax(dim=1).max(dim=1)
-    columns = {FINITE: finite(output.tensors())}
+    maps = compact(output)  # activation maps, computed once
+    columns = {FINITE: finite(maps.tensors())}
     columns |= {"position": batch.ids, "label": batch.labels, "prediction": prediction, "confidence": confidence}
     teacher = output if reference.teacher is None else reference.teacher(batch.ids)
     partners = None
@@ -124,7 +122,6 @@ def measure(
         if reference.partner is not None:
             partners = reference.teacher(reference.partner[batch.ids.cpu()])
             cka.update(output, teacher, partners, local)
-    maps = compact(output)  # activation maps for the metrics of levels, computed once
     for metric in metrics:
         levels = isinstance(metric, LevelMetric)
         columns |= by_level(metric.name, metric(maps if levels else output, teacher, batch))

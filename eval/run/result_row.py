@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from importlib.metadata import version
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-import timm
 import torch
 
 import dctkd_zoo
@@ -88,7 +88,7 @@ def row(result: Result) -> dict[str, Any]:
         "device": describe(config.device),
         "precision": "float32",
         "torch": str(torch.__version__),
-        "timm": timm.__version__,
+        "timm": version("timm"),
         "dctkd_zoo": dctkd_zoo.__version__,
         "selected": run_folder.SELECTED[run_folder.selection(result.weights.folder)],
         "limit": config.limit,

@@ -7,9 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import timm
 import torch
-from timm.models._manipulate import group_with_matcher  # private, but `group_parameters` leaves out buffers
 from torch import nn
 
 from dctkd_zoo.data.loader import derive_seed
@@ -59,6 +57,8 @@ def cascade(
 
 def untrained(found: Weights, seed: int) -> nn.Module:
     """Return a network with the architecture of some weights, initialised with a seed as its own code does."""
+    import timm  # here, since it takes seconds and only this needs it
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "sanity"))
         return timm.create_model(f"local-dir:{found.folder}", pretrained=False)
@@ -66,6 +66,8 @@ def untrained(found: Weights, seed: int) -> nn.Module:
 
 def parts(model: Any) -> Iterator[tuple[str, list[str]]]:
     """Yield the parts of a timm model from the deepest on, `head`, `stage 3`, ..., `stem`, and their tensors' names."""
+    from timm.models._manipulate import group_with_matcher  # private, but `group_parameters` leaves out buffers
+
     groups = group_with_matcher(iter(model.state_dict().items()), model.group_matcher(coarse=True))
     for index in sorted(groups, reverse=True):
         part = "head" if index == max(groups) else f"stage {index}" if index else "stem"

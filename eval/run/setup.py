@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dctkd_zoo import models, registry, teachers, weights
+from dctkd_zoo import registry, teachers, weights
 from dctkd_zoo._io.paths import cache_home, checkpoints
 from dctkd_zoo.data import load
 from dctkd_zoo.data.loader import ImageLoader
@@ -20,8 +20,7 @@ from dctkd_zoo.data.split import Split
 from dctkd_zoo.device import to_device as put
 from dctkd_zoo.errors import DatasetError, TeacherMismatch, UnsupportedNetwork, WeightsNotFound
 from dctkd_zoo.features import FeatureExtractor
-from dctkd_zoo.models import export
-from dctkd_zoo.spec import Dataset, Entry, Recipe
+from dctkd_zoo.spec import Dataset, Entry, Recipe, data_config
 from dctkd_zoo.weights import Weights
 from eval.metrics import _objects as ground_truth
 from eval.run.config import EvalConfig
@@ -93,6 +92,8 @@ def object_masks(split: Split, recipe: Recipe, ids: Tensor) -> Tensor:
 
 def load_network(entry: Entry, found: Weights, classes: tuple[str, ...], device: torch.device) -> FeatureExtractor:
     """Load a network on a device; `DatasetError` if its classes are not those of the data, in the same order."""
+    from dctkd_zoo import models  # here: it imports timm, which takes seconds, and kept results need no network
+
     check_classes(entry.name, weights.read_config(found.folder).get("label_names", []), classes)
     return FeatureExtractor(put(models.load(entry.arch, found), device)).eval()
 
@@ -122,7 +123,7 @@ def check_classes(name: str, outputs: Iterable[str], classes: tuple[str, ...]) -
 
 def check_preprocessing(entry: Entry, dataset: Dataset, config: Mapping[str, Any]) -> None:
     """Refuse a network whose `config.json` has other preprocessing than the catalog, which the evaluation follows."""
-    expected = export.data_config(entry.recipe, dataset)
+    expected = data_config(entry.recipe, dataset)
     pretrained = config.get("pretrained_cfg") or config
     for name, catalog in expected.items():
         stated = pretrained.get(name)

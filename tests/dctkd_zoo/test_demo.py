@@ -30,10 +30,10 @@ from dctkd_zoo.cli.demo import DEFAULT
 from dctkd_zoo.demo import network, runtime
 from dctkd_zoo.demo.network import Network
 from dctkd_zoo.errors import UnsupportedNetwork, ZooError
-from dctkd_zoo.models.export import crop_pct
 from dctkd_zoo.onnx import export
 from dctkd_zoo.prediction import Prediction
 from dctkd_zoo.predictor import Predictor
+from dctkd_zoo.spec import crop_pct
 from dctkd_zoo.spectrum import common
 from eval.metrics.pearson import pearson
 from tests.browser import CHROMIUM, Page, opened

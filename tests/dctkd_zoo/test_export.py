@@ -15,7 +15,7 @@ from timm.data.config import resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torch import nn
 
-from dctkd_zoo import models, registry, weights
+from dctkd_zoo import models, registry, spec, weights
 from dctkd_zoo.device import to_device
 from dctkd_zoo.errors import WeightsNotFound
 from dctkd_zoo.models import export
@@ -126,7 +126,7 @@ class TestPreprocessing:
 
     def test_timm_gets_any_resize_back(self):
         sides = [(crop, resize) for crop in range(8, 400, 8) for resize in range(crop, 600)]
-        assert all(math.floor(crop / export.crop_pct(crop, resize)) == resize for crop, resize in sides)
+        assert all(math.floor(crop / spec.crop_pct(crop, resize)) == resize for crop, resize in sides)
         assert math.floor(40 / (40 / 53)) == 52  # why that is not a matter of course
 
     def test_a_resize_that_floating_point_would_miss(self, tmp_path, monkeypatch):

@@ -175,9 +175,9 @@ def test_a_network_of_the_user_s_own_counts_by_its_file(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     importlib.import_module("own_networks")
     own, known = (configured(tmp_path / name, architecture=name).weights for name in ("own_resnet", "resnet18"))
-    before = models.code(own), models.code(known)
+    before = weights.registered_code(own), weights.registered_code(known)
     path.write_text(path.read_text().replace("resnet18", "resnet34"))
-    assert models.code(own) != before[0] and models.code(known) == before[1] != ""
+    assert weights.registered_code(own) != before[0] != "" and weights.registered_code(known) == before[1] == ""
 
 
 def test_made_anew_it_replaces_what_was_there(tmp_path):

@@ -66,7 +66,19 @@ def test_what_is_kept_does_not_grow_with_the_images():
     for _ in range(3):
         accumulator.update(*related())
         shapes.append([v.shape for v in vars(accumulator).values() if isinstance(v, Tensor)])
-    assert shapes == [[(20,), (20,), (20, 20)]] * 3
+    assert shapes == [[(28,), (28,), (12, 28), (8, 8)]] * 3
+
+
+@pytest.mark.parametrize("batch_size", [1, 16, 100])
+def test_the_chance_level_is_that_of_the_features_of_other_images(batch_size):
+    x, y = related()
+    partner = torch.randperm(100, generator=torch.Generator().manual_seed(0))
+    accumulator = LinearCKA()
+    for parts in zip(*(each.split(batch_size) for each in (x, y, y[partner])), strict=True):
+        accumulator.update(*parts)
+    assert accumulator.value() == pytest.approx(by_gram_matrices(x, y), abs=1e-12)
+    assert accumulator.chance() == pytest.approx(by_gram_matrices(x, y[partner]), abs=1e-12)
+    assert accumulator.chance() < accumulator.value()
 
 
 def test_equal_features_are_alike_up_to_rotation_and_one_factor():

@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -33,7 +33,7 @@ from eval.metrics._base import LevelMetric
 from eval.run import attempt, config, evaluation, faithfulness, protocol, result_row, results_csv, sanity, setup
 from eval.run import cache as kept
 from eval.run.attempt import Status
-from eval.stats import skill
+from eval.stats import intervals, skill
 
 ANIMALS = ("ant", "bee", "cat")
 PER_CLASS = 30
@@ -554,6 +554,42 @@ def test_the_code_of_the_library_is_a_part_of_what_tables_are_found_by(home, mon
     assert place() != before
     monkeypatch.undo()
     assert place() == before
+
+
+def test_intervals_are_computed_once_for_each_measurement(home, monkeypatch, tmp_path):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "cache"))
+    entry, config_ = registry.get_entry("r8_kd_animals"), where(home, fresh=False)
+    first = evaluation.evaluate(entry, config_)
+    (path,) = (tmp_path / "cache" / "intervals").glob("*.json")
+
+    def again() -> NoReturn:
+        raise AssertionError("computed again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(intervals, "bootstrapped", lambda *_: again())
+        np.testing.assert_equal(evaluation.evaluate(entry, config_).intervals, first.intervals)
+    path.write_text(path.read_text().replace("top1", "top2"))  # damaged
+    np.testing.assert_equal(evaluation.evaluate(entry, config_).intervals, first.intervals)
+    assert '"top1"' in path.read_text()
+    evaluation.evaluate(entry, where(home, fresh=False, limit=30))  # another measurement
+    assert len([*path.parent.glob("*.json")]) == 2
+
+
+def test_a_kept_result_is_shown_without_importing_timm_or_torchvision(tmp_path):
+    """They take more time than all the rest: torchvision imports torch's compiler."""
+    command = (
+        "import sys; from eval.__main__ import main; assert main(['r20_dctkd_synthscenes', '--limit', '12']) == 0; "
+        "print(sorted({'timm', 'torchvision'} & sys.modules.keys()))"
+    )
+    environment = {**os.environ, "DCTKD_ZOO_HOME": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    shown = []
+    for imported in ("['timm', 'torchvision']", "[]"):
+        done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        *table, last = done.stdout.splitlines()
+        assert last == imported
+        shown.append(table)
+    assert shown[0] == shown[1]
 
 
 def spoilt(home: Path, name: str, out: Path, value: float = float("nan")) -> Path:
