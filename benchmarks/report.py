@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -70,7 +71,8 @@ def figure(value: float) -> str:
 
 def heading(machine: Mapping[str, Any]) -> str:
     """Return device and torch version in short."""
-    return f"{machine['device']}, torch {machine['torch']}"
+    objective = {True: "compiles", False: "does not compile", None: ""}[machine.get("compiles")]
+    return f"{machine['device']}, torch {machine['torch']}{objective and f', which {objective} here'}"
 
 
 def document(rows: Iterable[Measured], setting: Setting) -> dict[str, Any]:
@@ -109,10 +111,21 @@ def machine(setting: Setting) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "precision": str(device.amp_dtype(setting.device)),
         "torch": str(torch.__version__),
+        "compiles": compiles(),
         "timm": timm.__version__,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": commit(Path(__file__).parent),
     }
+
+
+@cache
+def compiles() -> bool:
+    """Return whether torch.compile works on this machine, as it does for the objective of a long run."""
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2, device=device.choose()))
+    except Exception:  # the compiler and its tools may raise anything
+        return False
+    return True
 
 
 def commit(folder: Path) -> str | None:
@@ -137,7 +150,10 @@ def filled(text: str, document: Mapping[str, Any]) -> str:
 def markdown_table(document: Mapping[str, Any]) -> str:
     """Return the rows of a run as a Markdown table, with date, machine and skipped rows below it."""
     rows = [row for row in document["rows"] if not row["skipped"]]
-    skipped = [row["name"] for row in document["rows"] if row["skipped"]]
+    skipped: dict[str, list[str]] = {}
+    for row in document["rows"]:
+        if row["skipped"]:
+            skipped.setdefault(row["skipped"], []).append(row["name"])
     lines = [
         _markdown_line(HEADINGS),
         _markdown_line(["---"] * len(HEADINGS)),
@@ -147,7 +163,8 @@ def markdown_table(document: Mapping[str, Any]) -> str:
     caption = f"{machine['date'][:10]}, {heading(machine)}, {machine['precision'].removeprefix('torch.')}; "
     caption += f"{document['words']}."
     if skipped:
-        caption += f" Not measured because there was no GPU: {', '.join(skipped)}."
+        reasons = (f"{', '.join(names)} ({why})" for why, names in skipped.items())
+        caption += f" Not measured: {'; '.join(reasons)}."
     return "\n".join([*lines, "", caption])
 
 

@@ -148,10 +148,11 @@ class Fresh:
 
 @dataclass(frozen=True)
 class Command:
-    """A Python command, timed from start to exit."""
+    """A Python command, timed from start to exit; `prepare` runs before each and is not timed."""
 
     arguments: Sequence[str]
     folder: Path
+    prepare: Work | None = None
 
     def warm_up(self) -> None:
         """Run the command once."""
@@ -159,6 +160,8 @@ class Command:
 
     def measure(self) -> float:
         """Return the seconds of one run."""
+        if self.prepare:
+            self.prepare()
         return seconds(self._run)
 
     def profile(self) -> str:

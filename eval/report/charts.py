@@ -19,7 +19,6 @@ from eval.report.svg import COLOURS, DASHED, MARKERS, log_axis, mark, picture, s
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LARGEST = 40  # most classes for which a confusion matrix is drawn
 COUNTED = 20  # most classes for which its cells have numbers
 LONGEST = 24  # most characters of a class's name
 SIZE, SCALE = (360.0, 240.0), 1.5  # size of a chart in px, and how much it may be enlarged
@@ -188,7 +187,7 @@ def reliability(entry: EntryData) -> Chart | None:
 
 def confusion(entry: EntryData) -> Chart | None:
     """Draw the confusion matrix, true classes by predicted classes; None for more than `LARGEST` classes."""
-    if entry.per_image is None or len(entry.per_image.classes) > LARGEST:
+    if entry.per_image is None or entry.per_image.matrix is None:
         return None
     matrix, names = entry.per_image.matrix, entry.per_image.classes
     count, totals = len(names), matrix.sum(axis=1)

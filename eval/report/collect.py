@@ -20,6 +20,7 @@ from eval.cards.measured import note
 from eval.pages import findings
 from eval.report.data import (
     HEADLINES,
+    LARGEST,
     Absent,
     Contrast,
     DatasetData,
@@ -127,15 +128,15 @@ def _entry(result: Result, record: Record, results: Mapping[str, Result], traini
 
 def _per_image(result: Result, training: NDArray[np.int64]) -> PerImage:
     table, names = result.table, result.classes
-    matrix = classes.confusion(table, len(names))
+    drawn = len(names) <= LARGEST
     per_class = classes.per_class(table, names)
     per_class["order"] = per_class["top1"].fillna(np.inf)
     worst = per_class.sort_values(["order", "class"], kind="stable")[:WORST]
     return PerImage(
         names,
         tuple({str(key): value for key, value in item.items()} for item in worst.to_dict("records")),
-        matrix,
-        classes.worst_pairs(matrix, names, PAIRS),
+        classes.confusion(table, len(names)) if drawn else None,
+        classes.worst_pairs(table, names, PAIRS),
         classes.by_frequency(table, training),
         calibration.reliability(table, calibration.equal_width(table["confidence"].to_numpy(np.float64))),
     )

@@ -24,6 +24,7 @@ from eval.stats.per_class import Band, Confused
 
 HEADLINES = ("ssim", "pearson", "iou")  # scores whose skill is in the leaderboard, plotted and compared
 ROLES = ("teacher", "baseline", "student")
+LARGEST = 40  # most classes for which a confusion matrix is drawn
 COLOURED = 6  # entries with a colour in the plots of a dataset; the others are grey
 
 Row = Mapping[str, Any]
@@ -67,7 +68,7 @@ class PerImage:
 
     classes: tuple[str, ...]
     per_class: tuple[Row, ...]
-    matrix: NDArray[np.int64]
+    matrix: NDArray[np.int64] | None  # None for more than `LARGEST` classes
     pairs: tuple[Confused, ...]
     bands: tuple[Band, ...]
     bins: pd.DataFrame

@@ -49,8 +49,8 @@ def per_class(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 
     The accuracy of a class without test images is NaN.
     """
-    matrix = confusion(table, len(classes))
-    images, right = matrix.sum(axis=1), matrix.diagonal()
+    label, prediction = (table[name].to_numpy(np.int64) for name in ("label", "prediction"))
+    images, right = (np.bincount(each, minlength=len(classes)) for each in (label, label[label == prediction]))
     shares = [_percent(r, n) for r, n in zip(right.tolist(), images.tolist(), strict=True)]
     result = pd.DataFrame({"class": list(classes), "images": images, "right": right})
     result[["top1", "low", "high"]] = np.array(shares)
@@ -64,16 +64,19 @@ def _percent(right: int, images: int) -> tuple[float, float, float]:
     return 100 * share, 100 * low, 100 * high
 
 
-def worst_pairs(matrix: NDArray[np.int64], classes: Sequence[str], count: int = 10) -> tuple[Confused, ...]:
-    """Return the most often confused pairs of classes, sorted by number of images, then in the order of classes."""
-    wrong = matrix - np.diag(matrix.diagonal())
-    order = np.argsort(-wrong, axis=None, kind="stable")[:count]
-    pairs = [divmod(int(index), len(classes)) for index in order]
-    return tuple(
-        Confused(classes[t], classes[p], int(matrix[t, p]), 100 * float(matrix[t, p] / matrix[t].sum()))
-        for t, p in pairs
-        if wrong[t, p]
-    )
+def worst_pairs(table: pd.DataFrame, classes: Sequence[str], count: int = 10) -> tuple[Confused, ...]:
+    """Return the most often confused pairs of classes, sorted by number of images, then in the order of classes.
+
+    Only pairs that occur take memory, not all K x K.
+    """
+    label, prediction = (table[name].to_numpy(np.int64) for name in ("label", "prediction"))
+    codes, numbers = np.unique((label * len(classes) + prediction)[label != prediction], return_counts=True)
+    result = []
+    for index in np.argsort(-numbers, kind="stable")[:count]:
+        true, predicted = divmod(int(codes[index]), len(classes))
+        share = 100 * float(numbers[index] / (label == true).sum())
+        result.append(Confused(classes[true], classes[predicted], int(numbers[index]), share))
+    return tuple(result)
 
 
 def by_frequency(table: pd.DataFrame, training: NDArray[np.int64]) -> tuple[Band, ...]:

@@ -216,6 +216,6 @@ def test_the_readme_shows_the_document(tiny):
     assert f"| help | python -m train --help |  | ≤ 0.3 s | {report.figure(meta['median'])} s |" in text
     assert f"{document['machine']['date'][:10]}, {document['machine']['device']}" in text
     assert "old" not in text and text.endswith("end\n") and report.filled(text, document) == text
-    assert ("Not measured because there was no GPU: gpu." in text) is not torch.cuda.is_available()
+    assert ("Not measured: gpu (torch does not see a GPU)." in text) is not torch.cuda.is_available()
     with pytest.raises(ZooError, match="<!-- benchmarks -->"):
         report.filled("no markers", document)
