@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
+import platform
 import time
 
 import torch
@@ -9,12 +13,17 @@ from rich.console import Console
 from torch import nn
 
 from dctkd_zoo import distributed, models
+from dctkd_zoo._io import json_file
+from dctkd_zoo._io.paths import cache_home
 from dctkd_zoo.data.batch import Batch
-from dctkd_zoo.device import amp_dtype, autocast, to_device
+from dctkd_zoo.device import amp_dtype, autocast, describe, to_device
+from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.features import run
 from dctkd_zoo.spec import Entry
 from train.checkpoint import Progress
 from train.config import DTYPES, TrainConfig
+
+log = logging.getLogger(__name__)
 
 MARGIN = 1.1  # float32 has to be this much faster, so that noise does not decide
 IMAGES = 16  # batch size of the measurement
@@ -39,11 +48,33 @@ def chosen(
     measurable = config.device.type == "cpu" and amp_dtype(config.device) == torch.bfloat16
     if not measurable or entry.recipe.epochs * images < WORTH:
         return None
-    ratio = speed_of_float32(entry, batch, config) if distributed.is_primary() else 0.0
+    ratio = kept(entry, batch, config) if distributed.is_primary() else 0.0
     if not distributed.any_rank(ratio > MARGIN)[0]:
         return None
     console.print(f"precision: float32, {ratio:.1f} times as fast for this network here as bfloat16", highlight=False)
     return "float32"
+
+
+def kept(entry: Entry, batch: Batch, config: TrainConfig) -> float:
+    """Return `speed_of_float32` as it was first measured on this machine, so that a noisy moment changes no later run.
+
+    It counts for the same network, size of images, device, number of threads and version of torch.
+    """
+    facts = [entry.arch, *batch.images.shape, describe(config.device), platform.processor(), str(torch.__version__)]
+    path = cache_home() / "precision" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
+    try:
+        return float(json_file.read_sealed(path))
+    except FileNotFoundError:
+        pass
+    except CorruptCache as error:
+        log.warning("%s", error)
+    ratio = speed_of_float32(entry, batch, config)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_sealed(path, ratio)
+    except OSError as error:  # training does not need it
+        log.warning("the speed of float32 could not be kept and will be measured again next time: %s", error)
+    return ratio
 
 
 def speed_of_float32(entry: Entry, batch: Batch, config: TrainConfig) -> float:

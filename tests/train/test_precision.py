@@ -8,6 +8,7 @@ import torch
 from rich.console import Console
 
 from dctkd_zoo import registry
+from dctkd_zoo._io import json_file
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.device import amp_dtype
 from train import checkpoint, precision, run
@@ -16,6 +17,13 @@ from train.config import TrainConfig
 CPU = torch.device("cpu")
 NATIVE = amp_dtype(CPU) == torch.bfloat16
 CONFIG = TrainConfig(None, Path("nowhere"), CPU)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    """Where measurements are kept."""
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
 
 
 def batch(side, count=precision.IMAGES):
@@ -52,6 +60,28 @@ def test_float32_is_chosen_where_it_is_measured_to_be_faster(ratio, expected, mo
 
     monkeypatch.setattr(precision, "speed_of_float32", measure)
     assert choose("r18_scene15") == expected and measured == ["r18_scene15"]
+
+
+def test_a_measurement_is_kept_for_the_same_network_and_images(home, monkeypatch):
+    measured = []
+
+    def measure(entry, *_):
+        measured.append(entry.arch)
+        return 1.5
+
+    monkeypatch.setattr(precision, "speed_of_float32", measure)
+    entry, other = registry.get_entry("r18_scene15"), registry.get_entry("mbv2_scene15")
+    for _ in range(2):
+        assert precision.kept(entry, batch(64), CONFIG) == 1.5
+    assert measured == ["r18"]
+    precision.kept(entry, batch(96), CONFIG), precision.kept(other, batch(64), CONFIG)
+    assert measured == ["r18", "r18", "mbv2"]
+    for path in home.rglob("*.json"):
+        path.write_text("damaged")
+    assert precision.kept(entry, batch(64), CONFIG) == 1.5 and len(measured) == 4
+    assert precision.kept(entry, batch(64), CONFIG) == 1.5 and len(measured) == 4
+    monkeypatch.setattr(json_file, "write_sealed", lambda *_: Path("/nowhere").stat())  # a full disk
+    precision.kept(other, batch(32), CONFIG)
 
 
 def test_measuring_leaves_the_random_state_alone():
