@@ -89,7 +89,7 @@ def _command(setting: Setting, what: str, ours: Command) -> Comparison:
 def _test_images(setting: Setting) -> Path:
     """Return a folder with links to the test images, one folder per class."""
     assert setting.data is not None
-    folder, split = setting.folder / "validated", load.read(images.dataset(), setting.data)["test"]
+    folder, split = setting.folder / "validated", load.load(images.dataset(), setting.data)["test"]
     for name, label in zip(split.ids, split.labels.tolist(), strict=True):
         link = folder / f"{label:03}" / Path(name).name
         if not link.is_symlink():

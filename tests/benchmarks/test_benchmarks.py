@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -14,10 +15,10 @@ import pytest
 import torch
 from rich.console import Console
 
-from benchmarks import report
+from benchmarks import growth, report
 from benchmarks.__main__ import main
 from benchmarks.cases import training
-from benchmarks.fixtures import released
+from benchmarks.fixtures import released, validate
 from benchmarks.harness.measure import FASTER, MILLISECONDS, Comparison, Row, Target, compare, measure
 from benchmarks.harness.setting import Setting, full, home, quick
 from benchmarks.harness.sides import Command, Given, Timed, process
@@ -181,6 +182,42 @@ def test_the_table_says_whether_the_target_is_met(tiny):
     assert "1,000 : 4,000 ms" in met
     assert " no " in missed
     assert "yes" not in free
+
+
+@pytest.mark.parametrize("name", ["command", "command-again"])
+def test_a_whole_evaluation_needs_real_images(tiny, name):
+    assert measure(BY_NAME[name], tiny).skipped == "needs --data with scene15"
+
+
+def test_a_whole_evaluation_is_compared_on_the_same_images(tiny, shared, capsys, monkeypatch):
+    setting = replace(tiny, data=shared / "data")
+    if not (setting.data / "scene15").is_dir():
+        pytest.skip("needs the images of 15-Scene")
+    with BY_NAME["command-again"].function(setting) as comparison:
+        assert isinstance(comparison.ours, Command) and isinstance(comparison.theirs, Command)
+        *_, name, folder, data = comparison.theirs.arguments
+        assert name == "benchmarks.fixtures.validate"
+        kept = sorted(Path(data).rglob("*.jpg"))
+        assert len(kept) == 2_974
+        for link in kept[:: len(kept) // 6]:  # a few of each, so that it is quick
+            few = tiny.folder / "few" / link.parent.name / link.name
+            few.parent.mkdir(parents=True, exist_ok=True)
+            few.symlink_to(link.resolve())
+        monkeypatch.setattr(validate, "WORKERS", 0)
+        validate.main(folder, str(tiny.folder / "few"))
+    assert "top-1 " in capsys.readouterr().out
+
+
+def test_growth_is_told_as_a_power():
+    assert growth.exponent((10, 100, 1000), (5.0, 1.0, 100.0)) == pytest.approx(2)
+    assert math.isnan(growth.exponent((1, 2), (0.0, 1.0)))
+    grown = growth.Grown(growth.COSTS[0], (0.1, 1.0, 10.0), (1.0, 2.0, 2.0))
+    assert growth.cells(grown)[3:] == ("0.1 / 1 / 10 s", "1 / 2 / 2 MiB", "1.0", "0.0")
+
+
+@pytest.mark.parametrize("cost", growth.COSTS, ids=lambda cost: f"{cost.name}, {cost.grows_with}")
+def test_a_cost_that_grows_can_be_had_at_its_smallest_size(cost):
+    cost.work(cost.sizes[0])()
 
 
 def test_a_profile_names_operators():
