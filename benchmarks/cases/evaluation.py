@@ -94,5 +94,5 @@ def _test_images(setting: Setting) -> Path:
         link = folder / f"{label:03}" / Path(name).name
         if not link.is_symlink():
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to((images.root(split) / name).resolve())
+            link.symlink_to((setting.data / images.DATASET / name).resolve())
     return folder
