@@ -189,6 +189,7 @@ def test_a_whole_evaluation_needs_real_images(tiny, name):
     assert measure(BY_NAME[name], tiny).skipped == "needs --data with scene15"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # timm leaves its files open
 def test_a_whole_evaluation_is_compared_on_the_same_images(tiny, shared, capsys, monkeypatch):
     setting = replace(tiny, data=shared / "data")
     if not (setting.data / "scene15").is_dir():
