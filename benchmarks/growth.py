@@ -170,11 +170,16 @@ def cells(grown: Grown) -> tuple[str, ...]:
     return (cost.name, cost.grows_with, sizes, f"{times} s", f"{memory} MiB", *powers)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+def parser() -> argparse.ArgumentParser:
+    """Return the argument parser."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all measurements to FILE")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
+    options = parser().parse_args(arguments)
     result = Table(*HEADINGS)
     rows = []
     with tempfile.TemporaryDirectory(prefix="benchmarks.") as name, home(Path(name)):

@@ -138,7 +138,7 @@ def commit(folder: Path) -> str | None:
     return done.stdout.strip()
 
 
-RESULTS = Path(__file__).with_name("results.json")
+RESULTS, GROWTH = (Path(__file__).with_name(name) for name in ("results.json", "growth.json"))
 PAGE = Path(__file__).parents[1] / "docs" / "speed.md"
 
 
@@ -168,14 +168,24 @@ def markdown_table(document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", caption])
 
 
+def growth_table(document: Mapping[str, Any]) -> str:
+    """Return what `python -m benchmarks.growth` measured as a Markdown table."""
+    lines = [document["headings"], ["---"] * len(document["headings"]), *document["rows"]]
+    return "\n".join(map(_markdown_line, lines))
+
+
 def _markdown_line(cells: Any) -> str:
     return f"| {' | '.join(cells)} |"
 
 
 def page_main(arguments: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    document = json.loads(RESULTS.read_text(encoding="utf-8"))
-    return command(PAGE, lambda text: filled(text, document), "python -m benchmarks.report", __doc__, arguments)
+    document, growth = (json.loads(path.read_text(encoding="utf-8")) for path in (RESULTS, GROWTH))
+
+    def both(text: str) -> str:
+        return blocks(filled(text, document), {"growth": growth_table(growth)})
+
+    return command(PAGE, both, "python -m benchmarks.report", __doc__, arguments)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 import benchmarks.__main__
+import benchmarks.growth
 import dctkd_zoo.__main__
 import eval.__main__
 import eval.compare
@@ -30,6 +31,7 @@ BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.M | re.S)
 PLACEHOLDERS = {"NAME", "DIR", "ORG", "BASELINE", "OTHER"}
 PARSERS: dict[str, Callable[[], argparse.ArgumentParser]] = {
     "benchmarks": benchmarks.__main__.parser,
+    "benchmarks.growth": benchmarks.growth.parser,
     "dctkd_zoo": dctkd_zoo.__main__.parser,
     "eval": eval.__main__.parser,
     "eval compare": eval.compare.parser,
