@@ -30,8 +30,9 @@ class _MeanSquare(torch.autograd.Function):
     def forward(ctx: FunctionCtx, features: Tensor, counts: Tensor | None) -> Tensor:
         ctx.save_for_backward(features, counts)  # type: ignore[arg-type]  # it accepts None
         dtype = torch.promote_types(features.dtype, torch.float32)
-        if _eager_on_cpu(features):
-            return _in_blocks(features, dtype)
+        in_order = features.stride(1) == 1  # the channels of a pixel are neighbours in memory
+        if _eager_on_cpu(features) and not (in_order and features.dtype == dtype):
+            return _in_blocks(features, dtype, in_order)
         length: Tensor = torch.linalg.vector_norm(features, dim=1, dtype=dtype)
         return length.square() / features.shape[1]
 
@@ -52,21 +53,22 @@ def _eager_on_cpu(features: Tensor) -> bool:
     return features.device.type == "cpu" and not torch.compiler.is_compiling()
 
 
-def _in_blocks(features: Tensor, dtype: torch.dtype) -> Tensor:
+def _in_blocks(features: Tensor, dtype: torch.dtype, in_order: bool) -> Tensor:
     """Return the mean square over channels, (B, C, H, W) -> (B, H, W), of a few images at a time.
 
     Reductions of half types to float32 are slow on a CPU, so each block is widened into the same piece of memory first.
+    Reductions over channels that are not `in_order` are fast for sums only, so the block is squared there.
     """
     images = max(1, BLOCK // max(1, features[:1].numel()))
     block = torch.empty_like(features[:images], dtype=dtype)
     result = features.new_empty(features.shape[:1] + features.shape[2:], dtype=dtype)
     for part, out in zip(features.split(images), result.split(images), strict=True):
-        wide = block[: len(part)]
-        if features.stride(1) != 1:  # reductions over strided channels are fast for sums only
-            torch.sum(wide.copy_(part).square_(), dim=1, out=out)
+        wide = block[: len(part)].copy_(part)
+        if in_order:
+            torch.linalg.vector_norm(wide, dim=1, out=out)
         else:
-            torch.linalg.vector_norm(part if part.dtype == dtype else wide.copy_(part), dim=1, out=out)
-    return (result if features.stride(1) != 1 else result.square_()).div_(features.shape[1])
+            torch.sum(wide.square_(), dim=1, out=out)
+    return (result.square_() if in_order else result).div_(features.shape[1])
 
 
 def of_class(maps: Tensor, classes: Tensor) -> Tensor:

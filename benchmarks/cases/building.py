@@ -24,6 +24,7 @@ QUEUED, OVERHEAD = 64, 50e6  # images per core that may wait to be written, and 
 def build(setting: Setting) -> Work:
     """Return work that builds a pixel cache of all images."""
     split, recipe = images.split(setting, setting.built), images.recipe(setting)
+    resized(split.images.load(0), recipe)  # imports torchvision, whose memory is not that of the work
     return lambda: open_pixel_cache(split, recipe, cache_home())
 
 
