@@ -62,9 +62,9 @@ after those 8 epochs: no transform is seen to add to pulling maps together. Thos
 standardised `kd`) end below it, as do learned weights of bands, which do harm, and class maps in its place.
 
 On the photographs of 15-Scene the order is another: learned weights of bands (`dctkd.bands`) come first, 5 points above
-the DCT loss, then standardised `kd` and `dctkd.energy`, 3 above, then `cat`, `sp` and `wavelet`, 2 above; `dkd` is
-level, `fft`, `dctkd.class`, `dist` and `e2kd` are 1 to 3 points below. So what is best on the drawings says little
-about photographs, and the other way round.
+the DCT loss, then standardised `kd` and `dctkd.energy`, 3 above, then `cat` and `wavelet`, 2 above; `dkd` is level,
+`fft`, `dctkd.class`, `dist` and `e2kd` are 1 to 3 points below. (`sp` saw new views there, where the DCT loss has not
+been trained.) So what is best on the drawings says little about photographs, and the other way round.
 
 **The gain is a faster start, not a higher end.** Trained for as many epochs as their teachers, baselines are far
 above what the DCT loss reached after 8 epochs, and adding the DCT loss to that long schedule gains nothing
