@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import platform
 import time
 
@@ -17,13 +16,10 @@ from dctkd_zoo._io import json_file
 from dctkd_zoo._io.paths import cache_home
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.device import amp_dtype, autocast, describe, to_device
-from dctkd_zoo.errors import CorruptCache
 from dctkd_zoo.features import run
 from dctkd_zoo.spec import Entry
 from train.checkpoint import Progress
 from train.config import DTYPES, TrainConfig
-
-log = logging.getLogger(__name__)
 
 MARGIN = 1.1  # float32 has to be this much faster, so that noise does not decide
 IMAGES = 16  # batch size of the measurement
@@ -62,19 +58,7 @@ def kept(entry: Entry, batch: Batch, config: TrainConfig) -> float:
     """
     facts = [entry.arch, *batch.images.shape, describe(config.device), platform.processor(), str(torch.__version__)]
     path = cache_home() / "precision" / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
-    try:
-        return float(json_file.read_sealed(path))
-    except FileNotFoundError:
-        pass
-    except CorruptCache as error:
-        log.warning("%s", error)
-    ratio = speed_of_float32(entry, batch, config)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_sealed(path, ratio)
-    except OSError as error:  # training does not need it
-        log.warning("the speed of float32 could not be kept and will be measured again next time: %s", error)
-    return ratio
+    return float(json_file.kept(path, lambda: speed_of_float32(entry, batch, config), "the speed of float32"))
 
 
 def speed_of_float32(entry: Entry, batch: Batch, config: TrainConfig) -> float:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from dctkd_zoo._io import atomic
 from dctkd_zoo.errors import CorruptCache, ZooError
+
+log = logging.getLogger(__name__)
 
 LARGEST = 64 * 2**20  # bytes; a config that names a million classes has 20 MiB
 
@@ -66,6 +69,26 @@ def read_sealed(path: Path) -> Any:
     if not intact:
         raise CorruptCache(f"{path} is damaged (its content does not match its sha256): delete it to have it rebuilt")
     return sealed["content"]
+
+
+def kept(path: Path, make: Callable[[], Any], what: str) -> Any:
+    """Return the content of a sealed file; if it is missing or damaged, what `make` returns, which is then kept there.
+
+    A file that cannot be read or written costs a warning that names `what`, nothing else.
+    """
+    try:
+        return read_sealed(path)
+    except FileNotFoundError:
+        pass
+    except (CorruptCache, OSError) as error:
+        log.warning("%s", error)
+    content = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_sealed(path, content)
+    except OSError as error:
+        log.warning("%s could not be kept and will be computed again next time: %s", what, error)
+    return content
 
 
 def _seal(text: str) -> str:

@@ -107,7 +107,8 @@ class ImageLoader:
 
     def _decoded(self, batch_size: int) -> tuple[Tensor, ...]:
         """Return positions of the images that decoded, by batch."""
-        return self.decoded.split(batch_size) if len(self.decoded) else ()
+        decoded = self.decoded
+        return decoded.split(batch_size) if len(decoded) else ()
 
     def fixed(self, number: int) -> CropParams:
         """Return the windows of a view that is the same in every run."""

@@ -19,7 +19,7 @@ from pandas.api.types import is_numeric_dtype
 import dctkd_zoo
 from dctkd_zoo import teacher_cache
 from dctkd_zoo._io import atomic, hashing, json_file
-from dctkd_zoo.errors import CorruptCache, reason_of
+from dctkd_zoo.errors import reason_of
 
 log = logging.getLogger(__name__)
 
@@ -58,20 +58,13 @@ def intervals(path: Path, make: Callable[[], Intervals]) -> Intervals:
 
     Another measurement, other code of statistics or other versions of its libraries give another file.
     """
-    if not path.exists():  # it could not be written
-        return make()
-    facts = [hashing.sha256(path), hashing.of_files(SOURCES, INTERVALS), *map(version, STATISTICS)]
-    kept = path.parent.with_name("intervals") / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
     try:
-        return {name: (low, high) for name, (low, high) in json_file.read_sealed(kept).items()}
-    except FileNotFoundError:
-        result = make()
-    except CorruptCache as error:
-        log.warning("%s", error)
-        result = make()
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    json_file.write_sealed(kept, result)
-    return result
+        digest = hashing.sha256(path)
+    except OSError:  # it could not be written
+        return make()
+    facts = [digest, hashing.of_files(SOURCES, INTERVALS), *map(version, STATISTICS)]
+    kept = path.parent.with_name("intervals") / f"{hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]}.json"
+    return {name: (low, high) for name, (low, high) in json_file.kept(kept, make, "the intervals").items()}
 
 
 def write(measured: CachedTable, path: Path) -> None:

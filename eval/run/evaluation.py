@@ -120,7 +120,7 @@ def evaluate(entry: Entry, config: EvalConfig, report: Report = silent, found: W
         config,
         measured.table,
         figures,
-        _intervals(measured, path) if chosen.complete else {},
+        cache.intervals(path, lambda: uncertainty.intervals(measured.table)) if chosen.complete else {},
         measured.facts["parameters"],
         measured.facts["date"],
         found,
@@ -141,14 +141,6 @@ def _write_cache(measured: cache.CachedTable, path: Path) -> None:
         cache.write(measured, path)
     except OSError as error:  # the result does not need the cache
         log.warning("the measurement could not be cached and will be repeated next time: %s", error)
-
-
-def _intervals(measured: cache.CachedTable, path: Path) -> cache.Intervals:
-    try:
-        return cache.intervals(path, lambda: uncertainty.intervals(measured.table))
-    except OSError as error:
-        log.warning("the intervals could not be cached and will be computed again next time: %s", error)
-        return uncertainty.intervals(measured.table)
 
 
 def _measure(
