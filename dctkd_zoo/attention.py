@@ -13,13 +13,13 @@ CONSTANT = 1e-30  # maps of a smaller range count as constant: the gradient of t
 BLOCK = 2**18  # values read at a time on a CPU: in float32, 1 MiB, they stay in the cache
 
 
-def activation_map(features: Tensor, counts: Tensor | None = None) -> Tensor:
+def activation_map(features: Tensor) -> Tensor:
     """Return the mean over channels of the squared features (B, C, H, W) -> (B, H, W), at least float32.
 
     The abstract speaks of maximum activation maps; the released code computes this mean (docs/method.md).
-    Images for which `counts` (B,) is False get a zero gradient, also where their features are not finite.
+    An image whose map gets a zero gradient passes on a zero gradient, also where its features are not finite.
     """
-    result: Tensor = _MeanSquare.apply(features, counts)
+    result: Tensor = _MeanSquare.apply(features)
     return result
 
 
@@ -27,8 +27,8 @@ class _MeanSquare(torch.autograd.Function):
     """Mean square that reads the features once per direction; the plain formula writes widened and squared copies."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, features: Tensor, counts: Tensor | None) -> Tensor:
-        ctx.save_for_backward(features, counts)  # type: ignore[arg-type]  # it accepts None
+    def forward(ctx: FunctionCtx, features: Tensor) -> Tensor:
+        ctx.save_for_backward(features)
         dtype = torch.promote_types(features.dtype, torch.float32)
         in_order = features.stride(1) == 1  # the channels of a pixel are neighbours in memory
         if _eager_on_cpu(features) and not (in_order and features.dtype == dtype):
@@ -37,16 +37,15 @@ class _MeanSquare(torch.autograd.Function):
         return length.square() / features.shape[1]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        features, counts = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (features,) = ctx.saved_tensors
         slope = gradient * (2 / features.shape[1])
         result: Tensor = features * slope.to(features.dtype)[:, None]
-        if counts is None:
-            return result, None
         # A zero gradient times features that are not finite would be NaN.
+        zero = ~slope.flatten(1).any(dim=1)
         if _eager_on_cpu(features):  # a mask would take another pass over everything
-            return result.index_fill_(0, (~counts).nonzero()[:, 0], 0), None
-        return result.masked_fill_(~counts[:, None, None, None], 0), None
+            return result.index_fill_(0, zero.nonzero()[:, 0], 0)
+        return result.masked_fill_(zero[:, None, None, None], 0)
 
 
 def _eager_on_cpu(features: Tensor) -> bool:

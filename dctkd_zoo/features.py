@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from dctkd_zoo import distributed
+from dctkd_zoo.attention import activation_map
 from dctkd_zoo.errors import NonFiniteAnswers, UnsupportedNetwork
 
 LEVELS = 4
@@ -19,7 +20,8 @@ class Output(NamedTuple):
     """Outputs of one forward pass: logits (B, K), maps (B, C, H, W) from shallow to deep, embedding (B, D).
 
     `means` of the maps over their pixels, (B, C) each, are given where the maps themselves are not kept (`pooled`).
-    `class_maps` (B, K, H, W) are given on request (`FeatureExtractor.enable_class_maps`).
+    `class_maps` (B, K, H, W) are given on request (`FeatureExtractor.enable_class_maps`), `activations` (B, H, W) of
+    each level where several read them (`with_activations`).
     """
 
     logits: Tensor
@@ -27,6 +29,15 @@ class Output(NamedTuple):
     embedding: Tensor
     means: tuple[Tensor, ...] = ()
     class_maps: Tensor | None = None
+    activations: tuple[Tensor, ...] = ()
+
+    def activation_maps(self) -> tuple[Tensor, ...]:
+        """Return each level's activation map, (B, H, W)."""
+        return self.activations or tuple(map(activation_map, self.maps))
+
+    def with_activations(self) -> Output:
+        """Return the same output with its activation maps, so that all who read them share one computation."""
+        return self._replace(activations=self.activation_maps())
 
     def pooled(self) -> tuple[Tensor, ...]:
         """Return each level's features averaged over their pixels, (B, C)."""
@@ -35,7 +46,7 @@ class Output(NamedTuple):
     def tensors(self) -> tuple[Tensor, ...]:
         """Return all tensors, each (B, ...)."""
         class_maps = () if self.class_maps is None else (self.class_maps,)
-        return (self.logits, *self.maps, self.embedding, *self.means, *class_maps)
+        return (self.logits, *self.maps, self.embedding, *self.means, *class_maps, *self.activations)
 
 
 def run(model: nn.Module, images: Tensor, with_class_maps: bool = False) -> Output:

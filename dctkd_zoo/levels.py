@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.features import Output
 from dctkd_zoo.spectrum import common
 
@@ -14,17 +14,23 @@ Pairs = tuple[tuple[Tensor, Tensor], ...]
 
 def feature_pairs(student: Output, teacher: Output) -> Pairs:
     """Return student and teacher features (B, C, H, W) at each level that both have, counted from the deepest."""
-    count = min(len(student.maps), len(teacher.maps))
-    return tuple(zip(student.maps[-count:], teacher.maps[-count:], strict=True))
+    return _deepest(student.maps, teacher.maps)
+
+
+def _deepest(student: tuple[Tensor, ...], teacher: tuple[Tensor, ...]) -> Pairs:
+    count = min(len(student), len(teacher))
+    return tuple(zip(student[-count:], teacher[-count:], strict=True))
 
 
 def map_pairs(student: Output, teacher: Output, keep: int | None = None, counts: Tensor | None = None) -> Pairs:
     """Return each level's two activation maps (B, H, W), resampled to one size of at most `keep` px a side.
 
-    Only images for which `counts` (B,) is True, or all for None, get a gradient.
+    The student's maps of images for which `counts` (B,) is False are zero and get no gradient.
     """
-    pairs = feature_pairs(student, teacher)
-    return tuple(common(activation_map(s, counts), activation_map(t), keep) for s, t in pairs)
+    own, others = student.activation_maps(), teacher.activation_maps()
+    if counts is not None:
+        own = tuple(torch.where(counts[:, None, None], maps, 0) for maps in own)
+    return tuple(common(s, t, keep) for s, t in _deepest(own, others))
 
 
 def pooled(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

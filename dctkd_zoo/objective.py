@@ -67,7 +67,10 @@ class Objective(nn.Module):
 
         A term that needs labels is a mean over the images that have one.
         """
-        values = {name: term(student, teacher, batch) for name, term in self._terms().items()}
+        terms = self._terms()
+        if any(term.reads_activations for term in terms.values()):
+            student, teacher = student.with_activations(), teacher.with_activations()
+        values = {name: term(student, teacher, batch) for name, term in terms.items()}
         if self.some_unlabelled:
             known = batch.labelled()
             factor = over(known)

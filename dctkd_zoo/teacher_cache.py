@@ -21,7 +21,6 @@ from torch import Tensor
 
 from dctkd_zoo import distributed, teachers
 from dctkd_zoo._io import hashing, json_file
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.loader import CropParams, ImageLoader
 from dctkd_zoo.device import autocast, kind
@@ -101,7 +100,7 @@ def to_arrays(output: Output, *, means: bool) -> dict[str, Tensor]:
 
 def compact(output: Output) -> Output:
     """Return the output with one-channel features that have the same activation maps."""
-    roots = tuple(activation_map(m).sqrt()[:, None] for m in output.maps)
+    roots = tuple(maps.sqrt()[:, None] for maps in output.activation_maps())
     return output._replace(maps=roots)
 
 

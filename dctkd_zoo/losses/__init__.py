@@ -17,7 +17,8 @@ class Term(nn.Module):
 
     `needs_teacher` is false for a term that reads only the student and the labels, `needs_features` true for one that
     reads the teacher's whole feature maps, not just their activation maps, `needs_class_maps` for one that reads the
-    `class_maps` of both networks, `needs_labels` for one that is only defined for images with a label, and `needs_ids`
+    `class_maps` of both networks, `reads_activations` for one that reads the activation maps of both, which are then
+    computed once for all such terms, `needs_labels` for one that is only defined for images with a label, and `needs_ids`
     for one that reads `Batch.ids` and the labels of the whole training set: it knows each training image by its number,
     so it cannot have blended or unlabelled ones.
     """
@@ -25,6 +26,7 @@ class Term(nn.Module):
     needs_teacher = True
     needs_features = False
     needs_class_maps = False
+    reads_activations = False
     needs_labels = False
     needs_ids = False
 

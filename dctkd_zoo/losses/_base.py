@@ -127,6 +127,7 @@ class LevelTerm(Term):
         if of not in ("maps", "features"):
             raise ValueError(f"of {of!r} is neither 'maps' nor 'features'")
         self.needs_features = of == "features"
+        self.reads_activations = of == "maps"
         self.projections = nn.ModuleList()
 
     def setup(self, student: Output, teacher: Output, labels: Tensor | None = None) -> None:

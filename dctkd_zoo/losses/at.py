@@ -21,6 +21,8 @@ def at(student_map: Tensor, teacher_map: Tensor) -> Tensor:
 class AT(Term):
     """Attention transfer, summed over the levels; maps of different sizes are compared at the smaller one."""
 
+    reads_activations = True
+
     def forward(self, student: Output, teacher: Output, batch: Batch) -> Tensor:
         """Return one value per image, (B,)."""
         return torch.stack([at(s, t) for s, t in map_pairs(student, teacher)]).sum(dim=0)

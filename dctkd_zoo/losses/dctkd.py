@@ -145,7 +145,7 @@ class DCTKD(Term):
         self.scale = REDUCTIONS[reduction]
         self.keep = keep
         self.level_weights = level_weights
-        self.pairs, self.needs_class_maps = MAPS[maps], maps == "class"
+        self.pairs, self.needs_class_maps, self.reads_activations = MAPS[maps], maps == "class", maps == "activation"
         self.bands = None if isinstance(bands, str) else bands
         self.learns = bands == LEARNED
         self.learned = nn.ModuleList()

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dctkd_zoo import losses
+from dctkd_zoo import features, losses
+from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import UNLABELLED, Batch
 from dctkd_zoo.features import Output
 from dctkd_zoo.losses import Term
@@ -223,3 +224,50 @@ def test_a_compiled_objective_has_the_values_of_the_plain_one(kind):
         plain(STUDENT, TEACHER, batch).values(), compiled(STUDENT, TEACHER, batch).values(), strict=True
     ):
         torch.testing.assert_close(one, other)
+
+
+MAP_TERMS = {"at": 1000.0, "dctkd": 1.0, "fft": 10.0, "wavelet": 10.0}
+
+
+def test_terms_of_activation_maps_share_one_computation_of_them(monkeypatch):
+    seen = []
+    monkeypatch.setattr(features, "activation_map", lambda maps: seen.append(maps) or activation_map(maps))
+    Objective(MAP_TERMS, {})(STUDENT, TEACHER, BATCH)
+    assert [id(maps) for maps in seen] == [id(maps) for maps in (*STUDENT.maps, *TEACHER.maps)]
+    seen.clear()
+    Objective({"ce": 1.0, "kd": 1.0, "dctkd": 1.0}, {"dctkd": {"maps": "class"}})(
+        *(o._replace(class_maps=o.maps[-1][:, [0, 1, 2, 0, 1]]) for o in (STUDENT, TEACHER)), BATCH
+    )
+    assert not seen
+
+
+@pytest.mark.parametrize("name", MAP_TERMS)
+def test_shared_maps_change_no_value_and_no_gradient(name):
+    batch = BATCH._replace(labels=(TEACHER.logits.argmax(dim=1) + torch.tensor([0, 1, 0, 0])) % 5)  # one is left out
+    alone = losses.create(name)
+
+    def gradients(value_of):
+        leaves = tuple(maps.clone().requires_grad_() for maps in STUDENT.maps)
+        value = value_of(STUDENT._replace(maps=leaves))
+        return value, torch.autograd.grad(value, leaves)
+
+    shared, from_shared = gradients(lambda student: Objective(MAP_TERMS, {})(student, TEACHER, batch)[name])
+    expected, from_own = gradients(lambda student: MAP_TERMS[name] * alone(student, TEACHER, batch).mean())
+    assert torch.equal(shared, expected)
+    for a, b in zip(from_shared, from_own, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_image_that_the_guide_leaves_out_may_be_non_finite_where_maps_are_shared():
+    batch = BATCH._replace(labels=(TEACHER.logits.argmax(dim=1) + torch.tensor([0, 1, 0, 0])) % 5)
+    leaves = tuple(maps.clone() for maps in STUDENT.maps)
+    for maps in leaves:
+        maps[1] = torch.inf
+        maps.requires_grad_()
+    objective = Objective({"dctkd": 1.0, "kd": 1.0}, {})
+    values = objective(STUDENT._replace(maps=leaves), TEACHER, batch)
+    assert sum(values.values()).isfinite()
+    for gradient in torch.autograd.grad(sum(values.values()), leaves):
+        assert gradient.isfinite().all()
+        assert gradient[0].abs().sum() > 0
+        assert not gradient[1].any()
