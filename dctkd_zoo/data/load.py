@@ -59,7 +59,7 @@ def annotated(dataset: Dataset, data: Path | None = None) -> Split:
                 raise incomplete(root, wrong)
             return split
     test = load(dataset, data)["test"]
-    if test.masks is None:
+    if test.outlines is None:
         raise DatasetError(f"{dataset.name} has no images with outlines of objects")
     return test
 

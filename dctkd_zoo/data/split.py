@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 from math import ceil
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -108,18 +109,25 @@ class Arrays(Images):
 class Split:
     """Images with labels; `classes[labels[i]]` is the class of `images.load(i)`, called `ids[i]`.
 
-    `masks` (N, H, W) numbers the visible pixels of the objects that decide an image's class, from 1 on; all other
-    pixels are 0. Only datasets where these are known have masks.
+    `outlines`, of datasets where these are known, makes `masks` when they are first read.
     """
 
     classes: tuple[str, ...]
     ids: tuple[str, ...]
     labels: NDArray[np.int64]
     images: Images
-    masks: NDArray[np.uint8] | None = None
+    outlines: Callable[[], NDArray[np.uint8]] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def masks(self) -> NDArray[np.uint8] | None:
+        """Numbers of the objects that decide an image's class at their visible pixels, from 1 on, else 0: (N, H, W).
+
+        None if they are not known.
+        """
+        return None if self.outlines is None else self.outlines()
 
     def objects(self) -> str | None:
         """Return the sha256 of the masks, None without them; `digest`, which recorded results name, leaves them out."""
@@ -129,10 +137,14 @@ class Split:
 
     def take(self, keep: Sequence[int]) -> Split:
         """Return the images at the positions `keep`, in that order."""
-        masks = None if self.masks is None else self.masks[list(keep)]
         images: Images = Subset(self.images, tuple(keep))
         ids = tuple(self.ids[i] for i in keep)
-        return Split(self.classes, ids, self.labels[list(keep)], images, masks)
+        outlines = None if self.outlines is None else lambda: self._masks_at(keep)
+        return Split(self.classes, ids, self.labels[list(keep)], images, outlines)
+
+    def _masks_at(self, keep: Sequence[int]) -> NDArray[np.uint8]:
+        assert self.masks is not None
+        return self.masks[list(keep)]
 
 
 @dataclass(frozen=True)

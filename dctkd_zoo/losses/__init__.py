@@ -18,9 +18,9 @@ class Term(nn.Module):
     `needs_teacher` is false for a term that reads only the student and the labels, `needs_features` true for one that
     reads the teacher's whole feature maps, not just their activation maps, `needs_class_maps` for one that reads the
     `class_maps` of both networks, `reads_activations` for one that reads the activation maps of both, which are then
-    computed once for all such terms, `needs_labels` for one that is only defined for images with a label, and `needs_ids`
-    for one that reads `Batch.ids` and the labels of the whole training set: it knows each training image by its number,
-    so it cannot have blended or unlabelled ones.
+    computed once for all such terms, `needs_labels` for one that is only defined for images with a label, and
+    `needs_ids` for one that reads `Batch.ids` and the labels of the whole training set: it knows each training image by
+    its number, so it cannot have blended or unlabelled ones.
     """
 
     needs_teacher = True

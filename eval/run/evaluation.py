@@ -224,7 +224,7 @@ def _with_class_maps(student: FeatureExtractor, teacher: teachers.Teacher, views
 def _references(
     entry: Entry, teacher: teachers.Teacher | None, split: Split, views: ImageLoader, report: Report, fresh: bool
 ) -> References:
-    objects = partial(object_masks, split, entry.recipe) if split.masks is not None else None
+    objects = partial(object_masks, split, entry.recipe) if split.outlines is not None else None
     return References(teacher_outputs(teacher, views, report, fresh) if teacher else None, objects, partners(views))
 
 

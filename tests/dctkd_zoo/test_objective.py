@@ -230,8 +230,13 @@ MAP_TERMS = {"at": 1000.0, "dctkd": 1.0, "fft": 10.0, "wavelet": 10.0}
 
 
 def test_terms_of_activation_maps_share_one_computation_of_them(monkeypatch):
-    seen = []
-    monkeypatch.setattr(features, "activation_map", lambda maps: seen.append(maps) or activation_map(maps))
+    seen: list[Tensor] = []
+
+    def recorded(maps: Tensor) -> Tensor:
+        seen.append(maps)
+        return activation_map(maps)
+
+    monkeypatch.setattr(features, "activation_map", recorded)
     Objective(MAP_TERMS, {})(STUDENT, TEACHER, BATCH)
     assert [id(maps) for maps in seen] == [id(maps) for maps in (*STUDENT.maps, *TEACHER.maps)]
     seen.clear()
@@ -266,8 +271,9 @@ def test_an_image_that_the_guide_leaves_out_may_be_non_finite_where_maps_are_sha
         maps.requires_grad_()
     objective = Objective({"dctkd": 1.0, "kd": 1.0}, {})
     values = objective(STUDENT._replace(maps=leaves), TEACHER, batch)
-    assert sum(values.values()).isfinite()
-    for gradient in torch.autograd.grad(sum(values.values()), leaves):
+    total = torch.stack(list(values.values())).sum()
+    assert total.isfinite()
+    for gradient in torch.autograd.grad(total, leaves):
         assert gradient.isfinite().all()
         assert gradient[0].abs().sum() > 0
         assert not gradient[1].any()

@@ -6,8 +6,9 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from dctkd_zoo.data import fingerprint
 from dctkd_zoo.data.sources import synthscenes
-from dctkd_zoo.data.sources.synthscenes import CLASSES, DIGEST, KINDS, LINES, compose, generate, paint, read
+from dctkd_zoo.data.sources.synthscenes import CLASSES, DIGEST, KINDS, LINES, Painted, compose, generate, paint, read
 from dctkd_zoo.data.split import digest, fingerprints
 
 
@@ -152,14 +153,14 @@ def test_generation_depends_on_the_split_alone(small):
 
 
 def test_arrays_that_all_readers_share_are_read_only(small):
-    for array in (small.labels, small.images.pixels, small.masks):
+    for array in (small.labels, small.images.painted()[0].pixels, small.masks):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
 
 
 def features(split):
     """Images -> 8 x 8 means of each channel, 8 bins of each channel's histogram, and 1."""
-    pixels = split.images.pixels
+    pixels = split.images.painted()[0].pixels
     means = pixels.reshape(len(split), 8, 8, 8, 8, 3).mean(axis=(2, 4)).reshape(len(split), -1) / 255
     bins = [((pixels // 32) == value).mean(axis=(1, 2)) for value in range(8)]
     return np.concatenate([means, *bins, np.ones((len(split), 1))], axis=1)
@@ -184,3 +185,33 @@ def test_the_sheet_shows_every_class(monkeypatch):
     page = np.asarray(synthscenes.sheet(per_class=2))
     assert page.shape == (12 * 132, 170 + 4 * 132, 3)
     assert (page[:, :170] < 128).any() and (page[:, 302:434] == (255, 255, 0)).all(axis=-1).any()
+
+
+def test_images_are_painted_when_the_first_is_read_and_masks_with_them(monkeypatch):
+    painted: list[int] = []
+
+    def counted(scenes, rng):
+        painted.append(len(scenes.kinds))
+        return paint(scenes, rng)
+
+    monkeypatch.setattr(synthscenes, "paint", counted)
+    split = generate("test", 5)
+    some = split.take([3, 1])
+    assert not painted
+    first, masks = np.asarray(some.images.load(0)), some.masks
+    assert masks is not None and split.masks is not None
+    assert (first == np.asarray(split.images.load(3))).all()
+    assert (masks == split.masks[[3, 1]]).all() and masks.any()
+    assert painted == [60]
+
+
+def test_hashes_of_images_are_kept_for_as_long_as_the_code_that_paints_is_the_same(monkeypatch, tmp_path):
+    monkeypatch.setenv("DCTKD_ZOO_HOME", str(tmp_path))
+    first = fingerprint.fingerprints(generate("test", 5))
+    assert first == fingerprints(generate("test", 5))
+    unpainted = generate("test", 5)
+    monkeypatch.setattr(synthscenes, "paint", None)
+    assert fingerprint.fingerprints(unpainted) == first
+    with pytest.raises(TypeError):
+        unpainted.images.load(0)
+    assert len({Painted(split, count).signature() for split in ("train", "test") for count in (4, 5)}) == 4

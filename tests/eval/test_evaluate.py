@@ -449,7 +449,9 @@ def test_other_objects_in_the_same_images_are_measured_anew(home, monkeypatch, t
     left[:, :, :12] = 1
     results = []
     for masks in (left, left[:, :, ::-1].copy(), left):
-        monkeypatch.setattr(evaluation, "test_split", lambda *told, masks=masks: replace(split(*told), masks=masks))
+        monkeypatch.setattr(
+            evaluation, "test_split", lambda *told, masks=masks: replace(split(*told), outlines=lambda: masks)
+        )
         results.append(evaluation.evaluate(registry.get_entry("r14_animals"), where(home, fresh=False)))
     first, mirrored, again = results
     assert first.digest == mirrored.digest == content.digest(split(dataset, home / "data", None))
@@ -460,7 +462,7 @@ def test_other_objects_in_the_same_images_are_measured_anew(home, monkeypatch, t
 def masked(monkeypatch: pytest.MonkeyPatch, masks: np.ndarray) -> None:
     """Make the test images of the animals show objects."""
     split = setup.test_split
-    monkeypatch.setattr(evaluation, "test_split", lambda *told: replace(split(*told[:3]), masks=masks))
+    monkeypatch.setattr(evaluation, "test_split", lambda *told: replace(split(*told[:3]), outlines=lambda: masks))
 
 
 def some_objects() -> tuple[Any, Any]:

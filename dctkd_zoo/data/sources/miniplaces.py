@@ -16,7 +16,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from xml.etree import ElementTree
 
@@ -173,8 +173,11 @@ def annotated(root: Path, part: str = "all") -> Split:
     present = [(label, {outline.category for outline in outlines[path]}) for path, label in rows]
     training = [item for item, (path, _) in zip(present, rows, strict=True) if path.startswith("train/")]
     typical = diagnostic(training, categories)
-    masks = np.stack([mask(outlines[path], typical.get(label, {})) for path, label in rows])
-    return Split(split.classes, split.ids, split.labels, split.images, masks)
+
+    def masks() -> NDArray[np.uint8]:
+        return np.stack([mask(outlines[path], typical.get(label, {})) for path, label in rows])
+
+    return replace(split, outlines=masks)
 
 
 def _outlines(root: Path) -> dict[str, tuple[Outline, ...]]:

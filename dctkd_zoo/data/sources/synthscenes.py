@@ -7,17 +7,21 @@ everywhere (no sine, no matrix product, no numpy distribution), so their digest 
 
 from __future__ import annotations
 
+import hashlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from dctkd_zoo.data.split import Arrays, Split
+from dctkd_zoo._io import hashing
+from dctkd_zoo.data.decode import Picture
+from dctkd_zoo.data.split import Arrays, Images, Split
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -37,6 +41,7 @@ _CHUNK = 60  # images painted at once: more would not fit into the CPU cache; pa
 _TAN_TILT = 0.25534192122103627  # tan(0.5 rad / 2)
 _SQRT3 = 1.7320508075688772
 _SQRT6 = 2.449489742783178
+_PAINTING = threading.Lock()  # several threads hash the images
 
 
 def _length(x: Floats, y: Floats) -> Floats:
@@ -133,9 +138,9 @@ def _clutter(labels: Ints, rng: np.random.Generator) -> Ints:
     would be recognised as clutter, and their line leaves only two classes.
     """
     count = len(labels)
-    parallel = _PARALLELS[labels, _pick(2, rng.random(count))]
+    parallel = _PARALLELS[labels, (2 * rng.random(count)).astype(np.int64)]
     kinds = np.take_along_axis(np.array(LINES)[parallel], np.argsort(rng.random((count, 3)), kind="stable"), axis=1)
-    number = _pick(3, rng.random(count))
+    number = (3 * rng.random(count)).astype(np.int64)
     # The order of the kinds is random, so doubling the first doubles either.
     twice = rng.random(count) < 0.5
     present = np.stack([number > 0, number > 1, (number > 0) & twice], axis=1)
@@ -207,22 +212,56 @@ def _between(low: Floats | float, high: Floats | float, uniform: Floats) -> Floa
     return low + (high - low) * uniform
 
 
-def _pick(number: int, uniform: Floats) -> Ints:
-    return (number * uniform).astype(np.int64)
+def _labels(split: str, per_class: int) -> tuple[Ints, np.random.Generator]:
+    """Return the shuffled labels of a split, and the generator of all that is drawn after them."""
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([_SEED, sorted(PER_CLASS).index(split)])))
+    return np.argsort(rng.random(per_class * len(CLASSES)), kind="stable") % len(CLASSES), rng
+
+
+@dataclass(frozen=True, eq=False)
+class Painted(Images):
+    """Images of a split, painted together when the first is read: what is kept of them may be all that is needed."""
+
+    split: str
+    per_class: int
+
+    def __len__(self) -> int:
+        return self.per_class * len(CLASSES)
+
+    def payload(self, index: int) -> bytes:
+        """Return the image's raw pixels."""
+        return self.painted()[0].payload(index)
+
+    def picture(self, index: int, payload: bytes) -> Picture:
+        """Return one image as RGB."""
+        return self.painted()[0].picture(index, payload)
+
+    def signature(self) -> str:
+        """Return a value that changes with the code that paints."""
+        return hashlib.sha256(f"{hashing.sha256(Path(__file__))} {self.split} {self.per_class}".encode()).hexdigest()
+
+    def painted(self) -> tuple[Arrays, NDArray[np.uint8]]:
+        """Return the images and the masks of their decisive objects (N, H, W)."""
+        with _PAINTING:
+            return self._arrays
+
+    @cached_property
+    def _arrays(self) -> tuple[Arrays, NDArray[np.uint8]]:
+        labels, rng = _labels(self.split, self.per_class)
+        scenes = compose(labels, rng)
+        parts = [paint(scenes.take(slice(start, start + _CHUNK)), rng) for start in range(0, len(self), _CHUNK)]
+        pixels, masks = (np.concatenate(part) for part in zip(*parts, strict=True))
+        # All readers of the process share one copy.
+        pixels.flags.writeable = masks.flags.writeable = False
+        return Arrays(pixels), masks
 
 
 def generate(split: str, per_class: int) -> Split:
     """Generate `per_class` images of each class from the split's seed, in shuffled order."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([_SEED, sorted(PER_CLASS).index(split)])))
-    count = per_class * len(CLASSES)
-    labels = np.argsort(rng.random(count), kind="stable") % len(CLASSES)
-    scenes = compose(labels, rng)
-    parts = [paint(scenes.take(slice(start, start + _CHUNK)), rng) for start in range(0, count, _CHUNK)]
-    pixels, masks = (np.concatenate(part) for part in zip(*parts, strict=True))
-    # All readers of the process share one copy.
-    for array in (labels, pixels, masks):
-        array.flags.writeable = False
-    return Split(CLASSES, tuple(f"{split}/{i:05d}" for i in range(count)), labels, Arrays(pixels), masks)
+    labels, images = _labels(split, per_class)[0], Painted(split, per_class)
+    labels.flags.writeable = False
+    ids = tuple(f"{split}/{index:05d}" for index in range(len(images)))
+    return Split(CLASSES, ids, labels, images, outlines=lambda: images.painted()[1])
 
 
 @cache
