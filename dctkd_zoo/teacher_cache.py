@@ -32,7 +32,7 @@ WAITING = "waiting for another process to build %s"
 INDEX = "index.json"
 # Source files of this package that determine an output.
 CODE = ("*.py", "data/**/*.py", "models/*.py", "weights/*.py")
-LIBRARIES = ("torch", "torchvision", "timm")
+LIBRARIES = ("torch", "torchvision", "timm", "pillow")
 
 log = logging.getLogger(__name__)
 

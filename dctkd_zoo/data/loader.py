@@ -233,7 +233,11 @@ def _from(pieces: tuple[Tensor, ...], starts: Tensor) -> Iterator[NDArray[np.uin
 def _resized(
     pieces: tuple[Tensor, ...], starts: Tensor, widths: Tensor, tall: Tensor, wide: Tensor, size: int
 ) -> Tensor:
-    """Crop windows of `tall` x `wide` px and resize them to a square (Pillow, bilinear, the same on all machines)."""
+    """Crop windows of `tall` x `wide` px and resize them to a square (Pillow, bilinear).
+
+    They are the same on all machines, but by one level between versions: Pillow 13 rounds otherwise where one side is
+    enlarged and the other reduced.
+    """
     out = np.empty((len(starts), size, size, 3), np.uint8)
     sides = zip(widths.tolist(), tall.tolist(), wide.tolist(), strict=True)
     for image, rest, (width, high, across) in zip(out, _from(pieces, starts), sides, strict=True):
