@@ -24,11 +24,14 @@ from rich.table import Table
 from benchmarks.harness.orders import Work, growth, seconds
 from benchmarks.harness.setting import Setting, home
 from benchmarks.harness.sides import process
-from dctkd_zoo import losses
+from dctkd_zoo import losses, models, registry
 from dctkd_zoo._io import atomic
 from dctkd_zoo.data.batch import Batch
+from dctkd_zoo.data.pixel_cache import open_pixel_cache
+from dctkd_zoo.data.split import Arrays, Split
 from dctkd_zoo.device import fp32_inference
-from dctkd_zoo.features import Output
+from dctkd_zoo.features import FeatureExtractor, Output
+from dctkd_zoo.objective import Objective
 from eval.metrics import _base
 from eval.run import results_csv
 from eval.stats import intervals, per_class
@@ -125,11 +128,48 @@ def metrics(side: int = SIDE, levels: int = LEVELS) -> Work:
     return work
 
 
+def step(classes: int = CLASSES, batch: int = BATCH, side: int = 64) -> Work:
+    """Return a training step of `r20` under a teacher of the same kind, with `ce`, `dctkd` and `kd`."""
+    generator = torch.Generator().manual_seed(0)
+    images, labels = torch.randn(batch, 3, side, side, generator=generator), torch.arange(batch) % classes
+    student, teacher = (FeatureExtractor(models.create("r20", classes)) for _ in range(2))
+    teacher.eval().requires_grad_(False)
+    objective = Objective({"ce": 1.0, "dctkd": 1.0, "kd": 0.8}, {})
+    optimizer = torch.optim.SGD(student.parameters(), lr=0.01, momentum=0.9)
+
+    def work() -> None:
+        values = objective(student(images), teacher(images), Batch(images, labels, labels))
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(values.values())).sum().backward()
+        optimizer.step()
+
+    return work
+
+
+def pixel_cache(images: int, side: int = 32) -> Work:
+    """Return the building of a pixel cache of images in memory."""
+    pixels = np.random.default_rng(0).integers(256, size=(images, side, side, 3), dtype=np.uint8)
+    labels, ids = np.arange(images) % CLASSES, tuple(f"{number:06}" for number in range(images))
+    split = Split(tuple(map(str, range(CLASSES))), ids, labels, Arrays(pixels))
+    recipe = registry.get_entry("r20_synthscenes").recipe
+
+    def work() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            open_pixel_cache(split, recipe, Path(folder))
+
+    return work
+
+
 IMAGES, MANY, SIDES = (1_000, 10_000, 100_000), (10, 100, 1_000, 10_000), (7, 14, 28, 56, 112)
 COSTS = (
     Cost("bootstrap of all metrics", "images", IMAGES, partial(bootstrap, classes=CLASSES)),
     Cost("bootstrap of all metrics, 10,000 images", "classes", MANY, partial(bootstrap, 10_000)),
-    Cost("statistics of classes in a report", "classes", MANY, report),
+    Cost("statistics of classes in a report", "images", IMAGES, lambda size: report(CLASSES, size)),
+    Cost("statistics of classes in a report, 100,000 images", "classes", MANY, report),
+    Cost("pixel cache, built", "images", IMAGES, pixel_cache),
+    Cost("training step of r20", "classes", MANY, step),
+    Cost("training step of r20", "images in a batch", (8, 32, 128), lambda size: step(batch=size)),
+    Cost("training step of r20", "side of the images", (32, 64, 128), lambda size: step(side=size)),
     Cost("term kd", "classes", MANY, lambda size: term("kd", classes=size)),
     Cost("term dist", "classes", MANY, lambda size: term("dist", classes=size)),
     Cost("term dctkd", "side of the maps", SIDES, lambda size: term("dctkd", side=size)),

@@ -39,13 +39,13 @@ class _MeanSquare(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (features,) = ctx.saved_tensors
-        slope = gradient * (2 / features.shape[1])
-        result: Tensor = features * slope.to(features.dtype)[:, None]
+        slope = (gradient * (2 / features.shape[1])).to(features.dtype)[:, None]
+        result: Tensor = features * slope
         # A zero gradient times features that are not finite would be NaN.
+        if not _eager_on_cpu(features):
+            return torch.where(slope == 0, 0, result)
         zero = ~slope.flatten(1).any(dim=1)
-        if _eager_on_cpu(features):  # a mask would take another pass over everything
-            return result.index_fill_(0, zero.nonzero()[:, 0], 0)
-        return result.masked_fill_(zero[:, None, None, None], 0)
+        return result.index_fill_(0, zero.nonzero()[:, 0], 0)  # a mask would take another pass over everything
 
 
 def _eager_on_cpu(features: Tensor) -> bool:

@@ -119,8 +119,11 @@ def test_maps_of_any_size_and_layout_are_exact_to_their_precision(shape, dtype, 
     torch.testing.assert_close(value.double(), expected, rtol=1e-6 if wide == torch.float32 else 1e-14, atol=0)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("layout", ["contiguous", "channels last"])
-def test_images_of_zero_gradient_pass_on_zeros_even_where_they_are_not_finite(layout):
+def test_images_of_zero_gradient_pass_on_zeros_even_where_they_are_not_finite(layout, compiled, monkeypatch):
+    if compiled:  # as torch.compile traces it
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
     features = LAYOUTS[layout](random(6, 4, 3, 3).float())
     features[1], features[4, :, 2] = torch.nan, torch.inf
     leaf = features.clone(memory_format=torch.preserve_format).requires_grad_()
