@@ -172,7 +172,7 @@ def render(verified: Verified) -> Grid:
     total, wrong, left = len(verified.checks), verified.wrong, verified.left
     summary = f"{wrong} of {total} do not match" if wrong else f"{'all ' * (not left)}{total - left} match"
     title = Text(f"{verified.entry.run_name}: {summary}", style="bold red" if wrong else "bold green")
-    title.append(f"; {left} not checked: {printable(verified.note)}" if left else "", style="yellow")
+    title.append(f"; {left} not checked: {printable(verified.note, keep=chr(10))}" if left else "", style="yellow")
     rows = []
     for check in verified.checks:
         if check.ok is False:

@@ -154,3 +154,11 @@ def test_scores_that_an_earlier_version_measured_are_not_checked_and_named(world
         "4 not checked: this version does not measure centre, cosine, top1_ten_crop"
     )
     assert checks(None) == set(earlier) and not checks(False)
+
+
+def test_a_note_of_several_lines_is_shown_in_lines():
+    """What is missing and how to get it are two lines of an error."""
+    entry = registry.get_entry("r20_synthscenes")
+    check = verification.Check("top1", "1", "", "", None)
+    title = render(verification.Verified(entry, [check], "no folder\x1b\nput it there")).title
+    assert str(title).endswith("1 not checked: no folder\\x1b\nput it there")
