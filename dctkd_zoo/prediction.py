@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data import image_input
 from dctkd_zoo.data.image_input import Item, OneImage
 from dctkd_zoo.device import fp32_inference
@@ -225,7 +224,7 @@ def _run(predictor: Predictor, opened: Sequence[_Opened], with_maps: bool) -> It
     with fp32_inference():
         output = predictor.network(images.to(predictor.device, memory_format=torch.channels_last))
         probabilities = output.logits.double().softmax(dim=1).cpu()
-        maps = [activation_map(level).cpu() for level in output.maps] if with_maps else []
+        maps = [level.cpu() for level in output.activation_maps()] if with_maps else []
         is_finite = finite(output.tensors()).tolist()
     for row, item in enumerate(opened):
         if not is_finite[row]:

@@ -84,9 +84,7 @@ def table(plans: Sequence[Plan]) -> Grid:
     untrained = [plan for plan in plans if not plan.folder]
     rows = []
     for plan in trained:
-        state = (
-            Text(printable("; ".join(plan.problems), keep=chr(10)), "red") if plan.problems else Text("ready", "green")
-        )
+        state = Text(printable("; ".join(plan.problems), keep="\n"), "red") if plan.problems else Text("ready", "green")
         rows.append([Text(plan.entry.run_name), Text(plan.repo), Text(f"{plan.size / 1e6:.1f}"), state])
     ready = [plan for plan in trained if not plan.problems]
     total = sum(plan.size for plan in ready) / 1e6

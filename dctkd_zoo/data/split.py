@@ -137,7 +137,8 @@ class Split:
 
     def take(self, keep: Sequence[int]) -> Split:
         """Return the images at the positions `keep`, in that order."""
-        images: Images = Subset(self.images, tuple(keep))
+        keep = tuple(keep)  # masks are taken later
+        images: Images = Subset(self.images, keep)
         ids = tuple(self.ids[i] for i in keep)
         outlines = None if self.outlines is None else lambda: self._masks_at(keep)
         return Split(self.classes, ids, self.labels[list(keep)], images, outlines)

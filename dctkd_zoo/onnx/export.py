@@ -21,7 +21,6 @@ from timm.data.config import resolve_model_data_config
 from torch import Tensor, nn
 
 from dctkd_zoo import models, weights
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.loader import normalise
 from dctkd_zoo.errors import UnsupportedNetwork
 from dctkd_zoo.features import run
@@ -143,7 +142,7 @@ class Exportable(nn.Module):
         if not self.form.maps:
             return (self.model(images).float(),)
         output = run(self.model, images)
-        return (output.logits.float(), *map(activation_map, output.maps))
+        return (output.logits.float(), *output.activation_maps())
 
 
 def to_onnx(network: Network, form: Form, path: Path) -> None:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from dctkd_zoo import registry, weights
 from dctkd_zoo._io import atomic
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.attention_grid import INK, Row, grid, overlay
 from dctkd_zoo.data.loader import centre_crops, crop, derive_seed
 from dctkd_zoo.device import fp32_inference
@@ -115,7 +114,7 @@ def _roles(entry: Entry, student: Output, teacher: Output | None) -> tuple[Seen,
 
 
 def _seen(role: str, output: Output) -> Seen:
-    return Seen(role, output.logits.cpu(), tuple(activation_map(level).cpu() for level in output.maps))
+    return Seen(role, output.logits.cpu(), tuple(level.cpu() for level in output.activation_maps()))
 
 
 def draw(panel: Panel) -> Image.Image:

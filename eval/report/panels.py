@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from dctkd_zoo import registry
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.attention_grid import Row, grid, overlay
 from dctkd_zoo.data.loader import centre_crops, crop
 from dctkd_zoo.device import fp32_inference
@@ -161,7 +160,7 @@ def _seen(
 ) -> list[Seen]:
     """Return a network's predictions and attention for some images."""
     confidences, predictions = output.logits.cpu().softmax(dim=1).max(dim=1)
-    maps = [activation_map(level).cpu() for level in output.maps]
+    maps = [level.cpu() for level in output.activation_maps()]
     result = []
     for row, (image, label) in enumerate(zip(images, labels, strict=True)):
         prediction = int(predictions[row])

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from dctkd_zoo import distributed
-from dctkd_zoo.attention import activation_map
 from dctkd_zoo.data.batch import Batch
 from dctkd_zoo.data.loader import ImageLoader, centre_crops
 from dctkd_zoo.device import fp32_inference
@@ -144,9 +143,10 @@ def on_objects(who: str, output: Output, looks: Mapping[str, Tensor]) -> dict[st
     `who` is a prefix for the columns' names, `looks` are objects (B, H, W), each with a further prefix.
     """
     columns: dict[str, Tensor] = {}
+    levels = output.activation_maps()
     for prefix, objects in looks.items():
         for name, score in _objects.SCORES.items():
-            values = [score.of(activation_map(features), objects) for features in output.maps]
+            values = [score.of(maps, objects) for maps in levels]
             columns |= by_level(f"{prefix}{who}{name}", torch.stack(values, dim=1))
     return columns
 

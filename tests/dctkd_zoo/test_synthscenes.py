@@ -215,3 +215,11 @@ def test_hashes_of_images_are_kept_for_as_long_as_the_code_that_paints_is_the_sa
     with pytest.raises(TypeError):
         unpainted.images.load(0)
     assert len({Painted(split, count).signature() for split in ("train", "test") for count in (4, 5)}) == 4
+
+
+def test_masks_are_those_of_the_images_taken_whatever_becomes_of_the_list():
+    split, keep = generate("test", 5), [3, 1]
+    some = split.take(keep)
+    keep[:] = [0, 0]
+    assert some.masks is not None and split.masks is not None
+    assert (some.masks == split.masks[[3, 1]]).all()
